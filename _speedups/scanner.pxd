@@ -1,0 +1,67 @@
+# cython: language_level=3
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum Expect:
+    EXPECT_QUERY = 0        # COM_QUERY, COM_STMT_EXECUTE: OK, ERR or result sets
+    EXPECT_PREPARE = 1      # COM_STMT_PREPARE
+    EXPECT_OK = 2           # one OK or ERR: COM_PING, COM_INIT_DB, COM_RESET_CONNECTION, COM_STMT_RESET
+
+cdef enum ScanPhase:
+    SCAN_FIRST = 0
+    SCAN_COLUMNS = 1
+    SCAN_COLUMNS_EOF = 2
+    SCAN_ROWS = 3
+    SCAN_PREPARED = 4       # definitions behind COM_STMT_PREPARE_OK, packet by packet
+    SCAN_DONE = 5
+
+cdef enum ScanOutcome:
+    OUTCOME_NONE = 0
+    OUTCOME_OK = 1
+    OUTCOME_ROWS = 2
+    OUTCOME_ERR = 3
+    OUTCOME_PREPARED = 4
+
+cdef enum ScanResult:
+    SCAN_MORE = 0           # everything up to `passed` may be forwarded; more bytes are needed
+    SCAN_COMPLETE = 1       # the response ends at `passed`
+    SCAN_MALFORMED = -1
+
+# Server status flags: https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html
+cdef enum:
+    SERVER_STATUS_IN_TRANS = 0x0001
+    SERVER_STATUS_AUTOCOMMIT = 0x0002
+    SERVER_MORE_RESULTS_EXISTS = 0x0008
+    SERVER_STATUS_CURSOR_EXISTS = 0x0040
+    SERVER_SESSION_STATE_CHANGED = 0x4000
+
+cdef struct Scan:
+    uint8_t expect
+    uint8_t phase
+    uint8_t deprecate_eof       # capability of the connection that is scanned
+    uint8_t session_track       # the same; governs how the OK packet's tail is read
+    uint8_t continued           # the previous packet was 0xffffff long: the next one continues it
+    uint8_t outcome
+    uint8_t seq                 # of the last packet head seen
+    uint8_t started             # some byte of the response was passed
+    uint16_t status
+    uint16_t warnings
+    uint16_t error_code
+    uint32_t skip               # payload bytes of the current packet still to come
+    uint64_t left               # column definitions or prepared packets still to come
+    uint64_t affected
+    uint64_t insert_id
+    uint32_t stmt_id
+    uint16_t stmt_columns
+    uint16_t stmt_params
+    uint64_t rows
+    # The OK packet's session-track block within the chunk last scanned (offset, length), 0 length when none.
+    uint32_t track_offset
+    uint32_t track_length
+    # Where the terminal OK packet lies in that chunk, so that the relay can re-word it.
+    uint32_t final_offset
+    uint32_t final_length
+
+cdef void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil
+cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil
+cdef size_t strip_session_track(uint8_t* packet, size_t n, size_t keep_info) noexcept nogil

@@ -1,0 +1,317 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""Where does a MySQL response end, and what did it say? By packet heads alone.
+
+Rows and column definitions pass unread. Terminal packets (OK, EOF, ERR) are looked at whole, so a chunk that
+ends inside one is passed only up to its start; the caller keeps the rest and comes again with more.
+
+Pages: "Text Resultset", "OK_Packet", "ERR_Packet", "EOF_Packet", "COM_STMT_PREPARE Response" of the
+MySQL client/server protocol manual.
+"""
+from libc.string cimport memset, memmove
+
+
+cdef inline uint32_t u16(const uint8_t* p) noexcept nogil:
+    return p[0] | (<uint32_t>p[1] << 8)
+
+
+cdef inline uint32_t u24(const uint8_t* p) noexcept nogil:
+    return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16)
+
+
+cdef inline uint32_t u32(const uint8_t* p) noexcept nogil:
+    return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
+
+
+cdef bint lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexcept nogil:
+    """Read a length-encoded integer at *pos; False when it is cut short or not one."""
+    cdef size_t i = pos[0]
+    cdef size_t width, k
+    cdef uint64_t v = 0
+    if i >= n:
+        return False
+    if p[i] < 0xfb:
+        value[0] = p[i]
+        pos[0] = i + 1
+        return True
+    if p[i] == 0xfc:
+        width = 2
+    elif p[i] == 0xfd:
+        width = 3
+    elif p[i] == 0xfe:
+        width = 8
+    else:
+        return False
+    if n - i - 1 < width:
+        return False
+    for k in range(width):
+        v |= <uint64_t>p[i + 1 + k] << (8 * k)
+    value[0] = v
+    pos[0] = i + 1 + width
+    return True
+
+
+cdef void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil:
+    memset(s, 0, sizeof(Scan))
+    s.expect = expect
+    s.deprecate_eof = deprecate_eof
+    s.session_track = session_track
+
+
+cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept nogil:
+    """OK packet (header 0x00, or 0xFE under DEPRECATE_EOF). `base`: the payload's offset in the chunk."""
+    cdef size_t i = 1
+    cdef uint64_t affected = 0, insert_id = 0, length = 0
+    if not lenenc(p, n, &i, &affected) or not lenenc(p, n, &i, &insert_id) or n - i < 4:
+        return False
+    s.affected = affected
+    if insert_id:
+        s.insert_id = insert_id
+    s.status = <uint16_t>u16(p + i)
+    s.warnings = <uint16_t>u16(p + i + 2)
+    i += 4
+    if s.session_track and s.status & SERVER_SESSION_STATE_CHANGED:
+        if not lenenc(p, n, &i, &length) or n - i < length:
+            return False
+        i += length
+        if not lenenc(p, n, &i, &length) or n - i < length:
+            return False
+        s.track_offset = base + <uint32_t>i
+        s.track_length = <uint32_t>length
+    return True
+
+
+cdef bint read_eof(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
+    if n < 5:
+        return False
+    s.warnings = <uint16_t>u16(p + 1)
+    s.status = <uint16_t>u16(p + 3)
+    return True
+
+
+cdef inline void end_of_result(Scan* s) noexcept nogil:
+    """More results of a procedure follow, or the response is complete."""
+    if s.status & SERVER_MORE_RESULTS_EXISTS:
+        s.phase = SCAN_FIRST
+        s.track_length = 0
+    else:
+        s.phase = SCAN_DONE
+
+
+cdef bint on_first(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept nogil:
+    """The first packet of a response or of a further result. A whole packet, n >= 1."""
+    cdef size_t i = 0
+    cdef uint64_t columns = 0
+    if p[0] == 0xff:
+        return on_err(s, p, n)
+    if s.expect == EXPECT_PREPARE:
+        return on_prepare_ok(s, p, n)
+    if p[0] == 0x00:
+        if not read_ok(s, p, n, base):
+            return False
+        s.outcome = OUTCOME_OK
+        end_of_result(s)
+        return True
+    if s.expect == EXPECT_OK or p[0] == 0xfb:
+        # 0xFB asks for LOCAL INFILE, which is never negotiated: a server that sends it is not understood.
+        return False
+    if not lenenc(p, n, &i, &columns) or columns == 0 or columns > 65535:
+        return False
+    s.outcome = OUTCOME_ROWS
+    s.left = columns
+    s.phase = SCAN_COLUMNS
+    return True
+
+
+cdef bint on_err(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
+    if n < 3:
+        return False
+    s.error_code = <uint16_t>u16(p + 1)
+    s.outcome = OUTCOME_ERR
+    s.phase = SCAN_DONE
+    # An error inside a transaction leaves the flag as it was; the session asks the server's next answer.
+    return True
+
+
+cdef bint on_prepare_ok(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
+    if p[0] != 0x00 or n < 12:
+        return False
+    s.stmt_id = u32(p + 1)
+    s.stmt_columns = <uint16_t>u16(p + 5)
+    s.stmt_params = <uint16_t>u16(p + 7)
+    s.warnings = <uint16_t>u16(p + 10)
+    s.left = <uint64_t>s.stmt_columns + s.stmt_params
+    if not s.deprecate_eof:
+        s.left += (s.stmt_columns != 0) + (s.stmt_params != 0)
+    s.outcome = OUTCOME_PREPARED
+    s.phase = SCAN_PREPARED if s.left else SCAN_DONE
+    return True
+
+
+cdef inline bint is_terminal(Scan* s, uint8_t head, uint32_t length) noexcept nogil:
+    """Among rows: ERR, or EOF (an OK packet under DEPRECATE_EOF). A row may begin with 0xFE when it is huge."""
+    if head == 0xff:
+        return True
+    if head != 0xfe:
+        return False
+    return length < 0xffffff if s.deprecate_eof else length < 9
+
+
+cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil:
+    """Walk `n` bytes of a response; `passed` tells how many of them may be forwarded now."""
+    cdef size_t pos = 0
+    cdef uint32_t length, take
+    cdef bint good
+    while True:
+        if s.skip:
+            take = s.skip if s.skip < n - pos else <uint32_t>(n - pos)
+            s.skip -= take
+            pos += take
+            if s.skip:
+                break
+        if s.phase == SCAN_DONE and not s.continued:
+            break
+        if n - pos < 4:
+            break
+        length = u24(p + pos)
+        if s.continued:
+            s.seq = p[pos + 3]
+            s.continued = length == 0xffffff
+            s.skip = length
+            pos += 4
+            continue
+        if s.phase == SCAN_ROWS:
+            if length:
+                if n - pos < 5:
+                    break
+                if not is_terminal(s, p[pos + 4], length):
+                    s.seq = p[pos + 3]
+                    s.rows += 1
+                    s.continued = length == 0xffffff
+                    s.skip = length
+                    pos += 4
+                    continue
+        elif s.phase == SCAN_COLUMNS or s.phase == SCAN_PREPARED:
+            if n - pos < 5:
+                break
+            if p[pos + 4] != 0xff:
+                s.seq = p[pos + 3]
+                s.continued = length == 0xffffff
+                s.skip = length
+                pos += 4
+                s.left -= 1
+                if s.left == 0:
+                    next_phase(s)
+                continue
+        if length == 0 or length == 0xffffff:
+            return SCAN_MALFORMED
+        if n - pos - 4 < length:
+            break
+        s.seq = p[pos + 3]
+        s.final_offset = <uint32_t>pos
+        s.final_length = length + 4
+        good = on_whole(s, p + pos + 4, length, <uint32_t>pos + 4)
+        if not good:
+            return SCAN_MALFORMED
+        pos += 4 + length
+    passed[0] = pos
+    if pos:
+        s.started = 1
+    return SCAN_COMPLETE if s.phase == SCAN_DONE and s.skip == 0 and not s.continued else SCAN_MORE
+
+
+cdef inline void next_phase(Scan* s) noexcept nogil:
+    """Behind the last definition, whose payload may still be on its way (`skip`)."""
+    if s.phase == SCAN_PREPARED:
+        s.phase = SCAN_DONE
+    else:
+        s.phase = SCAN_ROWS if s.deprecate_eof else SCAN_COLUMNS_EOF
+
+
+cdef inline bint on_whole(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept nogil:
+    """A packet that decides: the first one, the EOF behind the columns, or a terminal one among the rows."""
+    if s.phase == SCAN_FIRST:
+        return on_first(s, p, n, base)
+    if p[0] == 0xff:
+        return on_err(s, p, n)
+    if s.phase == SCAN_COLUMNS_EOF:
+        if p[0] != 0xfe or not read_eof(s, p, n):
+            return False
+        s.phase = SCAN_ROWS
+        return True
+    if s.deprecate_eof:
+        if not read_ok(s, p, n, base):
+            return False
+    elif not read_eof(s, p, n):
+        return False
+    end_of_result(s)
+    return True
+
+
+cdef size_t strip_session_track(uint8_t* packet, size_t n, size_t keep_info) noexcept nogil:
+    """Re-word a whole OK packet (head and payload, n bytes) for a client without CLIENT_SESSION_TRACK, in place.
+
+    With the capability `info` is a length-encoded string with the state block behind it; without, it is the rest
+    of the packet. Returns the new length, at most n; 0 when the packet is not an OK packet.
+    """
+    cdef uint8_t* p = packet + 4
+    cdef size_t size = n - 4
+    cdef size_t i = 1, info
+    cdef uint64_t value = 0, length = 0
+    cdef uint16_t status
+    if not lenenc(p, size, &i, &value) or not lenenc(p, size, &i, &value) or size - i < 4:
+        return 0
+    status = <uint16_t>u16(p + i) & ~<uint16_t>SERVER_SESSION_STATE_CHANGED
+    p[i] = status & 0xff
+    p[i + 1] = status >> 8
+    i += 4
+    info = i
+    if i < size:
+        if not lenenc(p, size, &i, &length) or size - i < length:
+            return 0
+        if not keep_info:
+            length = 0
+        memmove(p + info, p + i, length)
+    size = info + length
+    packet[0] = size & 0xff
+    packet[1] = (size >> 8) & 0xff
+    packet[2] = (size >> 16) & 0xff
+    return size + 4
+
+
+cdef class ResponseScanner:
+    """The scanner for tests and for the uvloop side: feed bytes, learn how many may pass and when it is done."""
+
+    cdef Scan state
+
+    def __cinit__(self, int expect=EXPECT_QUERY, bint deprecate_eof=True, bint session_track=False):
+        scan_begin(&self.state, expect, deprecate_eof, session_track)
+
+    def feed(self, const unsigned char[::1] data):
+        """-> (passed: int, complete: bool). Raises ValueError on a malformed response."""
+        cdef size_t passed = 0
+        cdef int result = SCAN_MORE
+        if data.shape[0]:
+            result = scan(&self.state, &data[0], data.shape[0], &passed)
+        if result == SCAN_MALFORMED:
+            raise ValueError("malformed response")
+        return passed, result == SCAN_COMPLETE
+
+    @property
+    def facts(self):
+        s = self.state
+        return {
+            "outcome": ("none", "ok", "rows", "err", "prepared")[s.outcome], "status": s.status,
+            "warnings": s.warnings, "errno": s.error_code, "affected": s.affected, "insert_id": s.insert_id,
+            "rows": s.rows, "seq": s.seq, "stmt_id": s.stmt_id, "stmt_columns": s.stmt_columns,
+            "stmt_params": s.stmt_params,
+        }
+
+
+def without_session_track(bytes packet):
+    """Python door to strip_session_track: a whole OK packet -> the packet for a client without the capability."""
+    cdef bytearray copy = bytearray(packet)
+    cdef unsigned char[::1] view = copy
+    cdef size_t n = strip_session_track(&view[0], len(copy), 1) if len(copy) > 4 else 0
+    if n == 0:
+        raise ValueError("not an OK packet")
+    return bytes(copy[:n])

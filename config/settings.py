@@ -1,0 +1,708 @@
+"""The settings of one Fairlead: frozen, typed, every option with its meaning, unit and default.
+
+Values are stored in base units: durations are float seconds, sizes are int bytes, paths are absolute.
+`None` as a default means "not set", and the meaning says what then happens.
+Nothing here reads a file or opens a socket; `config.load` builds these objects and checks that they fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
+from config.secrets import Password, Secret
+from config.words import (
+    AuthPlugin as AuthPlugin,
+)
+from config.words import (
+    Consistency as Consistency,
+)
+from config.words import (
+    Flavour as Flavour,
+)
+from config.words import (
+    Hint as Hint,
+)
+from config.words import (
+    LogFormat as LogFormat,
+)
+from config.words import (
+    LogLevel as LogLevel,
+)
+from config.words import (
+    MultiShardWrites as MultiShardWrites,
+)
+from config.words import (
+    Scatter as Scatter,
+)
+from config.words import (
+    SessionScope as SessionScope,
+)
+from config.words import (
+    TlsMode as TlsMode,
+)
+from config.words import (
+    TlsVersion as TlsVersion,
+)
+from config.words import (
+    Verb as Verb,
+)
+
+T = TypeVar("T")
+
+BUCKETS = 4096
+"""How many buckets a sharding key is hashed into: the top 12 bits of its xxh64."""
+
+DEFAULT_MYSQL_PORT = 3306
+
+
+def _empty() -> Any:
+    return MappingProxyType({})
+
+
+# --- small values -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port, written `host:port`, `[::1]:port`, or `host` with the field's usual port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """A declared column type: `bigint unsigned`, `varchar(64) collate utf8mb4_bin`.
+
+    `data_type` and `column_type` are as in information_schema.COLUMNS; `collation` is None for numbers and
+    for binary strings; a character string without a `collate` clause is declared utf8mb4_bin.
+    """
+
+    data_type: str
+    column_type: str
+    collation: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.column_type} collate {self.collation}" if self.collation else self.column_type
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Which of the 4,096 buckets a shard holds: inclusive ranges, `0-2047` or `[0-1023, 3000, 3072-4095]`."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{low}-{high}" if low != high else str(low) for low, high in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTarget:
+    """What a grant is on: `*.*`, `keyspace.*` or `keyspace.table`. None stands for `*`."""
+
+    keyspace: str | None
+    table: str | None
+
+    def __str__(self) -> str:
+        return f"{self.keyspace or '*'}.{self.table or '*'}"
+
+
+# --- TLS ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """What holds for every TLS connection, to clients, servers and peers alike."""
+
+    minimum: Annotated[TlsVersion, Option("The lowest TLS version spoken.")] = TlsVersion.TLS_1_2
+    reload: Annotated[
+        float,
+        Option(
+            "How often certificate files are looked at for change; new connections use the new ones.",
+            DURATION,
+            low=1,
+        ),
+    ] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """TLS towards the servers of a shard."""
+
+    mode: Annotated[
+        TlsMode,
+        Option(
+            "disabled: never; preferred: when the server offers it; required: always, any certificate; "
+            "verify: always, and the certificate must come from `ca` and name the server."
+        ),
+    ] = TlsMode.PREFERRED
+    ca: Annotated[
+        Path | None, Option("Certificates of the authorities to trust (PEM). Without it the system's.", PATH)
+    ] = None
+    cert: Annotated[
+        Path | None, Option("A client certificate to show the server (PEM); needs `key`.", PATH)
+    ] = None
+    key: Annotated[Path | None, Option("The private key of `cert` (PEM).", PATH)] = None
+    name: Annotated[
+        str | None, Option("The name to find in the server's certificate, when it is not the address's host.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerTls:
+    """TLS offered to clients of a listener."""
+
+    cert: Annotated[Path, Option("The certificate chain shown to clients (PEM).", PATH)]
+    key: Annotated[Path, Option("The private key of `cert` (PEM).", PATH)]
+    ca: Annotated[
+        Path | None, Option("When set, clients must show a certificate from these authorities (PEM).", PATH)
+    ] = None
+    required: Annotated[bool, Option("Refuse clients that do not ask for TLS.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerTls:
+    """The mutual TLS between the Fairleads of the regions."""
+
+    ca: Annotated[Path, Option("The authorities that sign the regions' certificates (PEM).", PATH)]
+    cert: Annotated[Path, Option("The certificate of this region's Fairlead (PEM).", PATH)]
+    key: Annotated[Path, Option("The private key of `cert` (PEM).", PATH)]
+
+
+# --- regions and shards -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """How the other regions' Fairleads reach the one of this region."""
+
+    host: Annotated[
+        str, Option("The host name or address of the peer listener, or of the balancer before it.")
+    ]
+    port: Annotated[int, Option("Its port.", low=1, high=65535)]
+    names: Annotated[
+        tuple[str, ...],
+        Option(
+            "The names in this region's certificate (subjectAltName DNS or common name). The first is "
+            "asked for when connecting; any of them identifies the region when it connects here. Without "
+            "it the region's own name."
+        ),
+    ] = ()
+    connections: Annotated[
+        int, Option("The most connections to this peer, all workers and users together.", low=1, high=65535)
+    ] = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionSettings:
+    """One region. Exactly one of them is the region that this Fairlead stands in."""
+
+    peer: Annotated[
+        Peer | None,
+        Option("How to reach this region's Fairlead; needed where another region's shards are used."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The account that Fairlead uses on the servers of a shard."""
+
+    user: Annotated[str, Option("The user name on the servers.")]
+    password: Annotated[
+        Secret, Option("Its password, by reference: {env: NAME}, {file: PATH} or {value: TEXT}.", secret=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLimits:
+    """What a shard's servers are asked to bear."""
+
+    connections: Annotated[
+        int,
+        Option("The most connections to each server of the shard, all workers together.", low=1, high=65535),
+    ] = 64
+    idle: Annotated[
+        int, Option("How many idle connections to each server are kept open.", low=0, high=65535)
+    ] = 16
+    idle_time: Annotated[
+        float, Option("How long an idle connection above that number is kept.", DURATION, low=1)
+    ] = 60.0
+    age: Annotated[
+        float,
+        Option(
+            "A connection older than this is closed when it next falls idle, so that load finds new servers.",
+            DURATION,
+            low=1,
+        ),
+    ] = 3600.0
+    queue: Annotated[
+        int, Option("How many statements may wait for a connection; the next is refused at once.", low=0)
+    ] = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSettings:
+    """A read replica of a shard."""
+
+    address: Annotated[Address, Option("Where it listens, `host:port`.")]
+    region: Annotated[
+        str | None,
+        Option("The region it stands in; must be the shard's (replicas abroad come with a later version)."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSettings:
+    """One shard: a primary and its replicas, in one region. Only the Fairlead of that region connects "
+    "to them."""
+
+    region: Annotated[str, Option("The home region.")]
+    flavour: Annotated[Flavour, Option("Which server software.")]
+    primary: Annotated[
+        Address | None,
+        Option(
+            "Where the primary listens at first, `host:port`; a promoted replica is followed. Needed for "
+            "the shards of the own region."
+        ),
+    ] = None
+    replicas: Annotated[
+        tuple[ReplicaSettings, ...], Option("Read replicas: `host:port`, or {address: host:port, region: …}.")
+    ] = ()
+    account: Annotated[
+        Account | None,
+        Option("The account to use on these servers. Needed for the shards of the own region."),
+    ] = None
+    tls: Annotated[ServerTls, Option("TLS towards these servers.")] = field(default_factory=ServerTls)
+    limits: Annotated[ShardLimits, Option("Connections and queueing.")] = field(default_factory=ShardLimits)
+
+
+# --- sharding functions -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashVindex:
+    """xxh64 of the key -> one of 4,096 buckets -> shard."""
+
+    function: Annotated[Literal["hash"], Option("Which function.")] = "hash"
+    buckets: Annotated[
+        Mapping[str, Buckets],
+        Option(
+            "Shard -> its buckets; together all 4,096, none twice. Without it they are split evenly over "
+            "the keyspace's shards in order."
+        ),
+    ] = field(default_factory=_empty)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeStep:
+    """One range of a range function: the numbers from the step before up to `below`."""
+
+    shard: Annotated[str, Option("The shard that holds this range.")]
+    below: Annotated[
+        int | None,
+        Option(
+            "The first number that is no longer in it. Only the last step may leave it out: no upper end.",
+            low=-(2**63),
+            high=2**64,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeVindex:
+    """Ranges of whole numbers -> shard."""
+
+    ranges: Annotated[tuple[RangeStep, ...], Option("The ranges, in rising order.")]
+    function: Annotated[Literal["range"], Option("Which function.")] = "range"
+    start: Annotated[
+        int | None,
+        Option(
+            "The first number of the first range; smaller keys are refused. Without it there is no lower "
+            "end.",
+            low=-(2**63),
+            high=2**64 - 1,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListVindex:
+    """Listed values -> shard; a value that is not listed is refused."""
+
+    values: Annotated[
+        Mapping[str, tuple[str, ...]],
+        Option("Shard -> the values it holds, `eu-0: [de, fr]`; compared as the column compares."),
+    ]
+    function: Annotated[Literal["list"], Option("Which function.")] = "list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionBitsVindex:
+    """Bits inside a whole-number id name the region; the whole id is hashed over that region's shards."""
+
+    shift: Annotated[int, Option("How far the region bits are from the right end.", low=0, high=63)]
+    bits: Annotated[int, Option("How many bits they are.", low=1, high=16)]
+    regions: Annotated[
+        Mapping[str, tuple[int, ...]], Option("Region -> the number (or numbers) in those bits.")
+    ]
+    function: Annotated[Literal["region_bits"], Option("Which function.")] = "region_bits"
+    buckets: Annotated[
+        Mapping[str, Mapping[str, Buckets]],
+        Option(
+            "Region -> shard -> its buckets, complete for each region that is named. Regions without it "
+            "are split evenly over their shards in the keyspace's order."
+        ),
+    ] = field(default_factory=_empty)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionHashVindex:
+    """A first column names the region, a second one is hashed over that region's shards."""
+
+    regions: Annotated[
+        Mapping[str, tuple[str, ...]],
+        Option("Region -> the values of the first column that mean it; compared as the column compares."),
+    ]
+    function: Annotated[Literal["region_hash"], Option("Which function.")] = "region_hash"
+    buckets: Annotated[
+        Mapping[str, Mapping[str, Buckets]],
+        Option(
+            "Region -> shard -> its buckets, complete for each region that is named. Regions without it "
+            "are split evenly over their shards in the keyspace's order."
+        ),
+    ] = field(default_factory=_empty)
+
+
+VindexSettings = HashVindex | RangeVindex | ListVindex | RegionBitsVindex | RegionHashVindex
+
+VINDEX_ARITY: Mapping[str, int] = MappingProxyType(
+    {"hash": 1, "range": 1, "list": 1, "region_bits": 1, "region_hash": 2}
+)
+"""How many columns each function takes."""
+
+
+# --- keyspaces and tables -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardedTable:
+    """A table whose rows are spread over the shards. Tables with the same vindex have their rows together."""
+
+    vindex: Annotated[str, Option("The keyspace's vindex that finds a row's shard.")]
+    columns: Annotated[
+        Mapping[str, ColumnType | None],
+        Option(
+            "The columns it takes, in order: `[customer_id]`, or with their types, `{customer_id: bigint "
+            "unsigned}`, which are then compared with the live ones. Where no server is asked, a column "
+            "without a type counts as bigint."
+        ),
+    ]
+    kind: Annotated[Literal["sharded"], Option("What kind of table.")] = "sharded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceTable:
+    """A small table that is the same on every shard."""
+
+    kind: Annotated[Literal["reference"], Option("What kind of table.")] = "reference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedTable:
+    """A table that is whole on one shard."""
+
+    shard: Annotated[str, Option("The shard that holds it.")]
+    kind: Annotated[Literal["pinned"], Option("What kind of table.")] = "pinned"
+
+
+TableSettings = ShardedTable | ReferenceTable | PinnedTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyspaceSettings:
+    """A database as the application sees it. One shard and no tables: unsharded, statements pass verbatim."""
+
+    shards: Annotated[tuple[str, ...], Option("The shards it lies on, in order.")]
+    multi_shard_writes: Annotated[
+        MultiShardWrites,
+        Option(
+            "refuse: a statement that writes to several shards is refused; best_effort: begun on all, "
+            "executed on all, then committed on all, without two-phase commit."
+        ),
+    ] = MultiShardWrites.REFUSE
+    scatter: Annotated[
+        Scatter,
+        Option("allow: reads without a shard key ask every shard; refuse: they need the hint scatter=ok."),
+    ] = Scatter.ALLOW
+    vindexes: Annotated[Mapping[str, VindexSettings], Option("The sharding functions, by name.")] = field(
+        default_factory=_empty
+    )
+    tables: Annotated[
+        Mapping[str, TableSettings], Option("The tables, by name. In a sharded keyspace others are refused.")
+    ] = field(default_factory=_empty)
+
+    @property
+    def unsharded(self) -> bool:
+        return len(self.shards) == 1 and not self.tables
+
+
+# --- users --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a user may do, and on what."""
+
+    on: Annotated[GrantTarget, Option("`*.*`, `keyspace.*` or `keyspace.table`.")]
+    verbs: Annotated[tuple[Verb, ...], Option("What is allowed there; `all` is everything but administer.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits:
+    connections: Annotated[
+        int | None,
+        Option("The most connections of this user, all workers together. Without it limits.clients.", low=1),
+    ] = None
+
+
+ALL_PLUGINS = (AuthPlugin.CACHING_SHA2, AuthPlugin.NATIVE)
+ALL_HINTS = (Hint.SHARD, Hint.CONSISTENCY, Hint.MAX_LAG, Hint.SCATTER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSettings:
+    """An application's or a person's account at Fairlead; the servers never see it."""
+
+    password: Annotated[
+        Password,
+        Option(
+            "{env: NAME}, {file: PATH} or {value: TEXT} for the password itself; or what a server "
+            "stores: {sha256: hex of SHA256(SHA256(password))}, {native: '*HEX'}, both for both plugins.",
+            secret=True,
+        ),
+    ]
+    plugins: Annotated[
+        tuple[AuthPlugin, ...], Option("The authentication methods allowed, the preferred one first.")
+    ] = ALL_PLUGINS
+    grants: Annotated[
+        tuple[Grant, ...], Option("What the user may do. Without any: log in, and nothing else.")
+    ] = ()
+    default_database: Annotated[
+        str | None, Option("The keyspace of a client that names none. Without it there is none selected.")
+    ] = None
+    consistency: Annotated[
+        Consistency | None,
+        Option(
+            "Where reads outside transactions go. primary: the primary; session: a replica that has the "
+            "session's writes; eventual: a replica at most `max_lag` behind. Without it the listener's."
+        ),
+    ] = None
+    max_lag: Annotated[
+        float | None,
+        Option("For eventual: how far behind a replica may be. Without it the listener's.", DURATION, low=0),
+    ] = None
+    session_scope: Annotated[
+        SessionScope,
+        Option("For session: whose writes are read back, this connection's or all of this user's."),
+    ] = SessionScope.CONNECTION
+    hints: Annotated[
+        tuple[Hint, ...], Option("The hint comments this user may give; others are refused.")
+    ] = ALL_HINTS
+    require_tls: Annotated[bool, Option("Refuse this user without TLS.")] = False
+    networks: Annotated[
+        tuple[str, ...],
+        Option("Networks the user may come from (10.0.0.0/8, ::1). Without any: everywhere.", NETWORK),
+    ] = ()
+    limits: Annotated[UserLimits, Option("What this user may hold.")] = field(default_factory=UserLimits)
+
+
+# --- listeners ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerLimits:
+    connections: Annotated[
+        int | None,
+        Option("The most connections here, all workers together. Without it limits.clients.", low=1),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MysqlListener:
+    """A port for MySQL clients. Several may stand side by side, told apart by name."""
+
+    port: Annotated[int, Option("The port.", low=1, high=65535)]
+    kind: Annotated[
+        Literal["mysql"], Option("What is spoken here. Without it, the listener's name says so.")
+    ] = "mysql"
+    address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
+    tls: Annotated[ListenerTls | None, Option("TLS for clients. Without it none is offered.")] = None
+    consistency: Annotated[
+        Consistency, Option("Where reads outside transactions go, for users that do not say.")
+    ] = Consistency.PRIMARY
+    max_lag: Annotated[
+        float,
+        Option("For eventual: how far behind a replica may be, for users that do not say.", DURATION, low=0),
+    ] = 2.0
+    version: Annotated[
+        str | None, Option("The server version announced to clients. Without it the lowest of the shards'.")
+    ] = None
+    collation: Annotated[str, Option("The collation announced, and used by clients that name none.")] = (
+        "utf8mb4_general_ci"
+    )
+    backlog: Annotated[int, Option("How many connections may wait to be accepted.", low=1, high=65535)] = 1024
+    limits: Annotated[ListenerLimits, Option("What this listener accepts.")] = field(
+        default_factory=ListenerLimits
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerListener:
+    """The port where the other regions' Fairleads come in, over mutual TLS (`peer_tls`)."""
+
+    port: Annotated[int, Option("The port.", low=1, high=65535)]
+    kind: Annotated[
+        Literal["peer"], Option("What is spoken here. Without it, the listener's name says so.")
+    ] = "peer"
+    address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
+    backlog: Annotated[int, Option("How many connections may wait to be accepted.", low=1, high=65535)] = 1024
+    limits: Annotated[ListenerLimits, Option("What this listener accepts.")] = field(
+        default_factory=ListenerLimits
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpListener:
+    """The port for liveness, readiness and metrics."""
+
+    port: Annotated[int, Option("The port.", low=1, high=65535)]
+    kind: Annotated[
+        Literal["http"], Option("What is spoken here. Without it, the listener's name says so.")
+    ] = "http"
+    address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
+
+
+ListenerSettings = MysqlListener | PeerListener | HttpListener
+
+
+# --- limits, health, telemetry ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds the whole proxy, in memory and in time."""
+
+    max_packet: Annotated[
+        int,
+        Option(
+            "The largest statement or parameter taken from a client.", SIZE, low=64 * KIB, high=1024 * MIB
+        ),
+    ] = 64 * MIB
+    clients: Annotated[int, Option("The most client connections, all workers together.", low=1)] = 20000
+    prepared_statements: Annotated[int, Option("The most prepared statements of one connection.", low=1)] = (
+        1024
+    )
+    plan_cache: Annotated[int, Option("Memory for remembered plans, per worker.", SIZE, low=MIB)] = 32 * MIB
+    queue_wait: Annotated[
+        float, Option("How long a statement waits for a server connection.", DURATION, low=0)
+    ] = 5.0
+    connect: Annotated[
+        float, Option("How long connecting and logging in to a server or peer may take.", DURATION, low=0.001)
+    ] = 5.0
+    handshake: Annotated[float, Option("How long a client may take to log in.", DURATION, low=0.001)] = 10.0
+    idle_client: Annotated[
+        float, Option("A client silent for so long is disconnected; 0s: never.", DURATION, low=0)
+    ] = 28800.0
+    idle_transaction: Annotated[
+        float,
+        Option(
+            "A client that holds a server connection (transaction, lock, pin) and is silent for so long "
+            "is disconnected; 0s: never.",
+            DURATION,
+            low=0,
+        ),
+    ] = 600.0
+    drain: Annotated[
+        float, Option("How long running work may take to end when the proxy stops.", DURATION, low=0)
+    ] = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How servers and peers are watched."""
+
+    interval: Annotated[float, Option("Time between two checks of a server.", DURATION, low=0.05)] = 1.0
+    timeout: Annotated[float, Option("How long a check may take.", DURATION, low=0.01)] = 1.0
+    failures: Annotated[int, Option("Failed checks in a row that make a server down.", low=1)] = 3
+    recoveries: Annotated[int, Option("Good checks in a row that make it up again.", low=1)] = 2
+    schema: Annotated[
+        float,
+        Option(
+            "Time between two readings of the live schema (statements that change it are seen at once).",
+            DURATION,
+            low=1,
+        ),
+    ] = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What is measured and logged. Neither digests nor the slow log hold literals."""
+
+    slow_query: Annotated[
+        float | None,
+        Option("Statements that take longer enter the slow log. `off`: none do.", DURATION, low=0),
+    ] = 0.5
+    slow_entries: Annotated[
+        int, Option("How many slow statements are kept, the newest.", low=1, high=65536)
+    ] = 1024
+    digests: Annotated[
+        int, Option("How many statement shapes are counted apart, per worker.", low=1, high=1048576)
+    ] = 2048
+    digest_length: Annotated[
+        int, Option("How much of a shape's text is kept.", SIZE, low=64, high=64 * KIB)
+    ] = KIB
+    log_level: Annotated[LogLevel, Option("The least important lines written.")] = LogLevel.INFO
+    log_format: Annotated[LogFormat, Option("How log lines look: for people or for machines.")] = (
+        LogFormat.TEXT
+    )
+
+
+# --- the whole ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a Fairlead is told. Mappings keep the order of the file."""
+
+    region: Annotated[str, Option("The region this Fairlead stands in (`--region` overrides it).")]
+    regions: Annotated[Mapping[str, RegionSettings], Option("All regions, by name.")]
+    shards: Annotated[Mapping[str, ShardSettings], Option("All shards of all regions, by name.")]
+    keyspaces: Annotated[Mapping[str, KeyspaceSettings], Option("The databases, by name.")]
+    users: Annotated[Mapping[str, UserSettings], Option("Who may log in, by user name.")]
+    listeners: Annotated[
+        Mapping[str, ListenerSettings],
+        Option("The ports: `mysql`, `peer`, `http`, or any name with a `kind`."),
+    ]
+    peer_tls: Annotated[
+        PeerTls | None,
+        Option("Mutual TLS between regions; needed for a peer listener and for shards abroad."),
+    ] = None
+    tls: Annotated[TlsSettings, Option("What holds for all TLS.")] = field(default_factory=TlsSettings)
+    limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)
+    health: Annotated[Health, Option("How servers are watched.")] = field(default_factory=Health)
+    telemetry: Annotated[Telemetry, Option("What is measured and logged.")] = field(default_factory=Telemetry)
+    files: tuple[Path, ...] = ()
+    """The files these settings were read from; not part of the file, not compared by `config.diff`."""
+
+    def listeners_of(self, kind: type[T]) -> dict[str, T]:
+        """The listeners of one class, by name: `settings.listeners_of(MysqlListener)`."""
+        return {name: one for name, one in self.listeners.items() if isinstance(one, kind)}

@@ -1,0 +1,114 @@
+"""The words that a configuration may choose from, one enumeration each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Flavour(StrEnum):
+    """What kind of server a shard is; decides GTID syntax, lexing of version comments, read-only probes."""
+
+    MARIADB = "mariadb"
+    MYSQL = "mysql"
+
+
+class TlsMode(StrEnum):
+    """How a connection to a server is protected, in the words of MySQL's `--ssl-mode`."""
+
+    DISABLED = "disabled"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+    VERIFY = "verify"
+
+
+class TlsVersion(StrEnum):
+    """The lowest TLS version that is spoken."""
+
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
+
+
+class Consistency(StrEnum):
+    """Where reads outside transactions may go."""
+
+    PRIMARY = "primary"
+    SESSION = "session"
+    EVENTUAL = "eventual"
+
+
+class SessionScope(StrEnum):
+    """Whose writes `consistency: session` promises to read back."""
+
+    CONNECTION = "connection"
+    USER = "user"
+
+
+class MultiShardWrites(StrEnum):
+    """What happens to a statement that writes to several shards."""
+
+    REFUSE = "refuse"
+    BEST_EFFORT = "best_effort"
+
+
+class Scatter(StrEnum):
+    """What happens to a read that has to ask every shard."""
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
+class AuthPlugin(StrEnum):
+    """The authentication methods of MySQL clients that Fairlead speaks."""
+
+    CACHING_SHA2 = "caching_sha2_password"
+    NATIVE = "mysql_native_password"
+
+
+class Hint(StrEnum):
+    """The keys of hint comments, `/* fairlead: key=value */`."""
+
+    SHARD = "shard"
+    CONSISTENCY = "consistency"
+    MAX_LAG = "max_lag"
+    SCATTER = "scatter"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class Verb(StrEnum):
+    """What a grant allows; MySQL's privilege names with `_` for the space.
+
+    `all` is every verb but `administer`, which is server administration (SET GLOBAL, KILL of others, FLUSH,
+    SHUTDOWN, CREATE USER …) and counts only in a grant on `*.*`.
+    """
+
+    ALL = "all"
+    SELECT = "select"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    CREATE = "create"
+    ALTER = "alter"
+    DROP = "drop"
+    INDEX = "index"
+    REFERENCES = "references"
+    TRIGGER = "trigger"
+    EVENT = "event"
+    EXECUTE = "execute"
+    LOCK_TABLES = "lock_tables"
+    SHOW_VIEW = "show_view"
+    CREATE_VIEW = "create_view"
+    CREATE_ROUTINE = "create_routine"
+    ALTER_ROUTINE = "alter_routine"
+    CREATE_TEMPORARY_TABLES = "create_temporary_tables"
+    ADMINISTER = "administer"

@@ -1,0 +1,870 @@
+"""The entries of the error catalogue: data only. `router/errors.py` reads it.
+
+Ids: FL1xxx routing, FL2xxx privileges, FL3xxx sessions and transactions, FL4xxx backends, peers and limits,
+FL5xxx schema. An id is never given a second meaning; a retired one stays retired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`text` says what is refused and why in one line, `{0}`… filled at the site; `why` is the manual's
+    paragraph;
+    `remedy` is both the second sentence of the wire text and the manual's advice."""
+
+    name: str
+    id: str
+    errno: int
+    sqlstate: str
+    text: str
+    why: str
+    remedy: str
+
+
+# MySQL's errnos with their SQLSTATEs, by the server's own names (mysqld_error.txt).
+NOT_SUPPORTED_YET = (1235, "42000")
+SPECIFIC_ACCESS_DENIED = (1227, "42000")
+TABLEACCESS_DENIED = (1142, "42000")
+DBACCESS_DENIED = (1044, "42000")
+ACCESS_DENIED = (1045, "28000")
+NO_DB = (1046, "3D000")
+BAD_DB = (1049, "42000")
+NO_SUCH_TABLE = (1146, "42S02")
+BAD_FIELD = (1054, "42S22")
+NON_UNIQ = (1052, "23000")
+PARSE_ERROR = (1064, "42000")
+EMPTY_QUERY = (1065, "42000")
+WRONG_VALUE_COUNT = (1136, "21S01")
+UNKNOWN_SYSTEM_VARIABLE = (1193, "HY000")
+BAD_NULL = (1048, "23000")
+WRONG_VALUE = (1366, "HY000")
+WRONG_VALUE_FOR_VAR = (1231, "42000")
+UNKNOWN_COM = (1047, "08S01")
+UNKNOWN_STMT_HANDLER = (1243, "HY000")
+WRONG_ARGUMENTS = (1210, "HY000")
+CON_COUNT = (1040, "08004")
+USER_LIMIT = (1226, "42000")
+SERVER_SHUTDOWN = (1053, "08S01")
+PACKET_TOO_LARGE = (1153, "08S01")
+PACKETS_OUT_OF_ORDER = (1156, "08S01")
+NET_READ_INTERRUPTED = (1159, "08S01")
+NET_READ_ERROR = (1158, "08S01")
+SECURE_TRANSPORT_REQUIRED = (3159, "HY000")
+LOCK_WAIT_TIMEOUT = (1205, "HY000")
+READ_ONLY_TRANSACTION = (1792, "25006")
+SAVEPOINT_MISSING = (1305, "42000")
+TRANSACTION_CHARACTERISTICS = (1568, "25001")
+UNKNOWN_ERROR = (1105, "HY000")
+OPTION_PREVENTS = (1290, "HY000")
+UNSUPPORTED_PS = (1295, "HY000")
+OUT_OF_RESOURCES = (1041, "HY000")
+XA_OUTCOME = (1402, "XA100")
+NONUPDATEABLE = (1288, "HY000")
+
+
+def _entry(
+    name: str, number: int, code: tuple[int, str], text: str, why: str, remedy: str
+) -> Entry:
+    return Entry(name, f"FL{number}", code[0], code[1], text, why, remedy)
+
+
+_STATEMENTS = (
+    _entry(
+        "EMPTY_STATEMENT", 1001, EMPTY_QUERY,
+        "the statement is empty",
+        "The text holds nothing but white space and comments; a server says the same.",
+        "Send a statement.",
+    ),
+    _entry(
+        "NOT_UNDERSTOOD", 1002, PARSE_ERROR,
+        "this statement cannot be parsed, and keyspace {0} is sharded: {1}",
+        "On a sharded keyspace a statement must be understood before it can be routed. An unsharded "
+        "keyspace passes "
+        "any statement as it is.",
+        "Check the syntax; if MySQL accepts it, rewrite it in plainer SQL.",
+    ),
+    _entry(
+        "UNTERMINATED", 1003, PARSE_ERROR,
+        "a string, a quoted name or a comment is not closed",
+        "What follows an open quote cannot be told from code.",
+        "Close it; if the text looks right, check sql_mode (ANSI_QUOTES, NO_BACKSLASH_ESCAPES) and the "
+        "charset.",
+    ),
+    _entry(
+        "NUL_BYTE", 1004, PARSE_ERROR,
+        "the statement holds a NUL byte outside of a string",
+        "Servers differ in what they do with it, so it could hide code.",
+        "Remove the byte.",
+    ),
+    _entry(
+        "TOO_LARGE_TO_PLAN", 1005, NOT_SUPPORTED_YET,
+        "this statement has too many different parts for a sharded keyspace: {0}",
+        "A statement is planned by its text without literals, which is bounded (64 KiB, 1,024 literals "
+        "after lists and "
+        "rows of the same shape are folded).",
+        "Send it in smaller parts, or with rows of one shape.",
+    ),
+    _entry(
+        "MULTI_STATEMENT", 1006, NOT_SUPPORTED_YET,
+        "several statements in one text",
+        "Each could belong to another shard, and what one of them sets would be lost to the session.",
+        "Send one statement at a time.",
+    ),
+    _entry(
+        "UNSAFE_CHARSET", 1007, NOT_SUPPORTED_YET,
+        "client character set {0} can hide quotes in its letters",
+        "In gbk, big5, sjis, cp932, gb18030 and the two- and four-byte Unicode sets a byte of a letter can "
+        "look like "
+        "a quote or a backslash, so the statement cannot be read safely.",
+        "Use utf8mb4 (SET NAMES utf8mb4).",
+    ),
+    _entry(
+        "VERSION_COMMENT", 1008, NOT_SUPPORTED_YET,
+        "{0} is code on some servers and a comment on others",
+        "A conditional comment is executed or skipped by the server's version; the route must hold for both.",
+        "Write the code without the conditional comment.",
+    ),
+    _entry(
+        "STATEMENT_KIND", 1009, NOT_SUPPORTED_YET,
+        "{0} is not supported on sharded keyspace {1}",
+        "This kind of statement has no route over shards yet.",
+        "Run it on an unsharded keyspace, or directly on the servers.",
+    ),
+    _entry(
+        "HINT_UNKNOWN", 1010, WRONG_ARGUMENTS,
+        "hint '{0}' is not known",
+        "An unread hint would silently widen the statement.",
+        "Known hints are {1}.",
+    ),
+    _entry(
+        "HINT_VALUE", 1011, WRONG_ARGUMENTS,
+        "hint '{0}' has a wrong value: {1}",
+        "An unread hint would silently widen the statement.",
+        "Correct the hint.",
+    ),
+    _entry(
+        "HINT_SHARD", 1012, WRONG_ARGUMENTS,
+        "hint shard={0} names no shard of keyspace {1}",
+        "A hint narrows a statement to one of its keyspace's shards.",
+        "The shards are {2}.",
+    ),
+    _entry(
+        "HINT_SHARD_WRITE", 1013, NOT_SUPPORTED_YET,
+        "hint shard={0} on {1}: rows go where their keys say",
+        "A hint may narrow a read, an UPDATE, a DELETE or DDL to one shard, but it may not place a row "
+        "where its key "
+        "does not route to.",
+        "Remove the hint.",
+    ),
+)
+
+_TABLES = (
+    _entry(
+        "NO_DATABASE", 1101, NO_DB,
+        "no database selected",
+        "The statement names a table without a database, and the session has none.",
+        "Say USE, or name the database in the connection or the table.",
+    ),
+    _entry(
+        "UNKNOWN_DATABASE", 1102, BAD_DB,
+        "unknown database '{0}'",
+        "Databases are the keyspaces of the configuration.",
+        "Declare it under keyspaces:, or check the name.",
+    ),
+    _entry(
+        "UNKNOWN_TABLE", 1103, NO_SUCH_TABLE,
+        "table '{0}.{1}' is not declared",
+        "On a sharded keyspace every table is declared: how its rows are spread cannot be guessed.",
+        "Declare it under keyspaces.{0}.tables as sharded, reference or pinned.",
+    ),
+    _entry(
+        "MISSING_TABLE", 1104, NO_SUCH_TABLE,
+        "table '{0}.{1}' is declared but the servers do not have it",
+        "The live schema of the keyspace's shards has no such table.",
+        "Create it on every shard, or correct the declaration.",
+    ),
+    _entry(
+        "VIEW", 1105, NOT_SUPPORTED_YET,
+        "'{0}.{1}' is a view on a sharded keyspace",
+        "A view hides the tables that decide the route.",
+        "Write its query out over the base tables.",
+    ),
+    _entry(
+        "UNKNOWN_COLUMN", 1106, BAD_FIELD,
+        "unknown column '{0}'",
+        "No table of the statement has this column in the live schema, or a table alias is not known.",
+        "Check the name; after a change by hand on the servers wait for the next schema check.",
+    ),
+    _entry(
+        "SYSTEM_SCHEMA", 1107, NOT_SUPPORTED_YET,
+        "{0} cannot be read over a sharded keyspace: {1}",
+        "Metadata that differs from shard to shard (rows, sizes, statistics, locks) would have to be merged.",
+        "Read schema metadata with a condition table_schema = '<keyspace>', or say shard= in a hint.",
+    ),
+    _entry(
+        "TWO_KEYSPACES", 1108, NOT_SUPPORTED_YET,
+        "the statement joins keyspaces {0} that share no shard",
+        "Tables of different keyspaces meet only when they live on the same shard.",
+        "Query each keyspace on its own.",
+    ),
+    _entry(
+        "PINNED_ELSEWHERE", 1109, NOT_SUPPORTED_YET,
+        "pinned tables {0} live on different shards",
+        "Pinned tables of one statement must live together.",
+        "Query them one by one, or pin them to one shard.",
+    ),
+    _entry(
+        "PINNED_WITH_SHARDED", 1110, NOT_SUPPORTED_YET,
+        "pinned table {0} is joined with sharded table {1}",
+        "The rows of a sharded table are not all where the pinned table is.",
+        "Query them one by one, or make {0} a reference table.",
+    ),
+    _entry(
+        "SHOW_KIND", 1111, NOT_SUPPORTED_YET,
+        "SHOW {0} is not supported on sharded keyspace {1}",
+        "Its answer differs from shard to shard.",
+        "Name one shard with a hint: /* fairlead: shard=… */.",
+    ),
+    _entry(
+        "PARTITION", 1112, NOT_SUPPORTED_YET,
+        "PARTITION ({0}) on sharded table {1}",
+        "Partitions of a table differ from shard to shard.",
+        "Use a predicate in place of the partition's name.",
+    ),
+)
+
+_READS = (
+    _entry(
+        "NOT_PINNED", 1201, NOT_SUPPORTED_YET,
+        "{0} over several shards needs merging: {1}",
+        "The shard key is not fixed by the WHERE clause, and putting the shards' answers together takes "
+        "more than "
+        "concatenating rows.",
+        "Fix the shard key with = or IN, or name one shard with a hint.",
+    ),
+    _entry(
+        "SCATTER_REFUSED", 1202, NOT_SUPPORTED_YET,
+        "this read goes to several shards, which {0} refuses",
+        "keyspaces.<name>.scatter is refuse, or a hint says scatter=refuse.",
+        "Fix the shard key with = or IN, set scatter: allow, or say /* fairlead: scatter=ok */ where it is "
+        "allowed.",
+    ),
+    _entry(
+        "CROSS_SHARD_JOIN", 1203, NOT_SUPPORTED_YET,
+        "tables {0} and {1} are not joined on their shard keys",
+        "Rows that match could live on different shards.",
+        "Join on all shard-key columns of tables that share a vindex, or fix both keys to the same value.",
+    ),
+    _entry(
+        "OUTER_REFERENCE", 1204, NOT_SUPPORTED_YET,
+        "reference table {0} is the outer side of a join with sharded table {1}",
+        "Every shard would give its own unmatched rows of the reference table.",
+        "Fix the shard key, or turn the join round.",
+    ),
+    _entry(
+        "CROSS_SHARD_SUBQUERY", 1205, NOT_SUPPORTED_YET,
+        "a subquery over sharded table {0} is not fixed to the shard of the statement",
+        "The subquery could need rows of other shards.",
+        "Fix the shard key in the subquery and outside of it to the same value, or send two statements.",
+    ),
+    _entry(
+        "CROSS_SHARD_UNION", 1206, NOT_SUPPORTED_YET,
+        "the arms of this UNION are not fixed to one shard",
+        "Arms of different shards would have to be merged.",
+        "Fix the shard key of every arm to the same value, or send the arms one by one.",
+    ),
+    _entry(
+        "LOCKING_SCATTER", 1207, NOT_SUPPORTED_YET,
+        "a locking read over several shards",
+        "Locks on several shards can deadlock where no server sees it.",
+        "Fix the shard key with =.",
+    ),
+    _entry(
+        "UNSTABLE_FUNCTION", 1208, NOT_SUPPORTED_YET,
+        "{0} in a statement for several shards",
+        "Each shard would compute its own value.",
+        "Compute the value first and send it as a literal or a parameter.",
+    ),
+    _entry(
+        "LOCAL_FUNCTION", 1209, NOT_SUPPORTED_YET,
+        "{0} inside of a larger statement",
+        "The backend connection is shared: its user, connection id and row counts are not the client's.",
+        "Ask for {0} in a SELECT of its own and send the value.",
+    ),
+    _entry(
+        "USER_VARIABLE_SCATTER", 1210, NOT_SUPPORTED_YET,
+        "user variables in a statement for several shards",
+        "A user variable lives on one connection.",
+        "Send the value as a literal or a parameter.",
+    ),
+    _entry(
+        "SELECT_INTO", 1211, NOT_SUPPORTED_YET,
+        "SELECT … INTO variables over several shards",
+        "A user variable lives on one connection.",
+        "Fix the shard key, or read the rows.",
+    ),
+    _entry(
+        "RECURSIVE", 1212, NOT_SUPPORTED_YET,
+        "a recursive query over sharded table {0}",
+        "Each step could need rows of other shards.",
+        "Fix the shard key in every part of the query.",
+    ),
+    _entry(
+        "KEY_TYPE", 1213, WRONG_VALUE,
+        "a value for shard key {0} cannot be compared as the server would: {1}",
+        "The value is converted as the server converts it before it is hashed; where the conversion is not "
+        "certain "
+        "(accents, fractions, mixed types), the row could be missed.",
+        "Send the value in the column's own type.",
+    ),
+    _entry(
+        "EXPLAIN_SCATTER", 1214, NOT_SUPPORTED_YET,
+        "EXPLAIN of a statement for several shards",
+        "Each shard has its own execution plan.",
+        "Use EXPLAIN ROUTE for the route, or fix the shard key or the shard.",
+    ),
+    _entry(
+        "NOT_SAME_SHARD", 1215, NOT_SUPPORTED_YET,
+        "the shard keys of this statement lead to different shards: {0}",
+        "The statement was planned for one shard; with these values it would need several.",
+        "Send one statement per shard key.",
+    ),
+    _entry(
+        "UNKNOWN_FUNCTION_SCATTER", 1216, NOT_SUPPORTED_YET,
+        "stored function {0} on sharded keyspace {1}",
+        "A stored function may read or write any table of its shard.",
+        "Fix the shard with a hint, or compute the value in the application.",
+    ),
+    _entry(
+        "VALUE_OUTSIDE", 1217, WRONG_VALUE,
+        "a value of shard key {0} has no shard: {1}",
+        "The vindex maps no range, list entry or region to this value.",
+        "Extend the vindex in the configuration, or correct the value.",
+    ),
+)
+
+_WRITES = (
+    _entry(
+        "MULTI_SHARD_WRITE", 1301, NOT_SUPPORTED_YET,
+        "{0} would change rows on several shards",
+        "multi_shard_writes is refuse: without two-phase commit a failure could leave it half done.",
+        "Fix the shard key to one shard, or set multi_shard_writes: best_effort for the keyspace.",
+    ),
+    _entry(
+        "MULTI_SHARD_INSERT", 1302, NOT_SUPPORTED_YET,
+        "the rows of this {0} belong to several shards",
+        "multi_shard_writes is refuse: without two-phase commit a failure could leave it half done.",
+        "Send one statement per shard, or set multi_shard_writes: best_effort for the keyspace.",
+    ),
+    _entry(
+        "KEY_MISSING", 1303, BAD_NULL,
+        "INSERT without shard key {0} of table {1}",
+        "The row's shard is computed from this column.",
+        "Give the column a value.",
+    ),
+    _entry(
+        "KEY_AUTO_INCREMENT", 1304, NOT_SUPPORTED_YET,
+        "shard key {0} of table {1} is left to AUTO_INCREMENT",
+        "Each shard would count on its own, and the shard must be known before the number is.",
+        "Generate the id in the application and send it.",
+    ),
+    _entry(
+        "KEY_NULL", 1305, BAD_NULL,
+        "shard key {0} is NULL in an INSERT",
+        "A row without a shard key has no shard.",
+        "Give the column a value.",
+    ),
+    _entry(
+        "KEY_EXPRESSION", 1306, NOT_SUPPORTED_YET,
+        "shard key {0} of table {1} is {2} in an INSERT",
+        "The row's shard is computed from the value, which must be a literal or a parameter.",
+        "Compute the value first and send it as a literal or a parameter.",
+    ),
+    _entry(
+        "KEY_UPDATE", 1307, NOT_SUPPORTED_YET,
+        "{0} assigns shard key {1} of table {2}",
+        "The row would have to move to another shard.",
+        "Leave the column out; to move a row, insert it anew and delete the old one.",
+    ),
+    _entry(
+        "COLUMNS_UNKNOWN", 1308, NOT_SUPPORTED_YET,
+        "INSERT without a column list into {0}, and the live schema is not known",
+        "Which value is the shard key depends on the order of the table's columns.",
+        "Name the columns.",
+    ),
+    _entry(
+        "COLUMN_COUNT", 1309, WRONG_VALUE_COUNT,
+        "column count does not match value count of INSERT into {0}",
+        "A server says the same.",
+        "Give every column a value.",
+    ),
+    _entry(
+        "INSERT_SELECT", 1310, NOT_SUPPORTED_YET,
+        "{0} … SELECT into sharded table {1}: {2}",
+        "The new rows' shard must be that of the rows they come from.",
+        "Fix the shard key to the same value in the SELECT list and its WHERE clause, or read and write in "
+        "two steps.",
+    ),
+    _entry(
+        "UNIQUE_WITHOUT_KEY", 1311, NOT_SUPPORTED_YET,
+        "{0} into {1}: unique key {2} does not hold the shard key",
+        "A conflicting row on another shard would not be seen, so the outcome would differ from one "
+        "server's.",
+        "Add the shard key to the unique key, or use a plain INSERT.",
+    ),
+    _entry(
+        "REFERENCE_WRITE", 1312, NOT_SUPPORTED_YET,
+        "{0} on reference table {1}",
+        "It must change every copy, and multi_shard_writes is refuse.",
+        "Set multi_shard_writes: best_effort for the keyspace, or change the copies on their servers.",
+    ),
+    _entry(
+        "REFERENCE_AUTO_INCREMENT", 1313, NOT_SUPPORTED_YET,
+        "INSERT into reference table {0} without a value for AUTO_INCREMENT column {1}",
+        "Each copy would count on its own.",
+        "Give the column a value.",
+    ),
+    _entry(
+        "WRITE_LIMIT", 1314, NOT_SUPPORTED_YET,
+        "{0} with {1} over several shards",
+        "Which rows are changed would depend on every shard's part.",
+        "Fix the shard key to one shard.",
+    ),
+    _entry(
+        "MULTI_TABLE_WRITE", 1315, NOT_SUPPORTED_YET,
+        "{0} of several tables that is not fixed to one shard",
+        "Only co-located tables with one fixed shard key can be changed together.",
+        "Fix the shard key, or send one statement per table.",
+    ),
+    _entry(
+        "MIXED_WRITE", 1316, NOT_SUPPORTED_YET,
+        "{0} changes reference table {1} together with others",
+        "A reference table is changed on every shard, the others only on some.",
+        "Send one statement per table.",
+    ),
+    _entry(
+        "RETURNING_SCATTER", 1317, NOT_SUPPORTED_YET,
+        "{0} … RETURNING over several shards",
+        "Rows and counts of several shards would have to be merged.",
+        "Fix the shard key to one shard.",
+    ),
+    _entry(
+        "DDL", 1318, NOT_SUPPORTED_YET,
+        "{0} on sharded keyspace {1}",
+        "A change of schema must reach every shard, and MySQL cannot undo half of it.",
+        "Run it once per shard with a hint: /* fairlead: shard=… */.",
+    ),
+    _entry(
+        "TEMPORARY_TABLE", 1319, NOT_SUPPORTED_YET,
+        "temporary tables on sharded keyspace {0}",
+        "A temporary table lives on one connection of one shard.",
+        "Use an unsharded keyspace for it.",
+    ),
+    _entry(
+        "LOAD_DATA", 1320, NOT_SUPPORTED_YET,
+        "LOAD DATA into keyspace {0}",
+        "Rows of a file would have to be split over the shards; LOCAL needs the client's file.",
+        "Use multi-row INSERT.",
+    ),
+    _entry(
+        "PROCEDURE", 1321, NOT_SUPPORTED_YET,
+        "{0} on sharded keyspace {1}",
+        "A procedure may read or write any table of its shard.",
+        "Call it on an unsharded keyspace, or name one shard with a hint.",
+    ),
+    _entry(
+        "LOCK_TABLES", 1322, NOT_SUPPORTED_YET,
+        "{0} on sharded keyspace {1}",
+        "The lock would hold on one shard only.",
+        "Use a transaction with SELECT … FOR UPDATE.",
+    ),
+    _entry(
+        "NAMED_LOCK", 1323, NOT_SUPPORTED_YET,
+        "{0}() on sharded keyspace {1}",
+        "A named lock must live on one server, and no shard is fixed.",
+        "Use an unsharded keyspace, or name one shard with a hint.",
+    ),
+    _entry(
+        "PREPARED_IN_SQL", 1324, NOT_SUPPORTED_YET,
+        "{0} on sharded keyspace {1}",
+        "The statement is hidden in a string or on one connection.",
+        "Use the driver's prepared statements.",
+    ),
+    _entry(
+        "HANDLER", 1325, NOT_SUPPORTED_YET,
+        "HANDLER on sharded keyspace {0}",
+        "A handler lives on one connection of one shard.",
+        "Use SELECT.",
+    ),
+)
+
+_PRIVILEGES = (
+    _entry(
+        "DENIED_TABLE", 2001, TABLEACCESS_DENIED,
+        "{0} command denied to user '{1}' for table '{2}'",
+        "The user's grants do not allow it.",
+        "Add the verb to users.{1}.grants.",
+    ),
+    _entry(
+        "DENIED_DATABASE", 2002, DBACCESS_DENIED,
+        "access denied for user '{0}' to database '{1}'",
+        "The user has no grant on the keyspace.",
+        "Add it to users.{0}.grants.",
+    ),
+    _entry(
+        "ADMINISTRATION", 2003, SPECIFIC_ACCESS_DENIED,
+        "{0} is server administration",
+        "Fairlead's account on the servers may do more than its clients; administration through it is "
+        "refused unless "
+        "granted.",
+        "Do it on the server, or give the user the verb admin.",
+    ),
+    _entry(
+        "DENIED_VERB", 2004, SPECIFIC_ACCESS_DENIED,
+        "{0} command denied to user '{1}' on keyspace '{2}'",
+        "The user's grants do not allow it.",
+        "Add the verb to users.{1}.grants.",
+    ),
+    _entry(
+        "ACCESS_DENIED", 2005, ACCESS_DENIED,
+        "access denied for user '{0}' (using password: {1})",
+        "User or password is wrong. Which of the two is not said.",
+        "Check users: in the configuration.",
+    ),
+    _entry(
+        "TLS_REQUIRED", 2006, SECURE_TRANSPORT_REQUIRED,
+        "connections without TLS are refused by this listener",
+        "listeners.<name>.tls.required is true, or the user requires TLS.",
+        "Connect with TLS.",
+    ),
+    _entry(
+        "PEER_UNKNOWN", 2007, ACCESS_DENIED,
+        "the peer's certificate names no configured region",
+        "A peer is trusted when its client certificate names a region of the configuration.",
+        "Check peer_tls and the certificate's CN or SAN on both sides.",
+    ),
+    _entry(
+        "UNREADABLE_GRANT", 2008, SPECIFIC_ACCESS_DENIED,
+        "this statement cannot be read, so the grants of user '{0}' cannot be checked: {1}",
+        "Privileges by schema, table and verb need the statement's tables.",
+        "Write it in plainer SQL, or grant the user all verbs on the whole keyspace.",
+    ),
+)
+
+_SESSIONS = (
+    _entry(
+        "SECOND_SHARD", 3001, NOT_SUPPORTED_YET,
+        "this transaction is on shard {0} and the statement needs {1}",
+        "A transaction over several shards needs two-phase commit.",
+        "Commit first, or keep the transaction to one shard key.",
+    ),
+    _entry(
+        "MULTI_SHARD_IN_TRANSACTION", 3002, NOT_SUPPORTED_YET,
+        "a statement for several shards inside of a transaction",
+        "A transaction over several shards needs two-phase commit.",
+        "Commit first.",
+    ),
+    _entry(
+        "PINNED_SESSION", 3003, NOT_SUPPORTED_YET,
+        "this session is pinned to shard {0} by {1}, and the statement needs {2}",
+        "What pinned the session lives on one connection.",
+        "Release it (UNLOCK TABLES, RELEASE_LOCK, reset the connection), or use a second session.",
+    ),
+    _entry(
+        "GLOBAL_VARIABLE", 3004, SPECIFIC_ACCESS_DENIED,
+        "SET {0} changes the server for everyone",
+        "Global and persisted variables are server administration.",
+        "Do it on the servers.",
+    ),
+    _entry(
+        "VARIABLE_REFUSED", 3005, NOT_SUPPORTED_YET,
+        "SET {0} is refused: {1}",
+        "The variable changes what Fairlead relies on.",
+        "Leave it out, or set it on the servers.",
+    ),
+    _entry(
+        "UNKNOWN_VARIABLE", 3006, UNKNOWN_SYSTEM_VARIABLE,
+        "unknown system variable '{0}'",
+        "The variable is in neither MySQL's nor MariaDB's list that Fairlead knows, so it is not known "
+        "whether it can "
+        "be shared.",
+        "Check the name; report it if the server knows it.",
+    ),
+    _entry(
+        "VARIABLE_VALUE", 3007, WRONG_VALUE_FOR_VAR,
+        "variable '{0}' cannot be set to this value: {1}",
+        "The value is checked before it is recorded.",
+        "Correct the value.",
+    ),
+    _entry(
+        "TRANSACTION_OPTION", 3008, NOT_SUPPORTED_YET,
+        "{0} is not supported",
+        "AND CHAIN and RELEASE tie the next transaction or the connection to this one's backend.",
+        "Send COMMIT or ROLLBACK, then begin anew.",
+    ),
+    _entry(
+        "XA", 3009, NOT_SUPPORTED_YET,
+        "XA transactions are not supported",
+        "An XA branch outlives its connection.",
+        "Use a plain transaction.",
+    ),
+    _entry(
+        "CONNECTION_FUNCTION", 3010, NOT_SUPPORTED_YET,
+        "{0}() is about a connection that has gone back to the pool",
+        "Row counts of the previous statement live on the connection that ran it.",
+        "Ask inside of the same transaction, or count with a query.",
+    ),
+    _entry(
+        "READ_ONLY_TRANSACTION", 3011, READ_ONLY_TRANSACTION,
+        "cannot execute {0} in a READ ONLY transaction",
+        "A server says the same.",
+        "Begin the transaction READ WRITE.",
+    ),
+    _entry(
+        "TRANSACTION_OPEN", 3012, TRANSACTION_CHARACTERISTICS,
+        "{0} cannot be changed while a transaction is in progress",
+        "A server says the same.",
+        "Commit or roll back first.",
+    ),
+    _entry(
+        "SAVEPOINT_UNKNOWN", 3013, SAVEPOINT_MISSING,
+        "savepoint {0} does not exist",
+        "No transaction is open, or it has no such savepoint.",
+        "Set the savepoint first.",
+    ),
+    _entry(
+        "UNKNOWN_PREPARED", 3014, UNKNOWN_STMT_HANDLER,
+        "unknown prepared statement handler ({0})",
+        "It was closed, or belongs to another session.",
+        "Prepare it again.",
+    ),
+    _entry(
+        "COMMAND", 3015, UNKNOWN_COM,
+        "command {0} is not supported",
+        "This protocol command has no meaning over a shared backend.",
+        "{1}",
+    ),
+    _entry(
+        "NOT_PREPARABLE", 3016, UNSUPPORTED_PS,
+        "this statement cannot be prepared: {0}",
+        "Its answer comes from the session, or its route changes from one execution to the next.",
+        "Send it as text.",
+    ),
+    _entry(
+        "PREPARED_SPLIT", 3017, NOT_SUPPORTED_YET,
+        "a prepared statement whose rows belong to several shards",
+        "The parameters of one execution would have to be split.",
+        "Send one execution per shard key, or send it as text.",
+    ),
+    _entry(
+        "LOCAL_INFILE", 3018, NOT_SUPPORTED_YET,
+        "LOAD DATA LOCAL INFILE is not supported",
+        "The server asks the client for a file in the middle of the statement.",
+        "Use multi-row INSERT.",
+    ),
+    _entry(
+        "CHANGE_USER", 3019, NOT_SUPPORTED_YET,
+        "changing the user of a connection is not supported here: {0}",
+        "The user's grants and limits were settled when the connection opened.",
+        "Open a new connection.",
+    ),
+)
+
+_BACKENDS = (
+    _entry(
+        "SHARD_DOWN", 4001, OPTION_PREVENTS,
+        "shard {0} has no usable server: {1}",
+        "No server of the shard passed its last check.",
+        "Retry later; see fairlead's health page for the reason.",
+    ),
+    _entry(
+        "QUEUE_TIMEOUT", 4002, LOCK_WAIT_TIMEOUT,
+        "no free connection to shard {0} within {1}",
+        "All connections the shard's limit allows were busy for limits.queue_wait.",
+        "Retry; raise shards.{0}.limits.connections if it lasts.",
+    ),
+    _entry(
+        "QUEUE_FULL", 4003, OUT_OF_RESOURCES,
+        "too many statements wait for shard {0}",
+        "The waiting line is bounded.",
+        "Retry later, with fewer clients at once.",
+    ),
+    _entry(
+        "BACKEND_LOST", 4004, NET_READ_ERROR,
+        "connection to shard {0} was lost during the statement; its outcome is unknown",
+        "The server went away after the statement was sent. It is not repeated, since it may have been done.",
+        "Check whether it took effect, then retry.",
+    ),
+    _entry(
+        "BACKEND_LOST_IDLE", 4005, NET_READ_ERROR,
+        "connection to shard {0} was lost; the transaction is rolled back",
+        "The server went away between two statements of a transaction, or of a pinned session.",
+        "Run the transaction again.",
+    ),
+    _entry(
+        "COMMIT_UNKNOWN", 4006, XA_OUTCOME,
+        "connection to shard {0} was lost during COMMIT; whether it was committed is unknown",
+        "COMMIT is never repeated.",
+        "Read the rows to learn the outcome.",
+    ),
+    _entry(
+        "PARTIAL_COMMIT", 4007, XA_OUTCOME,
+        "committed on {0} but not on {1}",
+        "multi_shard_writes is best_effort, and a shard failed after others had committed.",
+        "Repair the rows of the shards named last; retrying may double the others.",
+    ),
+    _entry(
+        "BACKEND_TIMEOUT", 4008, NET_READ_INTERRUPTED,
+        "shard {0} did not answer within {1}",
+        "The time limit of the statement passed; the connection is closed.",
+        "Retry, or raise the limit.",
+    ),
+    _entry(
+        "TOO_MANY_CLIENTS", 4009, CON_COUNT,
+        "too many connections",
+        "limits.clients is reached.",
+        "Close idle connections, or raise limits.clients.",
+    ),
+    _entry(
+        "USER_CONNECTIONS", 4010, USER_LIMIT,
+        "user '{0}' has exceeded its {1} connections",
+        "users.<name>.limits.connections is reached.",
+        "Close idle connections, or raise the limit.",
+    ),
+    _entry(
+        "PACKET_TOO_LARGE", 4011, PACKET_TOO_LARGE,
+        "got a packet bigger than {0}",
+        "limits.max_packet bounds what one statement may hold in memory.",
+        "Send it in smaller parts, or raise limits.max_packet.",
+    ),
+    _entry(
+        "DRAINING", 4012, SERVER_SHUTDOWN,
+        "Fairlead is shutting down",
+        "The process was asked to stop and takes no new work.",
+        "Connect again.",
+    ),
+    _entry(
+        "PEER_DOWN", 4013, OPTION_PREVENTS,
+        "region {0} cannot be reached: {1}",
+        "Rows of another region are reached through that region's Fairlead.",
+        "Retry later; see fairlead's health page for the reason.",
+    ),
+    _entry(
+        "PEER_LOOP", 4014, OPTION_PREVENTS,
+        "region {0} sent a statement that region {1} must answer",
+        "A statement is forwarded once. Two regions disagree about where a shard lives.",
+        "Give both Fairleads the same configuration.",
+    ),
+    _entry(
+        "PEER_EPOCH", 4015, OPTION_PREVENTS,
+        "regions {0} and {1} run different configurations of keyspace {2}",
+        "Routing by two maps could miss rows.",
+        "Roll the configuration out to both.",
+    ),
+    _entry(
+        "REPLICA_LAG", 4016, OPTION_PREVENTS,
+        "no server of shard {0} is fresh enough within {1}",
+        "The consistency asked for could not be given in time.",
+        "Retry, or read from the primary.",
+    ),
+    _entry(
+        "NO_PRIMARY", 4017, OPTION_PREVENTS,
+        "shard {0} has no writable primary",
+        "No server of the shard has read_only off, or more than one has.",
+        "Wait for the failover to finish.",
+    ),
+    _entry(
+        "SHARDS_DISAGREE", 4018, UNKNOWN_ERROR,
+        "shards {0} answered with different columns",
+        "Rows of different shape cannot be put together.",
+        "Bring the shards' schemas into line; fairlead check shows the difference.",
+    ),
+    _entry(
+        "SHARD_FAILED", 4019, UNKNOWN_ERROR,
+        "shard {0} failed: {1}",
+        "One shard's failure fails the whole statement.",
+        "See the reason; no part of the answer counts.",
+    ),
+    _entry(
+        "STATEMENTS_LIMIT", 4020, USER_LIMIT,
+        "this session has more than {0} prepared statements",
+        "limits bound what one session may hold.",
+        "Close statements that are no longer used.",
+    ),
+    _entry(
+        "MEMORY_LIMIT", 4021, OUT_OF_RESOURCES,
+        "out of the memory that {0} may use",
+        "Memory is bounded by the configuration.",
+        "Retry later, or raise the limit.",
+    ),
+    _entry(
+        "MALFORMED_PACKET", 4022, PACKETS_OUT_OF_ORDER,
+        "malformed packet: {0}",
+        "What the client sent breaks the protocol; the connection is closed.",
+        "Check the driver.",
+    ),
+    _entry(
+        "HANDSHAKE_TIMEOUT", 4023, NET_READ_INTERRUPTED,
+        "the handshake took longer than {0}",
+        "limits.handshake bounds it.",
+        "Connect again.",
+    ),
+    _entry(
+        "IDLE_TIMEOUT", 4024, NET_READ_INTERRUPTED,
+        "the connection was idle for longer than {0}",
+        "wait_timeout of the session, or the listener's limit, has passed.",
+        "Connect again.",
+    ),
+    _entry(
+        "INTERNAL", 4099, UNKNOWN_ERROR,
+        "[BUG] {0}",
+        "Fairlead met a state that it should not.",
+        "Please report it with this text.",
+    ),
+)
+
+_SCHEMAS = (
+    _entry(
+        "SCHEMA_UNKNOWN", 5001, OPTION_PREVENTS,
+        "the live schema of keyspace {0} has not been read yet",
+        "Columns and keys of the tables are needed to route this statement.",
+        "Retry when a server of the keyspace can be reached.",
+    ),
+    _entry(
+        "SCHEMA_DRIFT", 5002, OPTION_PREVENTS,
+        "table {0}.{1} differs between shards: {2}",
+        "The same statement would mean different things on different shards.",
+        "Bring the shards' schemas into line.",
+    ),
+    _entry(
+        "KEY_COLUMN_TYPE", 5003, NOT_SUPPORTED_YET,
+        "shard-key column {0} of table {1} has type {2}, which cannot be routed by",
+        "Keys are integers or strings whose comparison Fairlead can follow exactly.",
+        "Use an integer, binary, utf8mb4_bin or ascii column as the shard key.",
+    ),
+    _entry(
+        "KEY_COLUMN_MISSING", 5004, BAD_FIELD,
+        "shard-key column {0} is not a column of table {1}",
+        "The declaration names a column that the live schema does not have.",
+        "Correct keyspaces.<name>.tables, or the table.",
+    ),
+    _entry(
+        "AMBIGUOUS_COLUMN", 5005, NON_UNIQ,
+        "column '{0}' is ambiguous",
+        "Several tables of the statement have this column; a server says the same.",
+        "Qualify it with its table.",
+    ),
+    _entry(
+        "DEFINITIONS_DISAGREE", 5006, OPTION_PREVENTS,
+        "shard-key columns {0} and {1} are compared by different rules",
+        "Tables that share a vindex are co-located only when their keys have the same type and collation.",
+        "Give both columns the same type and collation.",
+    ),
+)  # fmt: skip
+
+ENTRIES: tuple[Entry, ...] = (
+    *_STATEMENTS, *_TABLES, *_READS, *_WRITES, *_PRIVILEGES, *_SESSIONS, *_BACKENDS, *_SCHEMAS,
+)  # fmt: skip

@@ -1,0 +1,323 @@
+"""Plans: what is to be done with a statement, as printable, comparable values.
+
+A plan is made once per normalised statement and executed with whatever literals or parameters arrive, so it
+never holds a literal: it names lexer slots (`KeyRef`), and shards by their configured names.
+Nobody below the planner reads SQL again; what an executor must know is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from router.hints import NO_HINTS, Hints
+
+Item: TypeAlias = Literal["list"] | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """Where the value of one shard-key column comes from at execution.
+
+    `slot` indexes `Lexed.slots`. `item` says what of it:
+    None: the slot itself is the value (a literal or a PARAM);
+    'list': a LIST slot, every element is a value (the row's column equals one of them);
+    k (int): a ROWS slot, the k-th expression of every row is a value.
+    `negate`: the text holds a unary minus before the slot (never set for ROWS, whose items carry their own
+    sign).
+    """
+
+    slot: int
+    item: Item = None
+    negate: bool = False
+
+
+# One value per column of the vindex, in the vindex's order. LIST items of different columns combine as a
+# product; ROWS items of the same ROWS slot go row by row.
+Key: TypeAlias = tuple[KeyRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer with the catalogue's error named `entry` (router.errors.CATALOGUE), filled with `args`."""
+
+    entry: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OneShard:
+    """Send verbatim to this shard: an unsharded keyspace, a pinned table, or a hint."""
+
+    shard: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnyShard:
+    """Send verbatim to whichever of `shards`: the transaction's when one is open there, else the nearest."""
+
+    keyspace: str
+    shards: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Send verbatim to several shards and concatenate their rows: nothing has to be merged.
+
+    `keys` None: all of `shards`. Otherwise only those of `shards` that hold one of the keys; the whole text
+    still goes to each of them, which is right for plain filters.
+    """
+
+    keyspace: str
+    shards: tuple[str, ...]
+    vindex: str | None = None
+    keys: tuple[Key, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MultiWrite:
+    """Send the same write to several shards (begin all, execute all, commit all) and sum the affected rows.
+
+    `keys` as in Scatter. `sum_rows` False: a reference table, where every copy reports the same count and
+    the first shard's answer is the client's.
+    """
+
+    keyspace: str
+    shards: tuple[str, ...]
+    vindex: str | None = None
+    keys: tuple[Key, ...] | None = None
+    sum_rows: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInsert:
+    """Send each row of a multi-row INSERT to the shard of its key (begin all, execute all, commit all).
+
+    `keys` as in ByKey. `rows_slot` is the ROWS slot that spans the rows when they collapsed to one shape,
+    else None.
+    `router.route.split` gives the text of every part: everything before the rows, the shard's rows,
+    everything after.
+    """
+
+    keyspace: str
+    shards: tuple[str, ...]
+    vindex: str
+    keys: tuple[Key, ...]
+    rows_slot: int | None
+
+
+Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class ByKey:
+    """Send verbatim to the one shard that every key of `keys` maps to; computed per execution.
+
+    `keys`: one key is the rule; several are alternatives (`id = 1 OR id = 2`, rows of different shapes), and
+    the statement touches no row whose key is not among them. When they do not agree on a shard, `otherwise`
+    is executed. A NULL or a value outside of the column's domain matches no row: it maps to no shard. When
+    no value maps to one,
+    `when_empty` says which shard answers (None: the statement is an INSERT, NULL_KEY is refused).
+    """
+
+    keyspace: str
+    vindex: str
+    keys: tuple[Key, ...]
+    otherwise: Otherwise
+    when_empty: str | None = None
+
+
+TransactionVerb: TypeAlias = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "release"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """BEGIN is deferred, COMMIT and ROLLBACK end, the savepoint verbs go verbatim to the transaction's shard.
+
+    `options` ⊆ {'read only', 'read write', 'with consistent snapshot'}; `savepoint` is the name without
+    quotes.
+    """
+
+    verb: TransactionVerb
+    options: frozenset[str] = frozenset()
+    savepoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotValue:
+    """A value written as a literal or a parameter: `router.literals.value` decodes it."""
+
+    slot: int
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WordValue:
+    """A value written as a bare word: `utf8mb4`, `ON`, `DEFAULT`, `NULL` (keywords in upper case)."""
+
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerValue:
+    """A value that only the server can compute (`@@sql_mode`, `CONCAT(…)`): sent verbatim, and pins."""
+
+
+Value: TypeAlias = SlotValue | WordValue | ServerValue
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One assignment of SET. `scope` 'next' is `SET TRANSACTION`, good for one transaction.
+
+    `variable` is the lower-case system name; MySQL's two spellings of one thing are folded (tx_isolation →
+    transaction_isolation). SET NAMES and SET CHARACTER SET are the variables 'names' and 'character_set'; a
+    COLLATE is a second assignment to 'collation_connection'.
+    """
+
+    variable: str
+    value: Value
+    scope: Literal["session", "next"] = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class SetSession:
+    """Record the assignments in the session; answer OK. `verbatim`: also send the text to the session's own
+    backend (it pins: `Facts.pins` says why), because it holds assignments that cannot be tracked."""
+
+    assignments: tuple[Assignment, ...]
+    shards: tuple[str, ...] = ()
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UseDatabase:
+    """Switch the session's keyspace (COM_INIT_DB's twin)."""
+
+    keyspace: str
+
+
+Fact: TypeAlias = Literal[
+    "database",
+    "connection_id",
+    "user",
+    "current_user",
+    "last_insert_id",
+    "row_count",
+    "found_rows",
+    "version",
+    "version_comment",
+    "warning_count",
+    "error_count",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionColumn:
+    """A column that the session knows: which fact, and its label as the server would print it."""
+
+    fact: Fact
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionValue:
+    """A one-row answer from what the session knows, without a backend."""
+
+    columns: tuple[SessionColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A result set of names, without a backend: SHOW DATABASES (what the user may see)."""
+
+    label: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRoute:
+    """EXPLAIN ROUTE: answer `router.explain.explain(statement, …).as_rows()`. Never cached."""
+
+    statement: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Answer OK and do nothing (an empty statement's error is Refuse; this is SET that changes nothing)."""
+
+
+Plan: TypeAlias = (
+    OneShard
+    | AnyShard
+    | ByKey
+    | Scatter
+    | SplitInsert
+    | MultiWrite
+    | Transaction
+    | SetSession
+    | UseDatabase
+    | SessionValue
+    | Names
+    | ShowRoute
+    | Nothing
+    | Refuse
+)
+
+Access: TypeAlias = Literal["read", "write"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableUse:
+    """A table that the statement names, and how it is used."""
+
+    keyspace: str
+    table: str
+    access: Access
+
+
+# Why a session keeps its backend until it ends (or is reset).
+Pin: TypeAlias = Literal[
+    "user_variable", "session_variable", "temporary_table", "get_lock", "lock_tables", "found_rows",
+    "prepared_in_sql", "handler", "procedure", "opaque",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the planner learned and the executor needs, whatever the plan.
+
+    `verb`: lower case, the first that privileges are asked for: select, insert, update, delete, replace,
+    set, show, create, alter, drop, truncate, call, begin, …
+    `replica_ok`: a plain read: no lock, no write, no function whose value lives on one connection.
+    `needs_last_insert_id`: LAST_INSERT_ID() inside of a statement for a backend: set it there first.
+    `needs_connection`: functions whose value lives on the connection that ran the session's last statement
+    (found_rows, row_count): answer only on a pinned or transaction's backend.
+    `ddl`: bumps the schema epoch when it succeeds. `implicit_commit`: ends an open transaction first.
+    `uses_warnings`: SHOW WARNINGS / SHOW ERRORS: about the session's previous statement.
+    `cacheable`: the plan holds for every statement of the same normalised text, database, mode and grants.
+    """
+
+    verb: str
+    tables: tuple[TableUse, ...] = ()
+    reads: bool = False
+    writes: bool = False
+    locks: bool = False
+    pins: tuple[Pin, ...] = ()
+    replica_ok: bool = False
+    needs_last_insert_id: bool = False
+    needs_connection: tuple[str, ...] = ()
+    ddl: bool = False
+    implicit_commit: bool = False
+    uses_warnings: bool = False
+    cacheable: bool = True
+    hints: Hints = NO_HINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with the facts it stands on and the reasons in the order they were found."""
+
+    plan: Plan
+    facts: Facts
+    reasons: tuple[str, ...] = field(default=())

@@ -16,40 +16,18 @@ from typing import Annotated, Any, Literal, TypeVar
 from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
 from config.secrets import Password, Secret
 from config.words import (
-    AuthPlugin as AuthPlugin,
-)
-from config.words import (
-    Consistency as Consistency,
-)
-from config.words import (
-    Flavour as Flavour,
-)
-from config.words import (
-    Hint as Hint,
-)
-from config.words import (
-    LogFormat as LogFormat,
-)
-from config.words import (
-    LogLevel as LogLevel,
-)
-from config.words import (
-    MultiShardWrites as MultiShardWrites,
-)
-from config.words import (
-    Scatter as Scatter,
-)
-from config.words import (
-    SessionScope as SessionScope,
-)
-from config.words import (
-    TlsMode as TlsMode,
-)
-from config.words import (
-    TlsVersion as TlsVersion,
-)
-from config.words import (
-    Verb as Verb,
+    AuthPlugin,
+    Consistency,
+    Flavour,
+    Hint,
+    LogFormat,
+    LogLevel,
+    MultiShardWrites,
+    Scatter,
+    SessionScope,
+    TlsMode,
+    TlsVersion,
+    Verb,
 )
 
 T = TypeVar("T")
@@ -462,7 +440,7 @@ class Grant:
     """What a user may do, and on what."""
 
     on: Annotated[GrantTarget, Option("`*.*`, `keyspace.*` or `keyspace.table`.")]
-    verbs: Annotated[tuple[Verb, ...], Option("What is allowed there; `all` is everything but administer.")]
+    verbs: Annotated[tuple[Verb, ...], Option("What is allowed there; `all` is everything but admin.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class LogFormat(StrEnum):
 class Verb(StrEnum):
     """What a grant allows; MySQL's privilege names with `_` for the space.
 
-    `all` is every verb but `administer`, which is server administration (SET GLOBAL, KILL of others, FLUSH,
+    `all` is every verb but `admin`, which is server administration (SET GLOBAL, KILL of others, FLUSH,
     SHUTDOWN, CREATE USER …) and counts only in a grant on `*.*`.
     """
 
@@ -111,4 +111,4 @@ class Verb(StrEnum):
     CREATE_ROUTINE = "create_routine"
     ALTER_ROUTINE = "alter_routine"
     CREATE_TEMPORARY_TABLES = "create_temporary_tables"
-    ADMINISTER = "administer"
+    ADMIN = "admin"

@@ -506,17 +506,20 @@ cdef class StatsPage:
     cdef uint64_t *position_ptr(self, uint32_t user, uint32_t shard) noexcept nogil
     cdef NameEntry *name_ptr(self, int kind, uint32_t index) noexcept nogil
     cdef uint32_t name_capacity(self, int kind) noexcept nogil
+    cdef write_name(self, int kind, uint32_t index, bytes text, uint32_t attr, uint32_t flags)
 
 
 cdef class WorkerBlock:
     cdef readonly StatsPage page
     cdef readonly uint32_t index
+    cdef readonly int lane      # whose fields the Python methods write
     cdef WorkerStats *ptr       # the relay's lane
-    cdef WorkerStats *loop      # the event loop's lane
     cdef ShardStats *shards     # the relay's lane, indexed by shard
-    cdef ShardStats *loop_shards
-    cdef DigestEntry *digests
     cdef SlowRing *slow         # the relay's lane
+    cdef DigestEntry *digests   # both lanes', indexed by digest
+    cdef WorkerStats *own       # the lane of the Python methods
+    cdef ShardStats *own_shards
+    cdef SlowRing *own_slow
     cdef dict _claimed          # (fingerprint, user, keyspace) -> digest index; this process only
     cdef uint32_t _next_free
     cdef uint32_t free_slot(self, uint64_t idle_ns)

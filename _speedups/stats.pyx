@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
-"""The shared statistics page: creation, writing for Python callers, reading (layout and rules in stats.pxd)."""
+"""The shared statistics page: creation, writing for Python callers, reading (layout in stats.pxd)."""
 import mmap
 from typing import NamedTuple
 
@@ -202,6 +202,11 @@ cdef uint64_t lines(uint64_t size) noexcept nogil:
     return (size + LINE - 1) // LINE * LINE
 
 
+cdef uint64_t level(uint64_t both) noexcept nogil:
+    """A gauge over both lanes: one seen lowered before it was seen raised is 0, not 2**64 - 1."""
+    return 0 if both >> 63 else both
+
+
 cdef list words(const uint64_t *first, Py_ssize_t count):
     return [first[i] for i in range(count)]
 
@@ -244,14 +249,14 @@ cdef void counted(const DigestEntry *entry, DigestCounts *total) noexcept nogil:
 
 
 cdef uint64_t last_seen(const DigestEntry *entry) noexcept nogil:
-    return max(entry.first_seen_ns, max(entry.lane[LANE_RELAY].last_seen_ns, entry.lane[LANE_LOOP].last_seen_ns))
+    cdef uint64_t either = max(entry.lane[LANE_RELAY].last_seen_ns, entry.lane[LANE_LOOP].last_seen_ns)
+    return max(entry.first_seen_ns, either)
 
 
 cdef bint stable_copy(const DigestEntry *entry, DigestEntry *copy) noexcept nogil:
     """Copy an entry whose head is not being rewritten; False when it never stood still."""
     cdef uint64_t before
-    cdef int i
-    for i in range(READ_TRIES):
+    for _ in range(READ_TRIES):
         before = fl_load64(&entry.seq)
         if before & 1:
             continue
@@ -324,15 +329,16 @@ cdef class StatsPage:
         return &(<BackendHealth *>(self.base + self.header.off_health))[backend]
 
     cdef uint64_t *position_ptr(self, uint32_t user, uint32_t shard) noexcept nogil:
-        return &(<uint64_t *>(self.base + self.header.off_position))[<uint64_t>user * self.header.shards + shard]
+        cdef uint64_t row = <uint64_t>user * self.header.shards
+        return &(<uint64_t *>(self.base + self.header.off_position))[row + shard]
 
     cdef NameEntry *name_ptr(self, int kind, uint32_t index) noexcept nogil:
         return &(<NameEntry *>(self.base + self.header.off_name[kind]))[index]
 
     # ---- workers
-    def worker(self, index):
-        """The block of one worker, for its own process."""
-        return WorkerBlock(self, within(index, self.header.workers, "worker"))
+    def worker(self, index, lane=LANE_LOOP):
+        """The block of one worker, for its own process; its Python methods write the given lane."""
+        return WorkerBlock(self, index, lane)
 
     def counters(self, index):
         """One worker's fields, lanes added: {name: int, by-reason name: [int]}; heartbeats per lane."""
@@ -341,14 +347,17 @@ cdef class StatsPage:
         cdef uint64_t *loop = <uint64_t *>self.worker_ptr(w, LANE_LOOP)
         cdef Py_ssize_t i, place
         cdef dict out = {}
-        for name in COUNTERS + GAUGES:
+        for name in COUNTERS:
             place = _WORKER_INDEX[name]
             out[name] = <uint64_t>(relay[place] + loop[place])
+        for name in GAUGES:
+            place = _WORKER_INDEX[name]
+            out[name] = level(relay[place] + loop[place])
         for name in STATES:
             out[name] = loop[<Py_ssize_t>_WORKER_INDEX[name]]
         for name, reasons in ARRAYS.items():
             place = _ARRAY_INDEX[name]
-            out[name] = [<uint64_t>(relay[place + i] + loop[place + i]) for i in range(len(reasons))]
+            out[name] = [level(relay[place + i] + loop[place + i]) for i in range(len(reasons))]
         out["heartbeat_relay_ns"] = relay[<Py_ssize_t>_WORKER_INDEX["heartbeat_ns"]]
         out["heartbeat_loop_ns"] = loop[<Py_ssize_t>_WORKER_INDEX["heartbeat_ns"]]
         return out
@@ -359,10 +368,9 @@ cdef class StatsPage:
         for w in range(self.header.workers):
             one = self.counters(w)
             for name in COUNTERS + GAUGES:
-                total[name] = (total.get(name, 0) + one[name]) & 0xFFFFFFFFFFFFFFFF
+                total[name] = total.get(name, 0) + one[name]
             for name in ARRAYS:
-                before = total.get(name) or [0] * len(one[name])
-                total[name] = [(a + b) & 0xFFFFFFFFFFFFFFFF for a, b in zip(before, one[name])]
+                total[name] = [a + b for a, b in zip(total.get(name) or [0] * len(one[name]), one[name])]
         return total
 
     def slot(self, index):
@@ -371,7 +379,7 @@ cdef class StatsPage:
         return Slot(s.pid, s.started_ns, s.restarts, s.last_exit)
 
     def worker_started(self, index, pid):
-        """Supervisor, before the worker runs: note its pid and set its gauges, states and limit column to 0."""
+        """Supervisor, before the worker runs: note its pid; gauges, states and limit column start at 0."""
         cdef WorkerSlot *s = self.slot_ptr(within(index, self.header.workers, "worker"))
         self.clear_worker(index)
         if s.started_ns:
@@ -380,7 +388,7 @@ cdef class StatsPage:
         s.pid = pid
 
     def worker_exited(self, index, status=0):
-        """Supervisor, after the worker's death: note the wait status, clear gauges and limits, keep counters."""
+        """Supervisor, after the worker's death: note the wait status; counters stay, gauges go to 0."""
         cdef WorkerSlot *s = self.slot_ptr(within(index, self.header.workers, "worker"))
         s.pid = 0
         s.last_exit = status
@@ -437,8 +445,8 @@ cdef class StatsPage:
                 total.last_seen_ns = last_seen(&copy)
                 key = (copy.fingerprint, copy.user, copy.keyspace, i == DIGEST_OTHER)
                 if key not in heads:
-                    heads[key] = (copy.first_seen_ns, copy.text_len,
-                                  copy.text[:min(copy.text_len, DIGEST_TEXT)], bytearray(sizeof(DigestCounts)))
+                    text = copy.text[:min(copy.text_len, DIGEST_TEXT)]
+                    heads[key] = (copy.first_seen_ns, copy.text_len, text, bytearray(sizeof(DigestCounts)))
                 elif copy.first_seen_ns < heads[key][0]:
                     heads[key] = (copy.first_seen_ns, *heads[key][1:])
                 sums = heads[key][3]
@@ -446,7 +454,7 @@ cdef class StatsPage:
         return [digest_tuple(key, head) for key, head in heads.items()]
 
     def slow(self, after_seq=0, limit=1024):
-        """Up to `limit` newest slow-log entries with seq > after_seq, oldest first. Torn ones are left out."""
+        """The `limit` newest slow-log entries with seq > after_seq, oldest first; torn ones are left out."""
         cdef list found = []
         cdef uint32_t w
         cdef int lane
@@ -488,9 +496,10 @@ cdef class StatsPage:
     def health(self, backend):
         """What is published about one backend."""
         cdef BackendHealth *h = self.health_ptr(within(backend, self.header.backends, "backend"))
-        return Health(backend, BACKEND_STATES[h.state & 3], BACKEND_ROLES[h.role & 3], FLAVOURS[h.flavour & 3],
-                      h.server_version, h.server_id, None if h.lag_ms == <uint32_t>NO_LAG else h.lag_ms,
-                      h.last_ok_ns, h.checked_ns, h.changed_ns, h.position, h.failures)
+        lag_ms = None if h.lag_ms == <uint32_t>NO_LAG else h.lag_ms
+        return Health(backend, BACKEND_STATES[h.state & 3], BACKEND_ROLES[h.role & 3],
+                      FLAVOURS[h.flavour & 3], h.server_version, h.server_id, lag_ms, h.last_ok_ns,
+                      h.checked_ns, h.changed_ns, h.position, h.failures)
 
     def publish_health(self, backend, state, role, flavour="unknown", server_version=0, server_id=0,
                        lag_ms=None, position=0):
@@ -526,34 +535,34 @@ cdef class StatsPage:
                                        within(shard, self.header.shards, "shard")), value)
 
     # ---- names
-    def intern(self, kind, text, attr=0, active=True, local=False):
-        """Supervisor: index of the name, appended when new (an index is never reused, so series stay apart).
+    def declare(self, kind, entries):
+        """Supervisor: make (text, attr, local) entries the names in force, and return their indices.
 
-        LayoutError when the table is full or the text longer than 112 bytes.
+        Known names keep their index and new ones are appended. A name that is no longer declared is marked
+        inactive, its index never reused, so that no series goes on under another name. LayoutError, and
+        nothing changed, when the table has no room or a text is not 1 to 112 bytes long.
         """
         cdef int k = NAME_KINDS.index(kind)
-        cdef bytes raw = text.encode()
-        cdef uint32_t i
-        cdef NameEntry *entry
-        if not 0 < len(raw) <= NAME_TEXT:
-            raise LayoutError(f"{kind} name of {len(raw)} bytes; 1 to {NAME_TEXT} are possible")
-        for i in range(self.name_capacity(k)):
-            entry = self.name_ptr(k, i)
-            if entry.length and entry.text[:entry.length] != raw:
-                continue
-            fl_store32(&entry.attr, attr)
-            fl_store32(&entry.flags, (NAME_ACTIVE if active else 0) | (NAME_LOCAL if local else 0))
-            if not entry.length:
-                memcpy(entry.text, <char *>raw, len(raw))
-                fl_store32(&entry.length, len(raw))
-            return i
-        raise LayoutError(f"no room for one more {kind} name in the statistics page")
+        cdef dict known = {name.text: i for i, name in enumerate(self.names(kind))}
+        for text, _, _ in entries:
+            if not 0 < len(text.encode()) <= NAME_TEXT:
+                raise LayoutError(f"{kind} name {text!r} is not 1 to {NAME_TEXT} bytes long")
+            known.setdefault(text, len(known))
+        if len(known) > self.name_capacity(k):
+            raise LayoutError(f"{len(known)} {kind} names, room for {self.name_capacity(k)}")
+        for text, attr, local in entries:
+            self.write_name(k, known[text], text.encode(), attr, NAME_ACTIVE | (NAME_LOCAL if local else 0))
+        for text in known.keys() - {entry[0] for entry in entries}:
+            fl_store32(&self.name_ptr(k, known[text]).flags, 0)
+        return [known[entry[0]] for entry in entries]
 
-    def retire(self, kind):
-        """Supervisor, before interning a new configuration's names: mark all of the kind as not in force."""
-        cdef int k = NAME_KINDS.index(kind)
-        for i in range(self.name_capacity(k)):
-            fl_store32(&self.name_ptr(k, i).flags, 0)
+    cdef write_name(self, int kind, uint32_t index, bytes text, uint32_t attr, uint32_t flags):
+        cdef NameEntry *entry = self.name_ptr(kind, index)
+        fl_store32(&entry.attr, attr)
+        fl_store32(&entry.flags, flags)
+        if not entry.length:
+            memcpy(entry.text, <char *>text, len(text))
+            fl_store32(&entry.length, len(text))
 
     def names(self, kind):
         """The used entries of a name table, in index order."""
@@ -591,9 +600,9 @@ cdef class StatsPage:
     def state(self):
         """The supervisor's fields: pid, start, configuration epoch, reloads, draining."""
         cdef Header *h = self.header
-        return {"started_ns": h.started_ns, "supervisor_pid": h.supervisor_pid, "config_epoch": h.config_epoch,
-                "config_loaded_ns": h.config_loaded_ns, "config_reloads": h.config_reloads,
-                "config_reload_failures": h.config_reload_failures, "draining": h.draining}
+        return {"started_ns": h.started_ns, "supervisor_pid": h.supervisor_pid,
+                "config_epoch": h.config_epoch, "config_loaded_ns": h.config_loaded_ns,
+                "config_reloads": h.config_reloads, "config_reload_failures": h.config_reload_failures, "draining": h.draining}
 
     def started(self, pid):
         """Supervisor: it runs, now."""
@@ -617,17 +626,19 @@ cdef class StatsPage:
 
 
 cdef class WorkerBlock:
-    """One worker's block: pointers for the relay (lane 0), and counting for Python on the loop's lane (1)."""
+    """One worker's block: the relay's pointers, and counting for Python on one lane, the loop's by default."""
 
-    def __init__(self, StatsPage page not None, uint32_t index):
+    def __init__(self, StatsPage page not None, index, lane=LANE_LOOP):
         self.page = page
-        self.index = index
-        self.ptr = page.worker_ptr(index, LANE_RELAY)
-        self.loop = page.worker_ptr(index, LANE_LOOP)
-        self.shards = page.shard_ptr(index, LANE_RELAY, 0)
-        self.loop_shards = page.shard_ptr(index, LANE_LOOP, 0)
-        self.digests = page.digest_ptr(index)
-        self.slow = page.slow_ptr(index, LANE_RELAY)
+        self.index = within(index, page.header.workers, "worker")
+        self.lane = within(lane, LANES, "lane")
+        self.ptr = page.worker_ptr(self.index, LANE_RELAY)
+        self.shards = page.shard_ptr(self.index, LANE_RELAY, 0)
+        self.slow = page.slow_ptr(self.index, LANE_RELAY)
+        self.digests = page.digest_ptr(self.index)
+        self.own = page.worker_ptr(self.index, self.lane)
+        self.own_shards = page.shard_ptr(self.index, self.lane, 0)
+        self.own_slow = page.slow_ptr(self.index, self.lane)
         self._claimed = {}
         self._next_free = 1
         self.recover()
@@ -635,50 +646,50 @@ cdef class WorkerBlock:
     # ---- counters
     def add(self, name, n=1):
         """Add n (may be negative for gauges) to a counter or gauge. KeyError for an unknown name."""
-        (<uint64_t *>self.loop)[<Py_ssize_t>_WORKER_INDEX[name]] += <uint64_t><int64_t>n
+        (<uint64_t *>self.own)[<Py_ssize_t>_WORKER_INDEX[name]] += <uint64_t><int64_t>n
 
     def set(self, name, value):
         """Set a gauge or state that only this lane writes."""
-        fl_store64(&(<uint64_t *>self.loop)[<Py_ssize_t>_WORKER_INDEX[name]], value)
+        fl_store64(&(<uint64_t *>self.own)[<Py_ssize_t>_WORKER_INDEX[name]], value)
 
     def park(self, reason):
         """Count a park that the loop itself decided."""
-        self.loop.parks += 1
-        self.loop.parks_by_reason[<Py_ssize_t>PARK_REASONS.index(reason)] += 1
+        self.own.parks += 1
+        self.own.parks_by_reason[<Py_ssize_t>PARK_REASONS.index(reason)] += 1
 
     def error(self, name):
         """Count an error sent to a client, by class."""
-        self.loop.errors_by_class[<Py_ssize_t>ERROR_CLASSES.index(name)] += 1
+        self.own.errors_by_class[<Py_ssize_t>ERROR_CLASSES.index(name)] += 1
 
     def pin(self, reason, n=1):
         """Count sessions that became pinned (n > 0) or free again (n < 0)."""
         cdef Py_ssize_t place = PIN_REASONS.index(reason)
-        self.loop.pins_by_reason[place] += <uint64_t><int64_t>n
+        self.own.pins_by_reason[place] += <uint64_t><int64_t>n
         if n > 0:
-            self.loop.pins_total_by_reason[place] += n
+            self.own.pins_total_by_reason[place] += n
 
     def heartbeat(self):
         """The event loop is alive."""
-        fl_store64(&self.loop.heartbeat_ns, fl_monotonic_ns())
+        fl_store64(&self.own.heartbeat_ns, fl_monotonic_ns())
 
     def started(self, pid, epoch):
         """The worker runs with the configuration of this epoch."""
-        self.loop.started_ns = fl_monotonic_ns()
-        self.loop.pid = pid
-        self.loop.config_epoch = epoch
+        self.own.started_ns = fl_monotonic_ns()
+        self.own.pid = pid
+        self.own.config_epoch = epoch
         self.heartbeat()
 
     # ---- shards
     def shard_add(self, shard, name, n=1):
         """Add n to a shard's counter or gauge."""
         cdef uint32_t s = within(shard, self.page.header.shards, "shard")
-        (<uint64_t *>&self.loop_shards[s])[<Py_ssize_t>_SHARD_INDEX[name]] += <uint64_t><int64_t>n
+        (<uint64_t *>&self.own_shards[s])[<Py_ssize_t>_SHARD_INDEX[name]] += <uint64_t><int64_t>n
 
     def shard_time(self, shard, proxy_us, backend_us):
         """Count the two durations of one statement run by the executor."""
         cdef uint32_t s = within(shard, self.page.header.shards, "shard")
-        histogram_add(&self.loop_shards[s].proxy, proxy_us)
-        histogram_add(&self.loop_shards[s].backend, backend_us)
+        histogram_add(&self.own_shards[s].proxy, proxy_us)
+        histogram_add(&self.own_shards[s].backend, backend_us)
 
     # ---- digests
     def claim(self, fingerprint, text, user=0, keyspace=0, idle_ns=60_000_000_000):
@@ -700,14 +711,14 @@ cdef class WorkerBlock:
         return index, self.digests[index].generation
 
     def digest_add(self, index, generation, us, error=False, shard=0, bytes_out=0):
-        """Count one execution on the loop's lane."""
+        """Count one execution."""
         cdef uint32_t i = within(index, self.page.header.digests, "digest")
-        digest_add(digest_at(self.digests, i, generation), LANE_LOOP, fl_monotonic_ns(), us, error, shard,
+        digest_add(digest_at(self.digests, i, generation), self.lane, fl_monotonic_ns(), us, error, shard,
                    bytes_out)
 
     def slow_add(self, fingerprint, total_us, backend_us, wait_us, index=0, generation=0, shard=0, user=0,
                  keyspace=0, error=0, flags=0, bytes_out=0, session=0):
-        """Append to the slow log on the loop's lane."""
+        """Append to the slow log of this lane."""
         cdef SlowEntry entry
         entry.ts_ns = fl_monotonic_ns()
         entry.fingerprint = fingerprint
@@ -716,7 +727,7 @@ cdef class WorkerBlock:
         entry.digest, entry.generation = index, generation
         entry.shard, entry.user, entry.keyspace, entry.error = shard, user, keyspace, error
         entry.flags = flags
-        slow_add(self.page.header, self.page.slow_ptr(self.index, LANE_LOOP), &entry)
+        slow_add(self.page.header, self.own_slow, &entry)
 
     cdef uint32_t free_slot(self, uint64_t idle_ns):
         cdef uint32_t victim
@@ -740,7 +751,7 @@ cdef class WorkerBlock:
         return found
 
     cdef evict(self, uint32_t index):
-        """Give the slot's counts to `other`. The relay may still add to it once: that one goes astray, no more."""
+        """Give the slot's counts to `other`. An add of the relay under way now counts for the next holder."""
         cdef DigestEntry *entry = &self.digests[index]
         cdef DigestCounts total, gone
         self._claimed.pop((entry.fingerprint, entry.user, entry.keyspace), None)
@@ -774,7 +785,7 @@ cdef class WorkerBlock:
         fl_store64(&entry.seq, entry.seq + 1)
 
     cdef recover(self):
-        """Take over what a predecessor in this slot left: whole entries are kept, a half-written one is freed."""
+        """Take over what a predecessor left: whole entries are kept, a half-written one is freed."""
         cdef DigestEntry *entry
         cdef uint32_t i
         for i in range(1, self.page.header.digests):
@@ -819,8 +830,9 @@ cdef uint64_t layout(shape, Header *h) except 0:
     (out.workers, out.shards, out.backends, out.users, out.keyspaces, out.regions, out.digests,
      out.slow) = shape
     out.magic, out.version, out.header_size = MAGIC, LAYOUT_VERSION, sizeof(Header)
-    out.size_worker, out.size_shard, out.size_digest = sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry)
-    out.size_slow, out.size_health, out.size_slot = sizeof(SlowEntry), sizeof(BackendHealth), sizeof(WorkerSlot)
+    out.size_worker, out.size_shard = sizeof(WorkerStats), sizeof(ShardStats)
+    out.size_digest, out.size_slow = sizeof(DigestEntry), sizeof(SlowEntry)
+    out.size_health, out.size_slot = sizeof(BackendHealth), sizeof(WorkerSlot)
     lanes = LANES * shape.workers
     out.off_slot = take(&at, sizeof(WorkerSlot) * shape.workers)
     out.off_worker = take(&at, sizeof(WorkerStats) * lanes)
@@ -896,7 +908,8 @@ cdef dict shard_dict(workers, uint32_t shard, StatsPage page):
                 sums[i] += fields[i]
             proxy_max = max(proxy_max, part.proxy.max_us)
             backend_max = max(backend_max, part.backend.max_us)
-    out = {name: sums[<Py_ssize_t>_SHARD_INDEX[name]] for name in SHARD_COUNTERS + SHARD_GAUGES}
+    out = {name: sums[<Py_ssize_t>_SHARD_INDEX[name]] for name in SHARD_COUNTERS}
+    out.update((name, level(sums[<Py_ssize_t>_SHARD_INDEX[name]])) for name in SHARD_GAUGES)
     out["proxy"] = timing(total.proxy.bucket, HIST_BUCKETS, total.proxy.sum_us, proxy_max)
     out["backend"] = timing(total.backend.bucket, HIST_BUCKETS, total.backend.sum_us, backend_max)
     return out
@@ -930,22 +943,27 @@ cdef check_layout():
     """The name lists describe the structs: refuse to load when somebody changed one without the other."""
     cdef WorkerStats w
     cdef ShardStats s
-    whole = (len(_WORKER_INDEX) + REASONS * len(ARRAYS)) * sizeof(uint64_t)
-    marks = {
-        "heartbeat_ns": <char *>&w.heartbeat_ns - <char *>&w, "plan_misses": <char *>&w.plan_misses - <char *>&w,
-        "kills": <char *>&w.kills - <char *>&w, "clients_connected": <char *>&w.clients_connected - <char *>&w,
-        "parked": <char *>&w.parked - <char *>&w, "ready": <char *>&w.ready - <char *>&w,
+    cdef char *worker = <char *>&w
+    cdef char *shard = <char *>&s
+    worker_marks = {
+        "heartbeat_ns": <char *>&w.heartbeat_ns - worker, "plan_misses": <char *>&w.plan_misses - worker,
+        "kills": <char *>&w.kills - worker, "clients_connected": <char *>&w.clients_connected - worker,
+        "parked": <char *>&w.parked - worker, "ready": <char *>&w.ready - worker,
     }
-    shard_marks = {"timeouts": <char *>&s.timeouts - <char *>&s, "connecting": <char *>&s.connecting - <char *>&s}
+    shard_marks = {"timeouts": <char *>&s.timeouts - shard, "connecting": <char *>&s.connecting - shard}
+    array_marks = {"parks_by_reason": <char *>&w.parks_by_reason[0] - worker,
+                   "pins_total_by_reason": <char *>&w.pins_total_by_reason[0] - worker}
+    padded = (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry),
+              sizeof(SlowRing), sizeof(BackendHealth), sizeof(NameEntry))
     right = (
-        whole == sizeof(WorkerStats)
-        and all(_WORKER_INDEX[name] * sizeof(uint64_t) == place for name, place in marks.items())
+        (len(_WORKER_INDEX) + REASONS * len(ARRAYS)) * sizeof(uint64_t) == sizeof(WorkerStats)
+        and all(_WORKER_INDEX[name] * sizeof(uint64_t) == place for name, place in worker_marks.items())
         and all(_SHARD_INDEX[name] * sizeof(uint64_t) == place for name, place in shard_marks.items())
-        and _ARRAY_INDEX["pins_total_by_reason"] * sizeof(uint64_t) == <char *>&w.pins_total_by_reason[0] - <char *>&w
-        and len(PARK_REASONS) == PARK_OTHER + 1 and len(ERROR_CLASSES) == ERR_OTHER + 1
+        and all(_ARRAY_INDEX[name] * sizeof(uint64_t) == place for name, place in array_marks.items())
+        and len(PARK_REASONS) == PARK_OTHER + 1
+        and len(ERROR_CLASSES) == ERR_OTHER + 1
         and len(PIN_REASONS) == PIN_OTHER + 1
-        and all(size % LINE == 0 for size in (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats),
-                                              sizeof(DigestEntry), sizeof(BackendHealth), sizeof(NameEntry)))
+        and all(size % LINE == 0 for size in padded)
     )
     if not right:
         raise LayoutError("the name lists of _speedups.stats do not describe its structs")

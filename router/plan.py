@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from router.hints import NO_HINTS, Hints
+from router.keys import KeyColumn
 
 Item: TypeAlias = Literal["list"] | int | None
 
@@ -23,11 +24,12 @@ class KeyRef:
     None: the slot itself is the value (a literal or a PARAM);
     'list': a LIST slot, every element is a value (the row's column equals one of them);
     k (int): a ROWS slot, the k-th expression of every row is a value.
-    `negate`: the text holds a unary minus before the slot (never set for ROWS, whose items carry their own
-    sign).
+    `column`: the column that the value is compared with or stored into; how the value is made canonical.
+    `negate`: the text holds a unary minus before the slot (never for ROWS: its items carry their own sign).
     """
 
     slot: int
+    column: KeyColumn
     item: Item = None
     negate: bool = False
 
@@ -111,13 +113,16 @@ Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Refuse
 
 @dataclass(frozen=True, slots=True)
 class ByKey:
-    """Send verbatim to the one shard that every key of `keys` maps to; computed per execution.
+    """Send verbatim to the one shard that every value of every key of `keys` maps to; computed per execution.
 
-    `keys`: one key is the rule; several are alternatives (`id = 1 OR id = 2`, rows of different shapes), and
-    the statement touches no row whose key is not among them. When they do not agree on a shard, `otherwise`
-    is executed. A NULL or a value outside of the column's domain matches no row: it maps to no shard. When
-    no value maps to one,
-    `when_empty` says which shard answers (None: the statement is an INSERT, NULL_KEY is refused).
+    The statement touches no row of a sharded table whose key is not among `keys`, so it is right on one shard
+    whenever they all agree on it: one key (`id = 1`), alternatives (`id = 1 OR id = 2`, rows of different
+    shapes), or one key per table (`u.id = 1 AND o.user_id = 1`).
+    A value that equals no row (NULL, beyond the column's range) maps to no shard; when all are such,
+    `when_empty` answers. When the values do not agree, or one of them cannot be decided
+    (`keys.Unpinnable`), `otherwise` is executed.
+    `stored`: the values are INSERTed, so they are made canonical by `keys.canonical_stored`, NULL is refused,
+    and `when_empty` is None.
     """
 
     keyspace: str
@@ -125,6 +130,7 @@ class ByKey:
     keys: tuple[Key, ...]
     otherwise: Otherwise
     when_empty: str | None = None
+    stored: bool = False
 
 
 TransactionVerb: TypeAlias = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "release"]

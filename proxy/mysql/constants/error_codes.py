@@ -1,0 +1,46 @@
+"""Error numbers that this package sends or looks at, with their SQLSTATE (MySQL "Server Error Reference")."""
+
+from enum import IntEnum
+
+
+class ErrorCode(IntEnum):
+    """`ER_*` of the manual, without the prefix."""
+
+    CON_COUNT_ERROR = 1040
+    HANDSHAKE_ERROR = 1043
+    DBACCESS_DENIED_ERROR = 1044
+    ACCESS_DENIED_ERROR = 1045
+    NO_DB_ERROR = 1046
+    UNKNOWN_COM_ERROR = 1047
+    BAD_DB_ERROR = 1049
+    SERVER_SHUTDOWN = 1053
+    UNKNOWN_ERROR = 1105
+    HOST_IS_BLOCKED = 1129
+    NET_PACKET_TOO_LARGE = 1153
+    NET_PACKETS_OUT_OF_ORDER = 1156
+    NET_READ_ERROR = 1158
+    NET_READ_INTERRUPTED = 1159
+    WRONG_VALUE_FOR_VAR = 1231
+    NOT_SUPPORTED_AUTH_MODE = 1251
+    SECURE_TRANSPORT_REQUIRED = 3159
+
+
+SQLSTATES: dict[ErrorCode, str] = {
+    ErrorCode.CON_COUNT_ERROR: "08004",
+    ErrorCode.HANDSHAKE_ERROR: "08S01",
+    ErrorCode.DBACCESS_DENIED_ERROR: "42000",
+    ErrorCode.ACCESS_DENIED_ERROR: "28000",
+    ErrorCode.NO_DB_ERROR: "3D000",
+    ErrorCode.UNKNOWN_COM_ERROR: "08S01",
+    ErrorCode.BAD_DB_ERROR: "42000",
+    ErrorCode.SERVER_SHUTDOWN: "08S01",
+    ErrorCode.UNKNOWN_ERROR: "HY000",
+    ErrorCode.HOST_IS_BLOCKED: "HY000",
+    ErrorCode.NET_PACKET_TOO_LARGE: "08S01",
+    ErrorCode.NET_PACKETS_OUT_OF_ORDER: "08S01",
+    ErrorCode.NET_READ_ERROR: "08S01",
+    ErrorCode.NET_READ_INTERRUPTED: "08S01",
+    ErrorCode.WRONG_VALUE_FOR_VAR: "42000",
+    ErrorCode.NOT_SUPPORTED_AUTH_MODE: "08004",
+    ErrorCode.SECURE_TRANSPORT_REQUIRED: "HY000",
+}

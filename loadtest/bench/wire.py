@@ -95,6 +95,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             connection.abort()
             raise
+        connection._waiter = None
         return connection
 
     async def query(self, sql: str | bytes, timeout: float = 30.0) -> Result:

@@ -1,0 +1,134 @@
+"""`python -m loadtest.bench`: what Fairlead costs, next to the alternatives."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loadtest.bench import ratio, results, rounds, sysbench
+from loadtest.bench.cells import TARGETS, Cell, full_cells, short_cells
+from loadtest.bench.progress import Progress
+from loadtest.bench.proof import WrongAnswer
+from loadtest.world.process import ServerFailed
+from loadtest.world.sqlserver import ServerMissing
+
+FINDINGS, BROKEN = 1, 2
+
+output_format = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Of stdout.",
+)
+check_option = click.option("--check", is_flag=True, help="Exit 1 when a promise is broken.")
+out_option = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=results.LOCAL,
+    show_default="loadtest/results/local",
+    help="Where the JSON and the picture go.",
+)
+
+
+def reports_failures(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns what can go wrong around a measurement into one line and exit code 2."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (sysbench.SysbenchError, WrongAnswer, ServerFailed, ServerMissing) as error:
+            click.echo(f"bench: {error}", err=True)
+            sys.exit(BROKEN)
+
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """What Fairlead costs: CPU per query, instructions, memory, latency.
+
+    \b
+    Examples:
+      python -m loadtest.bench ratio                       the promised cells, ~10 minutes
+      python -m loadtest.bench ratio --full                every script, protocol and number of threads
+      python -m loadtest.bench ratio --cell 'point_select text 16' --rounds 15
+      python -m loadtest.bench ratio --format json > ratio.json
+    """
+
+
+@main.command("ratio")
+@click.option("--full", is_flag=True, help="All scripts, text and prepared, 1, 16 and 64 threads.")
+@click.option("--cell", "patterns", multiple=True, metavar="TEXT", help="Only cells whose name holds TEXT.")
+@click.option(
+    "--target", "names", multiple=True, type=click.Choice(TARGETS), help="Only these; haproxy is the unit."
+)
+@click.option("--rounds", "count", type=click.IntRange(1, 999), default=9, show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="Of one run.")
+@click.option(
+    "--cpu", type=int, default=None, help="The CPU for proxy, servers and load.  [default: the last]"
+)
+@click.option(
+    "--unpinned", is_flag=True, help="Let the kernel place everything: for latency, not for ratios."
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Of the keys asked for and the order of runs."
+)
+@check_option
+@out_option
+@output_format
+@reports_failures
+def ratio_command(
+    full: bool,
+    patterns: tuple[str, ...],
+    names: tuple[str, ...],
+    count: int,
+    seconds: int,
+    cpu: int | None,
+    unpinned: bool,
+    seed: int,
+    check: bool,
+    out: Path,
+    style: str,
+) -> None:
+    """CPU per query of direct, haproxy, ProxySQL (when installed) and Fairlead, and their ratios.
+
+    Everything runs on one CPU, which makes the rounds agree within about 2 %: it measures CPU, not latency.
+    Exit codes: 0 measured, 1 a promise is broken (with --check), 2 could not measure.
+    """
+    sysbench.require()
+    cells = _chosen(full_cells() if full else short_cells(), patterns)
+    wanted = [
+        name for name in TARGETS if name in (names or TARGETS) and any(name in cell.targets for cell in cells)
+    ]
+    pinned = None if unpinned else rounds.default_cpu() if cpu is None else cpu
+    plan = rounds.Plan(cells, count, seconds, pinned, seed=seed)
+    content = ratio.run(plan, wanted, Progress())
+    files = ratio.keep(content, out)
+    if style == "json":
+        click.echo(
+            json.dumps({key: value for key, value in content.items() if key not in ("text", "picture")})
+        )
+    else:
+        click.echo("\n".join([*content["text"], "", *(f"written: {path}" for path in files)]))
+    if check and any(verdict["kept"] is False for verdict in content["verdicts"]):
+        sys.exit(FINDINGS)
+
+
+def _chosen(cells: list[Cell], patterns: tuple[str, ...]) -> list[Cell]:
+    chosen = [cell for cell in cells if not patterns or any(pattern in cell.name for pattern in patterns)]
+    if not chosen:
+        raise click.UsageError(
+            f"no cell has {' or '.join(patterns)} in its name: {[cell.name for cell in cells]}"
+        )
+    return chosen
+
+
+if __name__ == "__main__":
+    main()

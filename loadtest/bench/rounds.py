@@ -1,0 +1,153 @@
+"""Interleaved rounds: in every round every cell runs on every target, back to back, in an order drawn anew.
+
+CPU is read when sysbench says that all its threads are connected and prepared, and again when it has ended:
+logging in costs a proxy far more than a query and happens once, so it is kept apart (`login_us`).
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from loadtest.bench import procfs, sysbench
+from loadtest.bench.cells import Cell
+from loadtest.bench.targets import Target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the rounds are run. `cpu` None leaves scheduling alone, and then ratios mean little."""
+
+    cells: Sequence[Cell]
+    rounds: int
+    seconds: int
+    cpu: int | None
+    warm_seconds: int = 1
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell on one target in one round. Times in microseconds of CPU, latency in milliseconds."""
+
+    round: int
+    cell: str
+    target: str
+    queries: int
+    seconds: float
+    qps: float
+    p95_ms: float
+    avg_ms: float
+    proxy_us: float | None
+    server_us: float
+    login_us: float | None
+    ignored_errors: int
+    vanished_tasks: int
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def schedule(plan: Plan, available: Iterable[str]) -> list[tuple[int, Cell, str]]:
+    """(round, cell, target) in the order of running. Round 0 warms up: plan caches, pools, buffer pools."""
+    names, draw = set(available), random.Random(plan.seed)
+    steps: list[tuple[int, Cell, str]] = []
+    for number in range(plan.rounds + 1):
+        for cell in plan.cells:
+            targets = [name for name in cell.targets if name in names]
+            draw.shuffle(targets)
+            steps.extend((number, cell, target) for target in targets)
+    return steps
+
+
+def run_all(
+    plan: Plan, targets: dict[str, Target], report: Callable[[int, int, Run, float], None]
+) -> list[Run]:
+    """Runs the schedule and returns the runs of rounds 1 and up.
+
+    `report(done, total, run, seconds_left)` is called after each. Raises SysbenchError when a run fails: a
+    bench with a hole in it compares nothing.
+    """
+    if plan.cpu is not None:
+        _pin_everything(plan.cpu, targets.values())
+    steps = schedule(plan, targets)
+    runs: list[Run] = []
+    clock = Remaining(steps, plan)
+    for done, (number, cell, name) in enumerate(steps, 1):
+        begun = time.monotonic()
+        run = measure(plan, number, cell, targets[name])
+        clock.spent(number, time.monotonic() - begun)
+        report(done, len(steps), run, clock.left(done))
+        if number:
+            runs.append(run)
+    return runs
+
+
+class Remaining:
+    """The time left, from what the runs so far cost beyond their nominal seconds."""
+
+    def __init__(self, steps: Sequence[tuple[int, Cell, str]], plan: Plan) -> None:
+        self._nominal = [plan.seconds if number else plan.warm_seconds for number, _, _ in steps]
+        self._plan, self._overhead = plan, [0.3]
+
+    def spent(self, number: int, seconds: float) -> None:
+        nominal = self._plan.seconds if number else self._plan.warm_seconds
+        self._overhead.append(max(0.0, seconds - nominal))
+
+    def left(self, done: int) -> float:
+        rest = self._nominal[done:]
+        return sum(rest) + len(rest) * sum(self._overhead) / len(self._overhead)
+
+
+def measure(plan: Plan, number: int, cell: Cell, target: Target) -> Run:
+    """Runs one cell on one target."""
+    load = sysbench.Load(
+        cell.script,
+        cell.threads,
+        cell.prepared,
+        seconds=plan.seconds if number else plan.warm_seconds,
+        seed=plan.seed + number,
+        table_size=target.rows,
+    )
+    proxy, servers = target.proxy_pids(), target.server_pids()
+    before = procfs.read_cpu(proxy)
+    started: list[procfs.CpuReading] = []
+
+    def on_started(_: int) -> None:
+        started[:] = [procfs.read_cpu(proxy), procfs.read_cpu(servers)]
+
+    prefix = ["taskset", "-c", str(plan.cpu)] if plan.cpu is not None else []
+    report = sysbench.run(load, target.endpoint, prefix=prefix, on_started=on_started)
+    proxy_used = procfs.cpu_between(started[0], procfs.read_cpu(target.proxy_pids()))
+    server_used = procfs.cpu_between(started[1], procfs.read_cpu(servers))
+    login = procfs.cpu_between(before, started[0])
+    return Run(
+        round=number,
+        cell=cell.name,
+        target=target.name,
+        queries=report.queries,
+        seconds=report.seconds,
+        qps=report.qps,
+        p95_ms=report.latency_p95,
+        avg_ms=report.latency_avg,
+        proxy_us=proxy_used.nanoseconds / 1000 / report.queries if proxy else None,
+        server_us=server_used.nanoseconds / 1000 / report.queries,
+        login_us=login.nanoseconds / 1000 / cell.threads if proxy else None,
+        ignored_errors=report.ignored_errors,
+        vanished_tasks=proxy_used.vanished,
+    )
+
+
+def _pin_everything(cpu: int, targets: Iterable[Target]) -> None:
+    """Proxies and servers on one CPU, this process on the others, so that reading /proc disturbs nothing."""
+    others = os.sched_getaffinity(0) - {cpu}
+    if others:
+        procfs.pin([os.getpid()], others)
+    for target in targets:
+        procfs.pin([*target.proxy_pids(), *target.server_pids()], {cpu})
+
+
+def default_cpu() -> int:
+    """The last CPU this process may use: interrupts and everybody else prefer the first."""
+    return max(os.sched_getaffinity(0))

@@ -63,6 +63,7 @@ cdef enum:
     DIGEST_TEXT = 512
     NAME_TEXT = 112
     DIGEST_OTHER = 0        # the digest slot that takes what has no slot of its own
+    NO_ID = 0xFFFF          # no user, keyspace or shard
 
 cdef enum:                  # names in PARK_REASONS, same order
     PARK_PLAN_MISS = 0
@@ -345,7 +346,7 @@ cdef struct NameEntry:
     uint32_t length          # written last; 0 = free
     uint32_t attr
     uint32_t flags
-    uint32_t spare
+    uint32_t limit          # of a backend: connections over all workers; 0 = not published
     char text[112]
 
 
@@ -396,6 +397,11 @@ cdef inline void digest_add(DigestEntry *entry, int lane, uint64_t now_ns, uint6
         c.max_us = us
     if error:
         c.errors += 1
+
+
+cdef inline void digest_warn(DigestEntry *entry, int lane, uint64_t warnings) noexcept nogil:
+    """Count the warnings that one execution had."""
+    entry.lane[lane].warnings += warnings
 
 
 # ---------------------------------------------------------------- slow log

@@ -32,6 +32,7 @@ NAME_KINDS = ("shard", "backend", "user", "keyspace", "region")
 SLOW_FLAGS = {"prepared": SLOW_PREPARED, "replica": SLOW_REPLICA, "scatter": SLOW_SCATTER,
               "transaction": SLOW_TRANSACTION}
 NO_LAG = 0xFFFFFFFF
+NONE = NO_ID
 ACTIVE = NAME_ACTIVE
 LOCAL = NAME_LOCAL
 BUCKETS = HIST_BUCKETS
@@ -67,8 +68,6 @@ SHARD_GAUGES = ("in_use", "idle", "want", "connecting")
 _WORKER_INDEX = {name: i for i, name in enumerate(_HOT + _COLD + GAUGES + STATES)}
 _ARRAY_INDEX = {name: len(_WORKER_INDEX) + REASONS * i for i, name in enumerate(ARRAYS)}
 _SHARD_INDEX = {name: i for i, name in enumerate(SHARD_COUNTERS + SHARD_GAUGES)}
-_HEADER_STATE = ("started_ns", "supervisor_pid", "config_epoch", "config_loaded_ns", "config_reloads",
-                 "config_reload_failures", "draining")
 
 
 class LayoutError(ValueError):
@@ -81,11 +80,12 @@ class Name(NamedTuple):
     attr: int
     active: bool
     local: bool
+    limit: int
 
 
 class Timing(NamedTuple):
     """A histogram of microseconds: `buckets[i]` counts durations in [bucket_bounds(i)[0], [1])."""
-    count: int
+    samples: int
     sum_us: int
     max_us: int
     buckets: list
@@ -453,6 +453,20 @@ cdef class StatsPage:
                 fold(<DigestCounts *><char *>sums, &total)
         return [digest_tuple(key, head) for key, head in heads.items()]
 
+    def digest_use(self):
+        """(slots in use over all workers, executions counted under `other`): cheap, for the metrics."""
+        cdef DigestEntry *table
+        cdef DigestCounts other
+        cdef uint32_t w, i, used = 0
+        cdef object executions = 0
+        for w in range(self.header.workers):
+            table = self.digest_ptr(w)
+            for i in range(1, self.header.digests):
+                used += table[i].used
+            counted(&table[DIGEST_OTHER], &other)
+            executions += sum(words(other.hist, DIGEST_BUCKETS))
+        return used, executions
+
     def slow(self, after_seq=0, limit=1024):
         """The `limit` newest slow-log entries with seq > after_seq, oldest first; torn ones are left out."""
         cdef list found = []
@@ -491,6 +505,11 @@ cdef class StatsPage:
         cdef uint32_t w = within(worker, self.header.workers, "worker")
         return limit_yields(self.limit_ptr(within(backend, self.header.backends, "backend")),
                             self.header.workers, w, limit)
+
+    def set_limit(self, backend, limit):
+        """Supervisor: publish the configured connection limit of a backend, for the readers."""
+        cdef uint32_t b = within(backend, self.header.backends, "backend")
+        fl_store32(&self.name_ptr(NAME_BACKEND, b).limit, limit)
 
     # ---- health and positions
     def health(self, backend):
@@ -544,6 +563,7 @@ cdef class StatsPage:
         """
         cdef int k = NAME_KINDS.index(kind)
         cdef dict known = {name.text: i for i, name in enumerate(self.names(kind))}
+        entries = list(entries)
         for text, _, _ in entries:
             if not 0 < len(text.encode()) <= NAME_TEXT:
                 raise LayoutError(f"{kind} name {text!r} is not 1 to {NAME_TEXT} bytes long")
@@ -576,7 +596,8 @@ cdef class StatsPage:
             if not length:
                 break
             out.append(Name(entry.text[:length].decode("utf-8", "replace"), entry.attr,
-                            bool(entry.flags & NAME_ACTIVE), bool(entry.flags & NAME_LOCAL)))
+                            bool(entry.flags & NAME_ACTIVE), bool(entry.flags & NAME_LOCAL),
+                            entry.limit))
         return out
 
     def index_of(self, kind, text):
@@ -602,7 +623,8 @@ cdef class StatsPage:
         cdef Header *h = self.header
         return {"started_ns": h.started_ns, "supervisor_pid": h.supervisor_pid,
                 "config_epoch": h.config_epoch, "config_loaded_ns": h.config_loaded_ns,
-                "config_reloads": h.config_reloads, "config_reload_failures": h.config_reload_failures, "draining": h.draining}
+                "config_reloads": h.config_reloads, "config_reload_failures": h.config_reload_failures,
+                "draining": h.draining, "slow_seq": fl_load64(&h.slow_seq)}
 
     def started(self, pid):
         """Supervisor: it runs, now."""
@@ -626,7 +648,7 @@ cdef class StatsPage:
 
 
 cdef class WorkerBlock:
-    """One worker's block: the relay's pointers, and counting for Python on one lane, the loop's by default."""
+    """One worker's block: the relay's pointers, and counting for Python on one lane (default: the loop)."""
 
     def __init__(self, StatsPage page not None, index, lane=LANE_LOOP):
         self.page = page
@@ -692,7 +714,7 @@ cdef class WorkerBlock:
         histogram_add(&self.own_shards[s].backend, backend_us)
 
     # ---- digests
-    def claim(self, fingerprint, text, user=0, keyspace=0, idle_ns=60_000_000_000):
+    def claim(self, fingerprint, text, user=NO_ID, keyspace=NO_ID, idle_ns=60_000_000_000):
         """Slot of a digest as (index, generation), made when new; (0, 0), `other`, when there is no room.
 
         A full table gives up its least recently used digest, if that was not used for idle_ns; its counts go
@@ -710,14 +732,15 @@ cdef class WorkerBlock:
         self._claimed[key] = index
         return index, self.digests[index].generation
 
-    def digest_add(self, index, generation, us, error=False, shard=0, bytes_out=0):
+    def digest_add(self, index, generation, us, error=False, shard=0, bytes_out=0, warnings=0):
         """Count one execution."""
         cdef uint32_t i = within(index, self.page.header.digests, "digest")
-        digest_add(digest_at(self.digests, i, generation), self.lane, fl_monotonic_ns(), us, error, shard,
-                   bytes_out)
+        cdef DigestEntry *entry = digest_at(self.digests, i, generation)
+        digest_add(entry, self.lane, fl_monotonic_ns(), us, error, shard, bytes_out)
+        digest_warn(entry, self.lane, warnings)
 
-    def slow_add(self, fingerprint, total_us, backend_us, wait_us, index=0, generation=0, shard=0, user=0,
-                 keyspace=0, error=0, flags=0, bytes_out=0, session=0):
+    def slow_add(self, fingerprint, total_us, backend_us, wait_us, index=0, generation=0, shard=NO_ID,
+                 user=NO_ID, keyspace=NO_ID, error=0, flags=0, bytes_out=0, session=0):
         """Append to the slow log of this lane."""
         cdef SlowEntry entry
         entry.ts_ns = fl_monotonic_ns()

@@ -18,7 +18,7 @@ from loadtest.world import fairlead, mariadb, ports, rundir
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.haproxy import HAProxy
 from loadtest.world.mariadb import MariaDB
-from loadtest.world.process import Server
+from loadtest.world.process import READY_TIMEOUT, Server
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, Tuning
 
 WHOLE, PARTS = "sball", "sbtest"
@@ -28,7 +28,8 @@ MAX_CONNECTIONS = 2000
 class Arena:
     """`with Arena({"haproxy"}) as arena: arena.targets["haproxy"]`. Everything ends with the block.
 
-    `connections` is the limit of Fairlead's backend connections to each server.
+    `connections` is the limit of Fairlead's backend connections to each server, `ready_timeout` the seconds a
+    proxy may take to answer.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Arena:
         table_rows: int = 10_000,
         connections: int = 64,
         fairlead: type[Fairlead] = Fairlead,
+        ready_timeout: float = READY_TIMEOUT,
     ) -> None:
         self._wanted, self._rows, self._connections = wanted, table_rows, connections
-        self._fairlead_class = fairlead
+        self._fairlead_class, self._ready_timeout = fairlead, ready_timeout
         self.directory = rundir.create()
         self._ports: list[int] = []
         self.servers = [self._server(number) for number in range(shards)]
@@ -160,7 +162,7 @@ class Arena:
     ) -> None:
         if proxy is not None and proxy not in self._proxies:
             self._proxies.append(proxy)
-            proxy.start()
+            proxy.start(self._ready_timeout)
 
         def say_version() -> str:
             return machine.first_line(version) if version else ""

@@ -1,18 +1,35 @@
-"""Callgrind output files and its control tool (Valgrind manual, 6 "Callgrind", and "Callgrind Format")."""
+"""Callgrind: its output files, and asking a running process for its counts (Valgrind manual, "Callgrind")."""
 
 import re
+import subprocess
 from pathlib import Path
 
+from loadtest.bench.errors import CannotMeasure
 
-class CallgrindError(Exception):
+CONTROL_TIMEOUT = 120.0
+
+
+class CallgrindError(CannotMeasure):
     """A file has no totals, or valgrind could not be asked."""
+
+
+def command(folder: Path, program: list[str]) -> list[str]:
+    """`program` under callgrind, forked and executed children too; every process writes files of its own."""
+    return [
+        "valgrind",
+        "--tool=callgrind",
+        "--trace-children=yes",
+        f"--callgrind-out-file={folder}/callgrind.out.%p",
+        "--",
+        *program,
+    ]
 
 
 def parse_totals(text: str) -> dict[str, int]:
     """{event: cost} of a callgrind.out file, for example {"Ir": 123}.
 
-    The order of the costs is that of the `events:` line; the `totals:` line at the end counts what the file
-    holds. A file with several parts (`part:`) has one of each per part, and they are added up.
+    The order of the costs is that of the `events:` line. A file with several parts has a `totals:` line for
+    each, and they are added up. CallgrindError when there is none: the file is cut off.
     """
     events: list[str] = []
     sums: dict[str, int] = {}
@@ -35,11 +52,26 @@ def read_instructions(path: Path) -> int:
         raise CallgrindError(f"{path}: {error}") from error
 
 
-def newest_dump(folder: Path, pid: int) -> Path | None:
-    """The numbered dump (callgrind.out.PID.N) of a process that was written last, None before the first."""
-    numbered = [
-        (int(match.group(1)), path)
-        for path in folder.glob(f"callgrind.out.{pid}.*")
-        if (match := re.fullmatch(rf"callgrind\.out\.{pid}\.(\d+)", path.name))
-    ]
-    return max(numbered)[1] if numbered else None
+def newest_dump(folder: Path, pid: int) -> tuple[int, Path | None]:
+    """(number, path) of the dump callgrind.out.PID.NUMBER written last, (0, None) before the first."""
+    pattern = re.compile(rf"callgrind\.out\.{pid}\.(\d+)")
+    numbered = [(int(m.group(1)), path) for path in folder.iterdir() if (m := pattern.fullmatch(path.name))]
+    return max(numbered, default=(0, None))
+
+
+def instructions_since_last(folder: Path, pid: int) -> int:
+    """User instructions of all threads of a process since this was last asked, or since it started.
+
+    Asking for a dump also sets the counters to zero. CallgrindError when the process gives none.
+    """
+    before, _ = newest_dump(folder, pid)
+    try:
+        done = subprocess.run(
+            ["callgrind_control", "--dump", str(pid)], capture_output=True, text=True, timeout=CONTROL_TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CallgrindError(f"callgrind_control, pid {pid}: {error}") from error
+    number, path = newest_dump(folder, pid)
+    if path is None or number == before:
+        raise CallgrindError(f"process {pid} wrote no dump: {done.stdout}{done.stderr}")
+    return read_instructions(path)

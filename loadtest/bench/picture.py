@@ -14,7 +14,7 @@ COLOURS = {
     SHARDED: "#1b6f8a",
 }
 OTHER_COLOUR = "#777777"
-WIDTH, LEFT, RIGHT, BAR, GAP, GROUP = 900, 250, 190, 16, 4, 20
+WIDTH, LEFT, RIGHT, BAR, GAP, GROUP = 900, 150, 190, 16, 4, 12
 HEADER, FOOTER = 64, 30
 FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
@@ -27,6 +27,7 @@ def svg(figures: Sequence[Figure], title: str, subtitle: str) -> str:
     body, y = [], HEADER
     for cell in dict.fromkeys(figure.cell for figure in shown):
         body.append(_text(16, y + BAR - 4, cell, bold=True))
+        y += BAR + GAP
         for figure in (figure for figure in shown if figure.cell == cell):
             body.append(_bar(figure, y, scale))
             y += BAR + GAP

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 
 from loadtest.bench import rows
+from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.packets import Cell
 from loadtest.bench.targets import Target
 from loadtest.bench.wire import Connection
@@ -15,7 +16,7 @@ from loadtest.bench.wire import Connection
 SAMPLE = 200
 
 
-class WrongAnswer(Exception):
+class WrongAnswer(CannotMeasure):
     """A target answered, but not with the row that was loaded."""
 
 

@@ -11,7 +11,7 @@ from loadtest.bench.stats import Interval, median_interval, paired_ratios, sprea
 
 @dataclass(frozen=True)
 class Figure:
-    """One cell on one target over all rounds. `ratio` is to the reference in the same round, None for itself."""
+    """One cell on one target over all rounds. `ratio` is to the reference, None for the reference itself."""
 
     cell: str
     target: str

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from loadtest.bench.errors import CannotMeasure
+
 SCRIPTS = ("oltp_point_select", "oltp_read_only", "oltp_read_write")
 # sysbench prints this once every thread has logged in and prepared its statements.
 STARTED = "Threads started!"
 
 
-class SysbenchError(Exception):
+class SysbenchError(CannotMeasure):
     """sysbench is missing, failed, or reported errors; the message holds the end of its output."""
 
 

@@ -101,6 +101,7 @@ class Fairlead(Server):
             "charset": "utf8mb4",
             "autocommit": True,
             "connect_timeout": 10,
+            "ssl_disabled": not any(name.startswith("ssl") for name in options),
         }
         return pymysql.connect(**{**defaults, **options})
 

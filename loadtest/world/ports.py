@@ -52,9 +52,9 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 def _reserve_one() -> int:
     directory = _lock_directory()
-    candidates = list(range(FIRST, LAST))
-    random.SystemRandom().shuffle(candidates)
-    for port in candidates:
+    start = random.SystemRandom().randrange(LAST - FIRST)
+    for step in range(LAST - FIRST):
+        port = FIRST + (start + step) % (LAST - FIRST)
         if port in _held:
             continue
         descriptor = _lock(directory / str(port))

@@ -5,6 +5,7 @@ and exec). GOTCHA: the kernel sends that signal when the *thread* that forked en
 children are started by one thread that lives as long as the process does.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -137,13 +138,21 @@ class Server:
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            return self.kill()
+            return self.kill_group()
 
     def kill(self) -> int | None:
         """`kill -9`, and waits for the process to be gone."""
         if self._process is None:
             return None
         self.signal(signal.SIGKILL)
+        return self._process.wait(STOP_TIMEOUT)
+
+    def kill_group(self) -> int | None:
+        """`kill -9` for the process and all its children; the server is the leader of its own group."""
+        if self._process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.wait(STOP_TIMEOUT)
 
     def restart(self, timeout: float = READY_TIMEOUT) -> None:

@@ -304,6 +304,11 @@ cdef class StatsPage:
         """Bytes mapped."""
         return self.header.total_size
 
+    @property
+    def memory(self):
+        """The whole page as a memoryview, to hand to `attach` or to keep after a crash."""
+        return memoryview(<object>self._view.obj)
+
     # ---- pointers
     cdef WorkerSlot *slot_ptr(self, uint32_t worker) noexcept nogil:
         return &(<WorkerSlot *>(self.base + self.header.off_slot))[worker]
@@ -889,7 +894,7 @@ cdef StatsPage attach_view(cls, buffer, shape):
         raise LayoutError("not a cache-line aligned buffer that holds a header")
     if shape is not None:
         layout(shape, page.header)
-        set_masks(page)
+        set_constants(page)
         return page
     if page.header.magic != MAGIC or page.header.version != LAYOUT_VERSION:
         raise LayoutError("not a statistics page of this version")
@@ -900,9 +905,12 @@ cdef StatsPage attach_view(cls, buffer, shape):
     return page
 
 
-cdef set_masks(StatsPage page):
-    cdef uint32_t w
+cdef set_constants(StatsPage page):
+    """What does not begin as 0."""
+    cdef uint32_t w, b
     cdef int lane
+    for b in range(page.header.backends):
+        page.health_ptr(b).lag_ms = NO_LAG
     for w in range(page.header.workers):
         for lane in range(LANES):
             page.slow_ptr(w, lane).mask = page.header.slow - 1

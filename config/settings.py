@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
+from config.errors import Place
 from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
 from config.secrets import Password, Secret
 from config.words import (
@@ -678,8 +679,10 @@ class Settings:
     limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)
     health: Annotated[Health, Option("How servers are watched.")] = field(default_factory=Health)
     telemetry: Annotated[Telemetry, Option("What is measured and logged.")] = field(default_factory=Telemetry)
-    files: tuple[Path, ...] = ()
-    """The files these settings were read from; not part of the file, not compared by `config.diff`."""
+    files: tuple[Path, ...] = field(default=(), compare=False)
+    """The files these settings were read from."""
+    places: Mapping[tuple[str, ...], Place] = field(default_factory=_empty, compare=False, repr=False)
+    """The line of every key, so that what is found wrong later (against live servers) can name it."""
 
     def listeners_of(self, kind: type[T]) -> dict[str, T]:
         """The listeners of one class, by name: `settings.listeners_of(MysqlListener)`."""

@@ -124,7 +124,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """A database as applications see it. Unsharded: one shard, no tables declared, statements pass verbatim."""
+    """A database as applications see it. Unsharded: one shard, no tables, statements pass verbatim."""
 
     index: int
     name: str

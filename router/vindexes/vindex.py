@@ -55,10 +55,10 @@ class VindexTables:
     """A function as plain data; what the relay copies into C arrays.
 
     `key_types`: KeyType of each column, in order. `limits`: what each column can store, (low, high,
-    ascii_only) as in `KeyColumn`; an INSERT whose key lies beyond must be parked. `regions`: region value (number, or canonical text bytes)
-    -> index into `maps`. `maps`: 4,096 little-endian u16 shard indexes each. `bounds`: rising exclusive upper
-    ends within the key type's range; `bound_shards` has one entry more, -1 where no shard holds the range.
-    `items`: canonical key -> shard.
+    ascii_only) as in `KeyColumn`; an INSERT whose key lies beyond must be parked. `regions`: region value
+    (number, or canonical text bytes) -> index into `maps`. `maps`: 4,096 little-endian u16 shard indexes each.
+    `bounds`: rising exclusive upper ends within the key type's range; `bound_shards` has one entry more, -1
+    where no shard holds the range. `items`: canonical key -> shard.
     """
 
     kind: int
@@ -149,6 +149,9 @@ class Vindex(ABC):
     def _check_types(self, types: Sequence[KeyType]) -> None:
         if self.integers_only and not all(is_integer(key_type) for key_type in types):
             raise VindexMismatch(f"{self.function} takes whole-number columns only")
+
+    def __repr__(self) -> str:
+        return f"<{self.function} {self.name} over {len(self.shards)} shards>"
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__

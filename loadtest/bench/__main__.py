@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from loadtest.bench import instructions, ratio, results, rounds, sysbench
+from loadtest.bench import idle, instructions, latency, ratio, results, rounds, sysbench
 from loadtest.bench.cells import TARGETS, Cell, full_cells, short_cells
 from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.progress import Progress
@@ -147,6 +147,47 @@ def instructions_command(check: bool, update: bool, style: str) -> None:
         if reference is None:
             click.echo(f"bench: no reference {instructions.REFERENCE_FILE}: make one with --update", err=True)
         sys.exit(FINDINGS)
+
+
+@main.command("idle")
+@click.option("--clients", type=click.IntRange(1, 60_000), default=idle.CLIENTS, show_default=True)
+@click.option("--target", "names", multiple=True, type=click.Choice(TARGETS), default=idle.DEFAULT_TARGETS)
+@check_option
+@output_format
+@reports_failures
+def idle_command(clients: int, names: tuple[str, ...], check: bool, style: str) -> None:
+    """Memory per idle, authenticated client."""
+    found = idle.measure(names, clients, Progress())
+    if style == "json":
+        click.echo(json.dumps([memory.as_dict() for memory in found]))
+    else:
+        click.echo("\n".join(idle.lines(found)))
+    if check and not all(idle.kept(memory) for memory in found):
+        sys.exit(FINDINGS)
+
+
+@main.command("latency")
+@click.option("--rate", type=click.IntRange(1), default=2000, show_default=True, help="Queries a second.")
+@click.option("--rounds", "count", type=click.IntRange(1, 999), default=7, show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="Of one run.")
+@click.option("--prepared", is_flag=True, help="Prepared statements instead of text.")
+@click.option("--target", "names", multiple=True, type=click.Choice(TARGETS), default=latency.DEFAULT_TARGETS)
+@out_option
+@output_format
+@reports_failures
+def latency_command(
+    rate: int, count: int, seconds: int, prepared: bool, names: tuple[str, ...], out: Path, style: str
+) -> None:
+    """Added p50 and p99 at a fixed rate, against direct."""
+    sysbench.require()
+    plan = latency.Plan(rate, count, seconds, prepared=prepared)
+    facts, samples = latency.measure(plan, names, Progress())
+    content = latency.as_dict(plan, facts, samples)
+    files = results.save(out, "latency", content)
+    if style == "json":
+        click.echo(json.dumps(content))
+    else:
+        click.echo("\n".join([*latency.lines(plan, facts, samples), *(f"written: {path}" for path in files)]))
 
 
 def _chosen(cells: list[Cell], patterns: tuple[str, ...]) -> list[Cell]:

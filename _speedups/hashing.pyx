@@ -229,9 +229,9 @@ cdef inline uint8_t unescaped(uint8_t c) noexcept nogil:
     return c
 
 
-cdef inline int unquote(const uint8_t* p, size_t n, bint backslash, uint8_t* out, size_t room) noexcept nogil:
-    """The value of the inside of a quoted literal whose opening quote is p[-1]; KEY_PUNT when longer than room."""
-    cdef uint8_t quote = p[-1]
+cdef inline int unquote(const uint8_t* p, size_t n, uint8_t quote, bint backslash,
+                        uint8_t* out, size_t room) noexcept nogil:
+    """The value of the inside of a quoted literal; KEY_PUNT when longer than room."""
     cdef uint8_t c
     cdef size_t i = 0, o = 0
     while i < n:
@@ -267,7 +267,7 @@ cdef int canonical_string(const uint8_t* p, size_t n, int flags, int mode, int k
         return KEY_PUNT
     if not flags & SLOT_ESCAPED or is_int_key(key_type):
         return canonical_bytes(p + 1, n - 2, mode, key_type, out, cap)
-    length = unquote(p + 1, n - 2, not mode & MODE_NO_BACKSLASH_ESCAPES, out, key_room(cap))
+    length = unquote(p + 1, n - 2, p[0], not mode & MODE_NO_BACKSLASH_ESCAPES, out, key_room(cap))
     if length == KEY_PUNT:
         return KEY_PUNT
     return seal(out, length, mode, key_type)
@@ -411,7 +411,7 @@ cdef int canonical_param(const uint8_t* p, size_t n, int type_, bint is_unsigned
             return KEY_PUNT
         value = int_param(p, length, is_unsigned)
         # The top bit means different numbers to a signed and an unsigned reader: only the matching one has the key.
-        if value > INT64_MAX and is_unsigned != (key_type == KEY_INT_UNSIGNED):
+        if value > INT64_MAX and (is_unsigned != 0) != (key_type == KEY_INT_UNSIGNED):
             return KEY_PUNT
         return put_int(value, out, cap)
     if is_string_type(type_):

@@ -61,6 +61,8 @@ cdef struct LiteralIter:
     uint32_t end
     uint32_t mode
     uint32_t param
+    uint32_t item_off       # the element that was just read, its minus sign included: what a splice replaces
+    uint32_t item_len
     uint32_t row_off        # row_next: the row that was just read, parentheses included
     uint32_t row_len
 

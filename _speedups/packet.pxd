@@ -115,10 +115,10 @@ cdef inline int ok_status(const uint8_t* p, size_t n, uint16_t* status, uint16_t
     """
     cdef uint64_t skipped
     cdef size_t i = 1
-    cdef int used, k
+    cdef int used, _
     if n < 1:
         return 0
-    for k in range(2):      # affected rows, last insert id
+    for _ in range(2):      # affected rows, last insert id
         used = lenenc_int(p + i, n - i, &skipped)
         if used <= 0:
             return used

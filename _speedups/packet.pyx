@@ -132,9 +132,9 @@ def read_nul_string(bytes payload not None, Py_ssize_t offset=0) -> tuple:
 def slice_row(bytes payload not None, Py_ssize_t ncols) -> list:
     """The columns of a text-protocol row as bytes, None for NULL. The row must hold exactly `ncols` columns."""
     cdef const uint8_t* p = payload
-    cdef Py_ssize_t n = len(payload), i = 0, k
+    cdef Py_ssize_t n = len(payload), i = 0, _
     cdef list row = []
-    for k in range(ncols):
+    for _ in range(ncols):
         if i < n and p[i] == HEAD_NULL:
             row.append(None)
             i += 1
@@ -148,10 +148,10 @@ def slice_row(bytes payload not None, Py_ssize_t ncols) -> list:
 def row_offsets(bytes payload not None, Py_ssize_t ncols) -> list:
     """[(offset, length)] of the columns of a text-protocol row, length -1 for NULL: nothing is copied."""
     cdef const uint8_t* p = payload
-    cdef Py_ssize_t n = len(payload), i = 0, k
+    cdef Py_ssize_t n = len(payload), i = 0, _
     cdef uint64_t length
     cdef list spans = []
-    for k in range(ncols):
+    for _ in range(ncols):
         if i < n and p[i] == HEAD_NULL:
             spans.append((i, -1))
             i += 1

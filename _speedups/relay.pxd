@@ -1,0 +1,389 @@
+# cython: language_level=3
+"""The relay's structs: what a session, a backend connection, a pool, a plan and a statement are.
+
+Ownership: everything here is touched only under `Core.lock`, which the relay thread holds for one round and the
+uvloop side for one call. Nothing here is a Python object.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from _speedups.buffers cimport Buf
+from _speedups.lexer cimport Lexed, Slot
+from _speedups.scanner cimport Scan
+from _speedups.stats cimport (
+    BackendHealth, DigestEntry, Header, LimitCell, ShardStats, SlowRing, WorkerStats,
+)
+
+cdef enum:
+    SCRATCH = 65536             # one receive; also the most that waits unsent for a slow client of a result
+    MAX_KEYS = 4                # alternatives of a plan that the relay routes itself
+    MAX_ARITY = 2
+    MAX_STEPS = 3               # packets that bring a backend from one state to another
+    STATEMENT_SETS = 64         # prepared statements of one backend: 64 sets of 4
+    STATEMENT_WAYS = 4
+    CLASSES = 4                 # backend capability classes: DEPRECATE_EOF x FOUND_ROWS
+    MAX_REPLICAS = 8
+    MAX_SOURCES = 64
+    CAP_FOUND_ROWS = 0x00000002
+    CAP_SESSION_TRACK = 0x00800000
+    CAP_DEPRECATE_EOF = 0x01000000
+
+cdef enum SessionKind:
+    KIND_CLIENT = 0
+    KIND_LEASE = 1              # the executor's: commands come by call, responses go to memory
+
+cdef enum SessionPhase:
+    PHASE_IDLE = 0              # ready for the next command
+    PHASE_PARKED = 1            # the uvloop side has to answer
+    PHASE_WAITING = 2           # in a pool's queue
+    PHASE_BUSY = 3              # a backend works for it (steps or the command itself)
+    PHASE_CLOSED = 4            # descriptor closed; the struct waits for the uvloop side to take note
+
+cdef enum Trx:
+    TRX_NONE = 0
+    TRX_PENDING = 1             # BEGIN answered, not yet sent: the first statement decides the shard
+    TRX_ACTIVE = 2              # the attached backend has one open
+
+cdef enum Opcode:
+    OP_PARK = 0                 # the uvloop side decides, every time
+    OP_SHARD = 1                # a fixed shard
+    OP_ANY = 2                  # any: the attached backend's, else the plan's shard
+    OP_KEY = 3                  # by shard key
+    OP_BEGIN = 4
+    OP_COMMIT = 5
+    OP_ROLLBACK = 6
+    OP_REPLY = 7                # a canned packet
+
+cdef enum PlanFlag:
+    PLAN_REPLICA_OK = 1
+    PLAN_WRITES = 2
+    PLAN_OPAQUE = 4             # not understood (verbatim): its error may leave any state behind
+    PLAN_WARNINGS = 8           # SHOW WARNINGS: wants the backend of the previous statement
+    PLAN_OUTSIDE = 16           # no table: does not open a deferred transaction
+    PLAN_NOTIFY = 32            # tell the uvloop side when it succeeded (DDL)
+    PLAN_REFUSAL = 64           # the canned packet is an ERR
+
+cdef enum Step:                 # what the backend works on
+    STEP_COMMAND = 0            # the client's own command: its response is relayed
+    STEP_STATE = 1
+    STEP_BEGIN = 2
+    STEP_EXTRA = 3              # packets that the uvloop side wanted first
+    STEP_PREPARE = 4
+    STEP_COMMIT = 5             # BEGIN inside a transaction commits it first
+    STEP_PROBE = 6              # COM_PING after an error: is a transaction open?
+    STEP_NONE = 7
+
+cdef enum Event:
+    EVENT_PARKED = 1
+    EVENT_CLOSED = 2
+    EVENT_DRAINED = 4           # the client has taken what was written
+    EVENT_DATA = 8              # a lease's buffer has bytes up to its credit
+    EVENT_DONE = 16             # a lease's (or a notified) command is complete
+    EVENT_LOST = 32             # it failed without a server's answer: the buffer holds our ERR packet
+
+cdef struct Session
+cdef struct Backend
+cdef struct Pool
+
+cdef struct KeyRef:
+    uint16_t slot
+    uint8_t kind                # 0 the slot itself, 1 every element of the LIST, 2 the item-th of every row
+    uint8_t negate
+    uint16_t item
+
+cdef struct Plan:
+    uint64_t fingerprint
+    uint32_t ctx
+    uint32_t epoch
+    uint32_t id                 # the uvloop side's
+    uint32_t digest
+    uint32_t digest_generation
+    int32_t shard
+    uint32_t pins               # bit i = PIN reason i
+    uint16_t vindex
+    uint16_t flags
+    uint8_t opcode
+    uint8_t park_reason
+    uint8_t referenced          # the clock's second chance
+    uint8_t nkeys
+    uint8_t arity
+    uint8_t begin               # variant of START TRANSACTION: index into Core.begins
+    KeyRef keys[4][2]
+    uint8_t* norm               # the text that the fingerprint stands for, compared on every hit
+    uint32_t norm_len
+    uint32_t reply_len
+    uint8_t* reply              # OP_REPLY: payload of the packet
+
+cdef struct KeySource:          # one shard-key column of one row of a prepared statement
+    int32_t param               # ordinal of the parameter; -1: the constant
+    uint32_t offset             # of the constant's canonical bytes in Statement.constants
+    uint32_t length
+
+cdef struct Statement:
+    uint32_t id                 # unique in this worker's life
+    uint32_t refs
+    uint32_t ctx
+    uint16_t nparams
+    uint16_t ncolumns
+    uint32_t nkeys              # rows or alternatives; sources holds nkeys * arity entries
+    Plan plan                   # norm unused
+    KeySource* sources
+    uint8_t* constants
+    uint8_t* text               # framed COM_STMT_PREPARE
+    size_t text_len
+
+cdef struct ClientStatement:
+    Statement* st
+    uint8_t* types              # 2 * nparams bytes as last sent, NULL before
+    uint8_t* omitted            # nparams bytes: 1 = the value came by COM_STMT_SEND_LONG_DATA; NULL when none did
+    Buf long_data               # those commands, framed, sent again before the next EXECUTE
+    uint8_t overflow            # they exceed the packet limit: EXECUTE answers with the error
+
+cdef struct BackendStatement:
+    uint32_t id                 # Statement.id, 0 = free
+    uint32_t server_id
+    uint64_t used
+
+cdef struct Session:
+    int fd
+    uint32_t index
+    uint32_t gen
+    uint8_t kind
+    uint8_t phase
+    uint8_t readable            # edge-triggered: the kernel may hold more
+    uint8_t broken              # the peer is gone; close at the next safe point
+    uint8_t hangup              # close behind the answer that is on its way
+    uint8_t trx
+    uint8_t linger              # the attached backend is kept for its warnings only and may be taken
+    uint8_t warnings_lost
+    uint8_t autocommit_off
+    uint8_t capclass
+    uint8_t session_track       # the client negotiated CLIENT_SESSION_TRACK (peers)
+    uint8_t draining
+    uint8_t role                # of the current command: 0 primary, 1 replica
+    uint8_t park_reason
+    uint8_t begin
+    uint8_t response_started    # some byte of the current response went to the client
+    uint8_t partial             # ... and the last send ended inside of a packet
+    uint8_t consistency         # 0 primary, 1 session, 2 eventual
+    uint8_t hop                 # a peer's session: never forwarded again
+    uint8_t queued              # in the ready list
+    uint8_t reap                # free it when it leaves the ready list
+    uint8_t notify              # push EVENT_DONE when the command completes
+    uint8_t events
+    uint8_t in_events
+    uint32_t caps
+    uint32_t ctx
+    uint32_t state
+    uint32_t lexmode
+    uint32_t user
+    uint32_t pins
+    uint32_t max_lag_ms
+    uint16_t status             # for the OK packets that the relay builds
+    uint16_t warnings           # of the last statement
+    int32_t shard               # of the current command
+    uint16_t flags              # PlanFlag of the current command
+    uint32_t cmd_pins
+    uint32_t digest
+    uint32_t digest_generation
+    uint64_t fingerprint
+    uint64_t affected
+    uint64_t insert_id
+    uint8_t last_error          # the last statement ended with an ERR packet
+    uint32_t plan_id            # of the parked plan
+    Backend* backend
+    uint8_t* cmd                # payload of the current command
+    size_t cmd_len
+    size_t cmd_total            # framed bytes of it at the head of `inb` (0: in the scratch buffer)
+    uint8_t big                 # its payload was compacted from several packets
+    uint8_t command             # its first byte
+    Buf inb
+    Buf out
+    Buf extra                   # framed packets to be sent first, one response each
+    uint16_t nextra
+    Statement* exec             # COM_STMT_EXECUTE: what is executed
+    ClientStatement* stmts
+    uint32_t nstmts
+    uint32_t stmt_cap
+    uint64_t t_received
+    uint64_t t_wait
+    uint64_t t_sent
+    uint64_t t_last             # last activity, for idle timeouts
+    uint64_t deadline           # of waiting
+    uint64_t bytes_out          # of the current response
+    size_t credit               # lease: most bytes held in `out`
+    Pool* pool                  # waiting for
+    Session* wait_prev
+    Session* wait_next
+    Session* event_next
+    Session* ready_next
+    uint64_t* positions         # per shard, packed; NULL until a write under session consistency
+
+cdef struct Backend:
+    int fd
+    uint32_t index
+    uint32_t gen
+    uint8_t busy                # a command was sent and its response is not complete
+    uint8_t step
+    uint8_t step_index
+    uint8_t readable
+    uint8_t queued
+    uint8_t dead
+    uint8_t suspect             # a response said that session state changed behind our back
+    uint32_t state
+    uint32_t want_state
+    uint16_t status
+    uint32_t thread_id
+    Pool* pool
+    Session* owner
+    Backend* prev               # idle or linger list of the pool
+    Backend* next
+    Backend* ready_next
+    uint8_t in_list             # 0 none, 1 idle, 2 linger
+    Scan scan
+    Buf out
+    Buf carry
+    BackendStatement* stmts
+    uint64_t t_idle
+    uint64_t t_created
+    uint64_t served
+
+cdef struct Pool:
+    uint32_t id
+    int32_t shard
+    uint8_t capclass
+    uint8_t remote              # a peer
+    uint8_t up
+    uint8_t wanted              # the uvloop side was told that sessions wait
+    uint8_t in_events
+    uint32_t server             # index of the server in the health table, ~0 for none
+    uint32_t total
+    uint32_t nidle
+    uint32_t nlinger
+    uint32_t nwait
+    Backend* idle
+    Backend* linger
+    Session* wait_head
+    Session* wait_tail
+    Pool* event_next
+
+cdef struct Route:              # one shard
+    int32_t primary[4]          # pool per capability class, -1 none
+    int32_t replicas[4][8]
+    uint32_t nreplicas
+    uint32_t turn
+    uint8_t remote
+
+cdef struct Vindex:
+    uint8_t kind                # 1 hash, 2 range, 3 list
+    uint8_t region_kind         # 0 none, 1 bits, 2 list
+    uint8_t arity
+    uint8_t shift
+    uint8_t key_types[2]
+    uint64_t mask
+    uint32_t nregions
+    uint64_t* region_value      # bits: the number; list: offset << 32 | length of the canonical value
+    uint32_t* region_map
+    uint8_t* region_bytes
+    uint32_t nmaps
+    uint16_t* maps              # nmaps * 4096
+    uint32_t nbounds
+    int64_t* bounds
+    int32_t* bound_shards       # nbounds + 1
+    uint32_t nitems             # power of two
+    uint64_t* item_hash
+    int32_t* item_shard         # -1 free
+    uint32_t* item_offset       # of the canonical bytes, compared on a hit
+    uint32_t* item_length
+    uint8_t* item_bytes
+
+cdef struct Diff:
+    uint32_t from_state
+    uint32_t to_state
+    uint8_t used
+    uint8_t count
+    uint8_t expect_init_db      # bit i: packet i is COM_INIT_DB
+    uint32_t length[3]
+    uint8_t* packets[3]
+
+cdef struct Source:             # a replication source by its text (domain or uuid)
+    uint32_t length
+    uint16_t id
+    uint8_t text[64]
+
+cdef struct Core:
+    int epfd
+    int wake_fd                 # uvloop side -> relay
+    int event_fd                # relay -> uvloop side
+    bint stopping
+    bint draining
+    uint32_t epoch
+    uint64_t now                # ns, refreshed by every receive
+    uint64_t slow_us
+    uint64_t queue_wait_ns
+    uint64_t idle_timeout_ns    # of clients; 0 never
+    uint64_t linger_ns
+    uint64_t backend_idle_ns    # idle backends above the floor are closed after this
+    size_t max_packet
+    # statistics (lane of the relay)
+    Header* header
+    WorkerStats* stats
+    ShardStats* shard_stats
+    DigestEntry* digests
+    SlowRing* slow
+    # tables
+    Session** sessions
+    uint32_t* session_gens
+    uint32_t session_cap
+    uint32_t session_free       # stack of free indexes
+    uint32_t* session_stack
+    Backend** backends
+    uint32_t* backend_gens
+    uint32_t backend_cap
+    uint32_t backend_free
+    uint32_t* backend_stack
+    Pool** pools
+    uint32_t npools
+    Route* routes
+    uint32_t nroutes
+    int32_t* peer_pools         # users * shards' regions * CLASSES, -1 none
+    uint32_t* shard_region
+    uint32_t nregions
+    uint32_t nusers
+    uint64_t** user_positions   # shared page rows, NULL when the user's sessions do not share
+    BackendHealth** health
+    uint32_t nhealth
+    Vindex** vindexes
+    uint32_t nvindexes
+    Plan** plans                # open addressing, power of two
+    uint32_t plan_cap
+    uint32_t plan_count
+    uint32_t plan_hand
+    size_t plan_bytes
+    size_t plan_bytes_max
+    Diff* diffs
+    uint32_t diff_cap
+    Source sources[64]
+    uint32_t nsources
+    Buf begins[8]               # framed START TRANSACTION variants
+    uint64_t statement_clock
+    # queues
+    Session* events_head
+    Session* events_tail
+    Pool* pool_events
+    Session* ready_sessions
+    Session* ready_sessions_tail
+    Backend* ready_backends
+    Backend* ready_backends_tail
+    Backend* doomed             # closed backends, freed at the end of the round
+    uint32_t nevents
+    bint notify
+    uint32_t lost_threads[64]   # (server, thread) pairs to be killed: a client left a running statement behind
+    uint32_t lost_servers[64]
+    uint32_t nlost
+    # scratch
+    uint8_t* scratch
+    uint8_t* out
+    uint8_t* norm
+    Slot* slots
+    Lexed lexed

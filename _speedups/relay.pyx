@@ -1,0 +1,99 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""The relay: what carries a client's bytes to a backend and back, without a Python object on the way.
+
+Theory of operation
+- One thread runs `Relay.run()` without the GIL. It owns every plaintext descriptor on one edge-triggered epoll.
+- A *session* (a client) takes one command at a time. COM_QUERY is lexed and looked up among the plans; a hit names
+  a shard, directly or by the key in the statement. A backend connection of that shard is borrowed, brought into the
+  session's state by *steps* (SET, BEGIN, PREPARE; responses swallowed), gets the command's bytes, and its response is
+  passed on by looking at packet heads only. When the response is complete and its status flags prove the backend
+  idle, it goes back to its pool; in a transaction, or pinned, it stays with the session.
+- What the relay cannot decide is *parked*: the session is put on the event list, nothing is read from its client,
+  and the uvloop side answers once: resume, run, reply or close.
+- A *lease* is a session without a client: the executor's commands take the very same path, and the response is
+  collected in memory up to a credit. So there is one session loop and one rule for when a backend is idle.
+- Closed sessions keep their slot until the uvloop side has seen EVENT_CLOSED; handles carry a generation, so a late
+  answer to a dead session is dropped.
+
+Locking: `run` holds the mutex for one round, never while it polls. Calls from the uvloop side take it too and do
+their work, sends included, in the calling thread, without the GIL. Neither side waits for the other longer than a
+round, which is bounded by MAX_EVENTS and READ_BUDGET.
+
+The parts are included rather than cimported because they call each other in a circle (a response's end starts the
+next session's command) and are to be inlined.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memmove, memset, strlen
+
+from _speedups.buffers cimport Buf, buf_append, buf_consume, buf_free, buf_head, buf_reserve
+from _speedups.hashing cimport canonical_literal, canonical_param, param_length, xxh64
+from _speedups.lexer cimport (
+    LEX_MULTI, LEX_OK, NORM_CAP, SLOTS_CAP, LiteralIter, Lexed, Slot, iter_begin, lex_into, list_next, row_next,
+)
+from _speedups.literals cimport KEY_INT_SIGNED, KEY_INT_UNSIGNED, SLOT_NEG
+from _speedups.scanner cimport *
+from _speedups.stats cimport *
+
+
+cdef extern from "sys/epoll.h" nogil:
+    cdef enum:
+        EPOLLIN
+        EPOLLOUT
+        EPOLLRDHUP
+        EPOLLHUP
+        EPOLLERR
+        EPOLLET
+        EPOLL_CTL_ADD
+        EPOLL_CLOEXEC
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+
+cdef extern from "sys/eventfd.h" nogil:
+    int eventfd(unsigned int initval, int flags)
+    cdef enum:
+        EFD_NONBLOCK
+        EFD_CLOEXEC
+
+cdef extern from "sys/socket.h" nogil:
+    ssize_t recv(int fd, void* buf, size_t n, int flags)
+    ssize_t send(int fd, const void* buf, size_t n, int flags)
+    cdef enum:
+        MSG_NOSIGNAL
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
+    ssize_t read(int fd, void* buf, size_t n)
+    ssize_t write(int fd, const void* buf, size_t n)
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t* m, void* attr)
+    int pthread_mutex_lock(pthread_mutex_t* m)
+    int pthread_mutex_unlock(pthread_mutex_t* m)
+    int pthread_mutex_destroy(pthread_mutex_t* m)
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+cdef enum:
+    MAX_EVENTS = 256
+    SWEEP_NS = 100000000        # how often waits and idle times are looked at
+    YIELDS = 64                 # how often the relay thread steps back for a waiting call
+
+
+include "relay_vindex.pxi"
+include "relay_core.pxi"
+include "relay_plans.pxi"
+include "relay_client.pxi"
+include "relay_backend.pxi"
+include "relay_loop.pxi"
+include "relay_api.pxi"

@@ -1,0 +1,1215 @@
+# The uvloop side's door: one call, one lock, no Python object touched while it is held. Included by relay.pyx.
+
+class RelayFull(Exception):
+    """All session or backend slots are taken."""
+
+
+cdef class StatementRef:
+    """Keeps a prepared statement of the shared store alive; sessions that use it hold references of their own."""
+
+    cdef Relay relay
+    cdef Statement* st
+    cdef readonly uint32_t id
+    cdef readonly object note       # whatever the uvloop side wants to keep with it
+
+    def __dealloc__(self):
+        if self.st != NULL:
+            self.relay.lock()
+            statement_release(&self.relay.core, self.st)
+            self.relay.unlock()
+
+
+cdef class Relay:
+    """One worker's relay. Sizes in bytes, times in seconds; handles are ints that never come back.
+
+    `block`: the worker's statistics block; `max_sessions` bounds clients and leases together.
+    """
+
+    cdef Core core
+    cdef pthread_mutex_t mutex
+    cdef uint32_t waiting           # calls of the uvloop side that want the mutex
+    cdef readonly WorkerBlock block
+
+    def __cinit__(self, WorkerBlock block not None, *, uint32_t max_sessions, uint32_t max_backends,
+                  size_t max_packet, double queue_wait, double slow_query, double idle_timeout=0.0,
+                  double linger=5.0, double backend_idle=300.0, size_t plan_cache=32 << 20):
+        cdef Core* c = &self.core
+        cdef uint32_t i
+        cdef epoll_event e
+        memset(c, 0, sizeof(Core))
+        pthread_mutex_init(&self.mutex, NULL)
+        self.block = block
+        c.stats = block.ptr
+        c.shard_stats = block.shards
+        c.digests = block.digests
+        c.slow = block.slow
+        c.header = block.page.header
+        c.max_packet = max_packet
+        c.plan_bytes_max = plan_cache
+        self.set_times(queue_wait, slow_query, idle_timeout, linger, backend_idle)
+        c.session_cap = c.session_free = max_sessions
+        c.backend_cap = c.backend_free = max_backends
+        c.sessions = <Session**>calloc(max_sessions, sizeof(void*))
+        c.session_gens = <uint32_t*>calloc(max_sessions, 4)
+        c.session_stack = <uint32_t*>calloc(max_sessions, 4)
+        c.backends = <Backend**>calloc(max_backends, sizeof(void*))
+        c.backend_gens = <uint32_t*>calloc(max_backends, 4)
+        c.backend_stack = <uint32_t*>calloc(max_backends, 4)
+        c.plan_cap = 1
+        while c.plan_cap < 2 * plan_cache // 512 and c.plan_cap < 1 << 20:
+            c.plan_cap *= 2
+        c.plans = <Plan**>calloc(c.plan_cap, sizeof(void*))
+        c.diff_cap = 4096
+        c.diffs = <Diff*>calloc(c.diff_cap, sizeof(Diff))
+        c.scratch = <uint8_t*>malloc(SCRATCH)
+        c.out = <uint8_t*>malloc(SCRATCH + 1024)
+        c.norm = <uint8_t*>malloc(NORM_CAP)
+        c.slots = <Slot*>malloc(SLOTS_CAP * sizeof(Slot))
+        if NULL in (c.sessions, c.session_gens, c.session_stack, c.backends, c.backend_gens, c.backend_stack):
+            raise MemoryError
+        if c.plans == NULL or c.diffs == NULL or c.scratch == NULL or c.out == NULL or c.norm == NULL \
+                or c.slots == NULL:
+            raise MemoryError
+        c.lexed.norm = c.norm
+        c.lexed.norm_cap = NORM_CAP
+        c.lexed.slots = c.slots
+        c.lexed.slots_cap = SLOTS_CAP
+        for i in range(max_sessions):
+            c.session_stack[i] = max_sessions - 1 - i
+        for i in range(max_backends):
+            c.backend_stack[i] = max_backends - 1 - i
+        c.epfd = epoll_create1(EPOLL_CLOEXEC)
+        c.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        c.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if c.epfd < 0 or c.wake_fd < 0 or c.event_fd < 0:
+            raise OSError(errno, "epoll or eventfd")
+        e.events = EPOLLIN
+        e.data.u64 = event_key(WAKE_INDEX, 0)
+        epoll_ctl(c.epfd, EPOLL_CTL_ADD, c.wake_fd, &e)
+        c.now = clock_ns()
+
+    def __dealloc__(self):
+        cdef Core* c = &self.core
+        cdef uint32_t i
+        if c.sessions != NULL:
+            for i in range(c.session_cap):
+                if c.sessions[i] != NULL:
+                    session_close(c, c.sessions[i])
+                    session_free(c, c.sessions[i])
+        if c.backends != NULL:
+            for i in range(c.backend_cap):
+                if c.backends[i] != NULL:
+                    c.backends[i].queued = 0
+                    backend_close(c, c.backends[i])
+            bury(c)
+        if c.plans != NULL:
+            for i in range(c.plan_cap):
+                if c.plans[i] != NULL:
+                    plan_free(c.plans[i])
+        for i in range(c.npools):
+            free(c.pools[i])
+        if c.diffs != NULL:
+            for i in range(c.diff_cap):
+                diff_clear(&c.diffs[i])
+        for i in range(c.nvindexes):
+            vindex_free(c.vindexes[i])
+        for i in range(8):
+            buf_free(&c.begins[i])
+        free(c.sessions)
+        free(c.session_gens)
+        free(c.session_stack)
+        free(c.backends)
+        free(c.backend_gens)
+        free(c.backend_stack)
+        free(c.pools)
+        free(c.routes)
+        free(c.peer_pools)
+        free(c.user_positions)
+        free(c.health)
+        free(c.vindexes)
+        free(c.plans)
+        free(c.diffs)
+        free(c.scratch)
+        free(c.out)
+        free(c.norm)
+        free(c.slots)
+        for fd in (c.epfd, c.wake_fd, c.event_fd):
+            if fd > 0:
+                close(fd)
+        pthread_mutex_destroy(&self.mutex)
+
+    cdef void lock(self) noexcept nogil:
+        fl_add32(&self.waiting, 1)
+        pthread_mutex_lock(&self.mutex)
+        fl_add32(&self.waiting, <uint32_t>-1)
+        self.core.now = clock_ns()
+
+    cdef void unlock(self) noexcept nogil:
+        finish_call(&self.core)
+        pthread_mutex_unlock(&self.mutex)
+
+    # ------------------------------------------------------------ running
+    def run(self):
+        """The relay thread's body; returns after `stop`. Runs without the GIL."""
+        with nogil:
+            while not self.core.stopping:
+                self.one_round(100)
+
+    def round(self, int timeout_ms=0):
+        """One round, for tests that want to be in charge of the time."""
+        with nogil:
+            self.one_round(timeout_ms)
+
+    cdef void one_round(self, int timeout_ms) noexcept nogil:
+        cdef Core* c = &self.core
+        cdef epoll_event events[256]
+        cdef int n, i, tries = 0
+        cdef uint64_t one = 1
+        n = epoll_wait(c.epfd, events, MAX_EVENTS, 0 if anything_ready(c) else timeout_ms)
+        pthread_mutex_lock(&self.mutex)
+        c.stats.polls += 1
+        if n <= 0:
+            c.now = clock_ns()
+        run_ready(c)
+        for i in range(n):
+            on_event(c, events[i].data.u64, events[i].events)
+        if c.now - c.stats.heartbeat_ns > SWEEP_NS:
+            sweep(c)
+        bury(c)
+        if c.notify:
+            c.notify = False
+            write(c.event_fd, &one, 8)
+        pthread_mutex_unlock(&self.mutex)
+        # The mutex is not fair: step back while a call of the uvloop side waits for it.
+        while fl_seen32(&self.waiting) and tries < YIELDS:
+            sched_yield()
+            tries += 1
+
+    def stop(self):
+        """Make `run` return."""
+        cdef uint64_t one = 1
+        self.core.stopping = True
+        write(self.core.wake_fd, &one, 8)
+
+    def drain(self):
+        """Close sessions as they come out of their transactions; see `busy`."""
+        cdef uint32_t i
+        with nogil:
+            self.lock()
+            self.core.draining = True
+            for i in range(self.core.session_cap):
+                if self.core.sessions[i] != NULL:
+                    self.core.sessions[i].draining = 1
+            self.unlock()
+
+    @property
+    def clients(self):
+        """Connected clients."""
+        return self.core.stats.clients_connected
+
+    def fileno(self):
+        """Readable when `events` has something."""
+        return self.core.event_fd
+
+    def set_times(self, double queue_wait, double slow_query, double idle_timeout, double linger, double backend_idle):
+        """Seconds; they hold from now on."""
+        cdef Core* c = &self.core
+        c.queue_wait_ns = <uint64_t>(queue_wait * 1e9)
+        c.slow_us = <uint64_t>(slow_query * 1e6)
+        c.idle_timeout_ns = <uint64_t>(idle_timeout * 1e9)
+        c.linger_ns = <uint64_t>(linger * 1e9)
+        c.backend_idle_ns = <uint64_t>(backend_idle * 1e9)
+
+    # ------------------------------------------------------------ events
+    def events(self):
+        """-> (sessions, pools, lost): what happened since the last call.
+
+        sessions: (handle, event bits, park reason, command byte, plan id, is lease); a handle whose event holds
+        EVENT_CLOSED is dead after this call. pools: (pool id, waiting, idle, total). lost: (server, thread id) of
+        statements that run on for nobody.
+        """
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Pool* p
+        cdef uint64_t count
+        cdef uint32_t i
+        cdef list sessions = [], pools = [], lost = []
+        cdef uint64_t seen[64][6]
+        cdef uint64_t seen_pools[64][4]
+        cdef uint32_t seen_lost[64][2]
+        cdef int n, m, k
+        read(c.event_fd, &count, 8)
+        while True:
+            n = m = k = 0
+            with nogil:
+                self.lock()
+                while c.events_head != NULL and n < 64:
+                    s = c.events_head
+                    c.events_head = s.event_next
+                    if c.events_head == NULL:
+                        c.events_tail = NULL
+                    seen[n][0] = event_key(s.index, s.gen)
+                    seen[n][1] = s.events
+                    seen[n][2] = s.park_reason
+                    seen[n][3] = s.command
+                    seen[n][4] = s.plan_id
+                    seen[n][5] = s.kind
+                    n += 1
+                    s.in_events = 0
+                    s.events = 0
+                    if s.phase == PHASE_CLOSED:
+                        if s.queued:
+                            s.reap = 1
+                        else:
+                            session_free(c, s)
+                while c.pool_events != NULL and m < 64:
+                    p = c.pool_events
+                    c.pool_events = p.event_next
+                    p.in_events = 0
+                    seen_pools[m][0] = p.id
+                    seen_pools[m][1] = p.nwait
+                    seen_pools[m][2] = p.nidle
+                    seen_pools[m][3] = p.total
+                    m += 1
+                for i in range(c.nlost):
+                    seen_lost[i][0] = c.lost_servers[i]
+                    seen_lost[i][1] = c.lost_threads[i]
+                k = c.nlost
+                c.nlost = 0
+                self.unlock()
+            for i in range(n):
+                sessions.append((seen[i][0], seen[i][1], seen[i][2], seen[i][3], seen[i][4], seen[i][5]))
+            for i in range(m):
+                pools.append((seen_pools[i][0], seen_pools[i][1], seen_pools[i][2], seen_pools[i][3]))
+            for i in range(k):
+                lost.append((seen_lost[i][0], seen_lost[i][1]))
+            if n < 64 and m < 64:
+                return sessions, pools, lost
+
+    # ------------------------------------------------------------ clients
+    def adopt(self, int fd, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t lexmode, uint32_t user,
+              int consistency=0, uint32_t max_lag_ms=0, bint hop=False, uint64_t[::1] positions=None):
+        """Own a client's authenticated descriptor (non-blocking) from now on. -> handle. Raises RelayFull."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef uint64_t handle = 0
+        with nogil:
+            self.lock()
+            s = session_new(c, fd, KIND_CLIENT)
+            if s != NULL:
+                s.caps = caps
+                s.capclass = (1 if caps & CAP_DEPRECATE_EOF else 0) | (2 if caps & CAP_FOUND_ROWS else 0)
+                s.session_track = caps & CAP_SESSION_TRACK != 0
+                s.ctx = ctx
+                s.state = state
+                s.lexmode = lexmode
+                s.user = user
+                s.consistency = <uint8_t>consistency
+                s.max_lag_ms = max_lag_ms
+                s.hop = hop
+                s.draining = c.draining
+                s.readable = 1
+                handle = event_key(s.index, s.gen)
+                c.stats.clients_connected += 1
+                c.stats.clients_total += 1
+                if not watch(c, fd, s.index, s.gen):
+                    s.broken = 1
+                ready_session(c, s)
+            self.unlock()
+        if s == NULL:
+            raise RelayFull("no session slot left")
+        return handle
+
+    cdef Session* parked(self, uint64_t handle) noexcept nogil:
+        """The session, if it is still parked: a late answer to a dead one is dropped."""
+        cdef Session* s = session_at(&self.core, handle)
+        if s == NULL or s.phase != PHASE_PARKED:
+            return NULL
+        return s
+
+    def command(self, uint64_t handle):
+        """The parked command's payload, command byte included; None when the session is gone."""
+        cdef Session* s
+        cdef size_t n = 0
+        cdef bytes result = None
+        cdef char* at
+        self.lock()
+        s = self.parked(handle)
+        if s != NULL and s.cmd != NULL:
+            n = s.cmd_len
+        self.unlock()
+        if n == 0:
+            return None
+        result = PyBytes_FromStringAndSize(NULL, n)
+        at = PyBytes_AS_STRING(result)
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s == NULL or s.cmd == NULL or s.cmd_len != n:
+                n = 0
+            else:
+                memcpy(at, s.cmd, n)
+            self.unlock()
+        return result if n else None
+
+    def resume(self, uint64_t handle):
+        """Look at the parked command again: its plan, pool or way between states is there now."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                unpark(c, s)
+                s.phase = PHASE_BUSY
+                resume_command(c, s)
+            self.unlock()
+        return s != NULL
+
+    def run_on(self, uint64_t handle, int32_t shard, *, uint32_t flags=0, uint32_t pins=0, bytes extra=b"",
+               bint notify=False, bytes instead=None, uint32_t digest=0, uint32_t digest_generation=0):
+        """Send the parked command to `shard`.
+
+        `extra`: framed packets to be sent first, each answered by one OK. `instead`: another payload in its place.
+        `notify`: EVENT_DONE when it is complete. -> False when the session is gone.
+        """
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(extra)
+        cdef size_t n = PyBytes_GET_SIZE(extra)
+        cdef const uint8_t* other = NULL
+        cdef size_t length = 0
+        if instead is not None:
+            other = <const uint8_t*>PyBytes_AS_STRING(instead)
+            length = PyBytes_GET_SIZE(instead)
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                unpark(c, s)
+                s.phase = PHASE_BUSY
+                s.flags = <uint16_t>flags
+                s.cmd_pins = pins
+                s.notify = notify
+                s.digest = digest
+                s.digest_generation = digest_generation
+                put_extra(s, p, n)
+                if other != NULL and not replace_command(c, s, other, length):
+                    s.hangup = 1
+                    reply_err(c, s, ERR_INTERNAL, 1041, b"HY000", b"FL1902: Out of memory")
+                else:
+                    c.stats.queries += 1
+                    go_to_shard(c, s, shard)
+            self.unlock()
+        return s != NULL
+
+    def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False):
+        """Answer the parked command with framed packets. -> False when the session is gone."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packets)
+        cdef size_t n = PyBytes_GET_SIZE(packets)
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                unpark(c, s)
+                s.hangup |= close
+                s.last_error = error
+                if not error:
+                    s.warnings = 0
+                client_send(c, s, p, n)
+                end_command(c, s)
+            self.unlock()
+        return s != NULL
+
+    def reply_ok(self, uint64_t handle):
+        """Answer the parked command with an OK packet that carries the session's status."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                unpark(&self.core, s)
+                reply_ok(&self.core, s)
+            self.unlock()
+        return s != NULL
+
+    def write(self, uint64_t handle, bytes packets):
+        """Part of an answer; the session stays parked. -> bytes that wait for the client (then EVENT_DRAINED follows),
+        -1 when the session is gone."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packets)
+        cdef size_t n = PyBytes_GET_SIZE(packets)
+        cdef ssize_t waiting = -1
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL and not s.broken:
+                client_send(c, s, p, n)
+                waiting = s.out.len if not s.broken else -1
+            self.unlock()
+        return waiting
+
+    def close(self, uint64_t handle):
+        """Disconnect a client, or give a lease back (its backend survives only when it is proven idle)."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL:
+                session_close(&self.core, s)
+            self.unlock()
+        return s != NULL
+
+    def info(self, uint64_t handle):
+        """What the session knows, as a dict; None when it is gone."""
+        cdef Session* s
+        cdef Session copy
+        cdef int32_t shard = -1
+        self.lock()
+        s = session_at(&self.core, handle)
+        if s != NULL:
+            memcpy(&copy, s, sizeof(Session))
+            if s.backend != NULL:
+                shard = s.backend.pool.shard
+        self.unlock()
+        if s == NULL:
+            return None
+        return {
+            "phase": copy.phase, "ctx": copy.ctx, "state": copy.state, "lexmode": copy.lexmode, "caps": copy.caps,
+            "capclass": copy.capclass, "user": copy.user,
+            "trx": copy.trx, "pins": copy.pins, "linger": bool(copy.linger), "shard": shard,
+            "warnings_lost": bool(copy.warnings_lost), "warnings": copy.warnings, "last_error": bool(copy.last_error),
+            "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
+            "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
+            "command_shard": copy.shard, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
+        }
+
+    def set_session(self, uint64_t handle, *, ctx=None, state=None, lexmode=None, autocommit=None, consistency=None,
+                    max_lag_ms=None):
+        """Change what a session is; None leaves a field as it is. -> False when it is gone."""
+        cdef Session* s
+        cdef int64_t new_ctx = -1 if ctx is None else ctx
+        cdef int64_t new_state = -1 if state is None else state
+        cdef int64_t new_mode = -1 if lexmode is None else lexmode
+        cdef int new_auto = -1 if autocommit is None else bool(autocommit)
+        cdef int new_level = -1 if consistency is None else consistency
+        cdef int64_t new_lag = -1 if max_lag_ms is None else max_lag_ms
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL:
+                if new_ctx >= 0:
+                    s.ctx = <uint32_t>new_ctx
+                if new_state >= 0:
+                    s.state = <uint32_t>new_state
+                if new_mode >= 0:
+                    s.lexmode = <uint32_t>new_mode
+                if new_auto >= 0:
+                    s.autocommit_off = not new_auto
+                if new_level >= 0:
+                    s.consistency = <uint8_t>new_level
+                if new_lag >= 0:
+                    s.max_lag_ms = <uint32_t>new_lag
+            self.unlock()
+        return s != NULL
+
+    def state_applied(self, uint64_t handle, uint32_t state):
+        """The session's attached backend was brought into `state` by a command that the client sent itself."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL:
+                s.state = state
+                if s.backend != NULL:
+                    s.backend.state = state
+                    s.backend.suspect = 0
+            self.unlock()
+        return s != NULL
+
+    def unpin(self, uint64_t handle):
+        """Let go of the attached backend (closed unless proven idle), the transaction and all pins."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL:
+                close_or_release(c, s)
+                set_trx(c, s, TRX_NONE)
+                drop_pins(c, s)
+            self.unlock()
+        return s != NULL
+
+    def forget_statements(self, uint64_t handle):
+        """Drop all prepared statements of the session (COM_RESET_CONNECTION)."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef uint32_t i
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL:
+                for i in range(s.stmt_cap):
+                    if s.stmts[i].st != NULL:
+                        forget_statement(c, &s.stmts[i])
+                s.nstmts = 0
+            self.unlock()
+
+    # ------------------------------------------------------------ leases
+    def lease_open(self, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t user, bint hop, size_t credit=262144):
+        """A session for the executor's own commands. -> handle. Raises RelayFull."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef uint64_t handle = 0
+        with nogil:
+            self.lock()
+            s = session_new(c, -1, KIND_LEASE)
+            if s != NULL:
+                s.caps = caps
+                s.capclass = (1 if caps & CAP_DEPRECATE_EOF else 0) | (2 if caps & CAP_FOUND_ROWS else 0)
+                s.session_track = caps & CAP_SESSION_TRACK != 0
+                s.ctx = ctx
+                s.state = state
+                s.user = user
+                s.hop = hop
+                s.credit = credit
+                handle = event_key(s.index, s.gen)
+            self.unlock()
+        if s == NULL:
+            raise RelayFull("no session slot left")
+        return handle
+
+    def lease_submit(self, uint64_t handle, int32_t shard, bytes payload, *, uint32_t flags=0):
+        """Send one command (payload with its command byte) to `shard`; EVENT_DATA and EVENT_DONE follow.
+
+        -> False when the lease is gone or busy.
+        """
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(payload)
+        cdef size_t n = PyBytes_GET_SIZE(payload)
+        cdef bint taken = False
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.kind == KIND_LEASE and s.phase == PHASE_IDLE and replace_command(c, s, p, n):
+                s.t_received = c.now
+                s.t_wait = s.t_sent = 0
+                s.bytes_out = 0
+                s.flags = <uint16_t>flags
+                s.cmd_pins = 0
+                s.phase = PHASE_BUSY
+                taken = True
+                if c.routes[shard].remote and primary_pool(c, s, shard) == NULL:
+                    reply_err(c, s, ERR_UNAVAILABLE, 1105, b"HY000", b"FL1403: No connection to the region's Fairlead")
+                elif primary_pool(c, s, shard) == NULL:
+                    reply_err(c, s, ERR_UNAVAILABLE, 1105, b"HY000", b"FL1402: The shard has no usable primary server")
+                else:
+                    go_to_shard(c, s, shard)
+            self.unlock()
+        return taken
+
+    def lease_take(self, uint64_t handle):
+        """The bytes collected so far (framed packets of the response, cut anywhere); its backend is read on."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Buf out
+        memset(&out, 0, sizeof(Buf))
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.kind == KIND_LEASE:
+                out = s.out
+                memset(&s.out, 0, sizeof(Buf))
+                c.stats.bytes_buffered -= out.len
+                if s.backend != NULL and s.backend.readable:
+                    ready_backend(c, s.backend)
+            self.unlock()
+        if out.mem == NULL:
+            return b""
+        try:
+            return PyBytes_FromStringAndSize(<char*>buf_head(&out), out.len)
+        finally:
+            buf_free(&out)
+
+    # ------------------------------------------------------------ pools and routes
+    def pool_new(self, int32_t shard, int capclass, *, uint32_t server, bint remote=False):
+        """-> pool id. `server`: its index in the health table."""
+        cdef Core* c = &self.core
+        cdef Pool* p = <Pool*>calloc(1, sizeof(Pool))
+        cdef Pool** more
+        if p == NULL:
+            raise MemoryError
+        p.shard = shard
+        p.capclass = <uint8_t>capclass
+        p.server = server
+        p.remote = remote
+        p.up = 1
+        self.lock()
+        more = <Pool**>realloc(c.pools, (c.npools + 1) * sizeof(void*))
+        if more != NULL:
+            c.pools = more
+            p.id = c.npools
+            c.pools[c.npools] = p
+            c.npools += 1
+        self.unlock()
+        if more == NULL:
+            free(p)
+            raise MemoryError
+        return p.id
+
+    def pool_up(self, uint32_t pool, bint up):
+        """A pool that is down lends nothing new to replicas' readers and closes its idle connections."""
+        cdef Core* c = &self.core
+        with nogil:
+            self.lock()
+            if pool < c.npools:
+                c.pools[pool].up = up
+                if not up:
+                    while c.pools[pool].idle != NULL:
+                        backend_close(c, c.pools[pool].idle)
+            self.unlock()
+
+    def pool_fail(self, uint32_t pool, bytes packet):
+        """Answer all who wait for the pool with a framed ERR packet (sequence 1)."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packet)
+        cdef size_t n = PyBytes_GET_SIZE(packet)
+        cdef int failed = 0
+        with nogil:
+            self.lock()
+            while pool < c.npools and c.pools[pool].wait_head != NULL:
+                s = c.pools[pool].wait_head
+                stop_waiting(c, s)
+                c.stats.errors_by_class[ERR_UNAVAILABLE] += 1
+                s.last_error = 1
+                client_send(c, s, p, n)
+                if s.kind == KIND_LEASE:
+                    push_event(c, s, EVENT_LOST)
+                end_command(c, s)
+                failed += 1
+            self.unlock()
+        return failed
+
+    def pool_state(self, uint32_t pool):
+        """-> (waiting, idle, lingering, total)"""
+        cdef Core* c = &self.core
+        if pool >= c.npools:
+            raise IndexError(pool)
+        cdef Pool* p = c.pools[pool]
+        return p.nwait, p.nidle, p.nlinger, p.total
+
+    def backend_add(self, uint32_t pool, int fd, *, uint32_t state, uint32_t thread_id):
+        """Own an authenticated, idle backend descriptor (non-blocking). The longest waiting session gets it."""
+        cdef Core* c = &self.core
+        cdef Backend* b
+        with nogil:
+            self.lock()
+            b = backend_new(c, fd, c.pools[pool], state)
+            if b != NULL:
+                b.thread_id = thread_id
+                c.stats.backend_connects += 1
+                watch(c, fd, b.index | <uint32_t>BACKEND_BIT, b.gen)
+                to_idle(c, b)
+                serve_waiters(c, c.pools[pool])
+            self.unlock()
+        if b == NULL:
+            raise RelayFull("no backend slot left")
+
+    def close_one_idle(self, uint32_t pool):
+        """Close the coldest idle (else lingering) connection, so that another pool of the server may open one."""
+        cdef Core* c = &self.core
+        cdef Backend* b = NULL
+        with nogil:
+            self.lock()
+            if pool < c.npools:
+                b = c.pools[pool].idle
+                if b == NULL and c.pools[pool].linger != NULL:
+                    b = c.pools[pool].linger
+                    b.owner.warnings_lost = 1
+                if b != NULL:
+                    while b.next != NULL and b.in_list == 1:
+                        b = b.next
+                    backend_close(c, b)
+            self.unlock()
+        return b != NULL
+
+    def configure(self, *, uint32_t shards, uint32_t users, list health):
+        """Sizes of the route tables, anew at every configuration. `health`: server index -> index in the page."""
+        cdef Core* c = &self.core
+        cdef uint32_t i, k
+        cdef Route* routes = <Route*>calloc(shards, sizeof(Route))
+        cdef int32_t* peers = <int32_t*>malloc(users * shards * CLASSES * 4 + 4)
+        cdef uint64_t** positions = <uint64_t**>calloc(users + 1, sizeof(void*))
+        cdef BackendHealth** table = <BackendHealth**>calloc(len(health) + 1, sizeof(void*))
+        if routes == NULL or peers == NULL or positions == NULL or table == NULL:
+            raise MemoryError
+        for i in range(shards):
+            for k in range(CLASSES):
+                routes[i].primary[k] = -1
+        for i in range(users * shards * CLASSES):
+            peers[i] = -1
+        for i, index in enumerate(health):
+            table[i] = self.block.page.health_ptr(index)
+        self.lock()
+        free(c.routes)
+        free(c.peer_pools)
+        free(c.user_positions)
+        free(c.health)
+        c.routes = routes
+        c.nroutes = shards
+        c.peer_pools = peers
+        c.nusers = users
+        c.user_positions = positions
+        c.health = table
+        c.nhealth = len(health)
+        self.unlock()
+
+    def share_positions(self, uint32_t user):
+        """Session consistency across all connections of this user: positions live in the shared page."""
+        self.core.user_positions[user] = self.block.page.position_ptr(user, 0)
+
+    def route(self, uint32_t shard, int capclass, int32_t primary, list replicas, *, bint remote=False):
+        """Pools of a shard for a capability class; primary -1: there is none now."""
+        cdef Core* c = &self.core
+        cdef Route* r
+        cdef int32_t ids[8]
+        cdef int i, n = min(len(replicas), MAX_REPLICAS)
+        for i in range(n):
+            ids[i] = replicas[i]
+        self.lock()
+        r = &c.routes[shard]
+        r.primary[capclass] = primary
+        r.remote = remote
+        r.nreplicas = n
+        for i in range(n):
+            r.replicas[capclass][i] = ids[i]
+        self.unlock()
+
+    def peer_route(self, uint32_t user, uint32_t shard, int capclass, int32_t pool):
+        """The pool through which `user` reaches a shard of another region."""
+        self.lock()
+        self.core.peer_pools[(user * self.core.nroutes + shard) * CLASSES + capclass] = pool
+        self.unlock()
+
+    def source_add(self, bytes text, int source):
+        """Number a replication source (MariaDB domain, MySQL uuid) as the monitor numbers it."""
+        cdef Core* c = &self.core
+        cdef Source* slot
+        cdef const char* p = text
+        if len(text) > 64 or c.nsources >= 64:
+            return False
+        self.lock()
+        slot = &c.sources[c.nsources]
+        slot.length = <uint32_t>len(text)
+        slot.id = <uint16_t>source
+        memcpy(slot.text, p, slot.length)
+        c.nsources += 1
+        self.unlock()
+        return True
+
+    # ------------------------------------------------------------ plans
+    @property
+    def epoch(self):
+        return self.core.epoch
+
+    @epoch.setter
+    def epoch(self, uint32_t value):
+        """Plans of another epoch are stale: they park and are made anew."""
+        self.core.epoch = value
+
+    def plan_put(self, *, uint64_t fingerprint, bytes norm, uint32_t ctx, uint32_t epoch, int opcode, uint32_t id=0,
+                 int32_t shard=-1, uint32_t flags=0, uint32_t pins=0, int park_reason=0, uint32_t vindex=0, list keys=(),
+                 int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0):
+        """Cache a plan. `keys`: up to MAX_KEYS tuples of (slot, kind, item, negate), one per vindex column."""
+        cdef Plan* plan = <Plan*>calloc(1, sizeof(Plan))
+        if plan == NULL:
+            raise MemoryError
+        try:
+            fill_plan(plan, opcode, id, shard, flags, pins, park_reason, vindex, keys, begin, reply)
+            plan.fingerprint = fingerprint
+            plan.ctx = ctx
+            plan.epoch = epoch
+            plan.digest = digest
+            plan.digest_generation = digest_generation
+            plan.referenced = 1
+            plan.norm = copy_bytes(norm)
+            plan.norm_len = <uint32_t>len(norm)
+        except BaseException:
+            plan_free(plan)
+            raise
+        with nogil:
+            self.lock()
+            plan_put(&self.core, plan)
+            self.unlock()
+
+    def statement_new(self, *, bytes text, uint32_t ctx, uint32_t epoch, int nparams, int ncolumns,
+                      uint64_t fingerprint, int opcode, uint32_t id=0, int32_t shard=-1, uint32_t flags=0,
+                      uint32_t pins=0, int park_reason=0, uint32_t vindex=0, list sources=(), bytes constants=b"",
+                      int nkeys=0, int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0,
+                      object note=None):
+        """A prepared statement of the shared store. `sources`: (param or -1, offset, length) per key and column."""
+        cdef StatementRef ref = StatementRef()
+        cdef Statement* st = <Statement*>calloc(1, sizeof(Statement))
+        cdef Core* c = &self.core
+        cdef Py_ssize_t i
+        if st == NULL:
+            raise MemoryError
+        ref.relay = self
+        ref.st = st
+        st.refs = 1
+        c.stats.statements += 1
+        c.statement_clock += 1
+        st.id = ref.id = <uint32_t>c.statement_clock
+        fill_plan(&st.plan, opcode, id, shard, flags, pins, park_reason, vindex, (), begin, b"")
+        st.plan.fingerprint = fingerprint
+        st.plan.epoch = epoch
+        st.plan.digest = digest
+        st.plan.digest_generation = digest_generation
+        st.ctx = ctx
+        st.nparams = <uint16_t>nparams
+        st.ncolumns = <uint16_t>ncolumns
+        st.nkeys = nkeys
+        if len(sources):
+            st.sources = <KeySource*>calloc(len(sources), sizeof(KeySource))
+            if st.sources == NULL:
+                raise MemoryError
+        for i, (param, offset, length) in enumerate(sources):
+            st.sources[i].param = param
+            st.sources[i].offset = offset
+            st.sources[i].length = length
+        st.constants = copy_bytes(constants)
+        st.text = copy_bytes(text)
+        st.text_len = len(text)
+        ref.note = note
+        return ref
+
+    def client_prepare(self, uint64_t handle, StatementRef ref not None, uint32_t limit):
+        """Give the session a statement. -> the id its client uses, 0 when the session is gone, -1 beyond `limit`."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef int64_t id = 0
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                id = statement_slot(s, limit)
+                if id > 0:
+                    s.stmts[id - 1].st = ref.st
+                    ref.st.refs += 1
+            self.unlock()
+        return id
+
+    def client_replace(self, uint64_t handle, uint32_t id, StatementRef ref not None):
+        """The session's statement was planned anew (configuration, schema or database changed)."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL and 0 < id <= s.stmt_cap and s.stmts[id - 1].st != NULL:
+                ref.st.refs += 1
+                statement_release(c, s.stmts[id - 1].st)
+                s.stmts[id - 1].st = ref.st
+            self.unlock()
+
+    def diff_put(self, uint32_t from_state, uint32_t to_state, list packets):
+        """Framed packets (at most MAX_STEPS) that bring a backend from one state to the other."""
+        cdef Core* c = &self.core
+        cdef Diff fresh
+        cdef Diff* slot
+        cdef uint32_t i, tries = 16
+        if len(packets) > MAX_STEPS:
+            raise ValueError("too many packets")
+        memset(&fresh, 0, sizeof(Diff))
+        fresh.from_state = from_state
+        fresh.to_state = to_state
+        fresh.used = 1
+        fresh.count = <uint8_t>len(packets)
+        for i, packet in enumerate(packets):
+            fresh.packets[i] = copy_bytes(packet)
+            fresh.length[i] = <uint32_t>len(packet)
+        self.lock()
+        i = (from_state * <uint32_t>2654435761u ^ to_state * <uint32_t>40503u) & (c.diff_cap - 1)
+        slot = &c.diffs[i]
+        while slot.used and not (slot.from_state == from_state and slot.to_state == to_state) and tries > 1:
+            i = (i + 1) & (c.diff_cap - 1)
+            slot = &c.diffs[i]
+            tries -= 1
+        diff_clear(slot)
+        slot[0] = fresh
+        self.unlock()
+
+    def wanted_states(self, uint64_t handle):
+        """Of a session parked for a state change: (backend's state, session's state); None when there is no backend."""
+        cdef Session* s
+        cdef uint32_t a = 0, b = 0
+        cdef bint found = False
+        self.lock()
+        s = session_at(&self.core, handle)
+        if s != NULL and s.backend != NULL and not s.linger:
+            a, b, found = s.backend.state, s.state, True
+        self.unlock()
+        return (a, b) if found else None
+
+    def begin_put(self, int variant, bytes packet):
+        """Framed COM_QUERY of a START TRANSACTION variant (0..7)."""
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packet)
+        if not 0 <= variant < 8:
+            raise IndexError(variant)
+        self.lock()
+        buf_free(&self.core.begins[variant])
+        buf_append(&self.core.begins[variant], p, len(packet))
+        self.unlock()
+
+    def vindex_add(self, *, int kind, list key_types, int region_kind=0, int shift=0, uint64_t mask=0,
+                   list regions=(), list maps=(), list bounds=(), list bound_shards=(), list items=()):
+        """Tables of a sharding function (see router.vindexes). -> its index."""
+        cdef Core* c = &self.core
+        cdef Vindex* v = vindex_build(kind, key_types, region_kind, shift, mask, regions, maps, bounds, bound_shards,
+                                      items)
+        cdef Vindex** more
+        self.lock()
+        more = <Vindex**>realloc(c.vindexes, (c.nvindexes + 1) * sizeof(void*))
+        if more != NULL:
+            c.vindexes = more
+            c.vindexes[c.nvindexes] = v
+            c.nvindexes += 1
+        self.unlock()
+        if more == NULL:
+            vindex_free(v)
+            raise MemoryError
+        return c.nvindexes - 1
+
+    def shard_of(self, uint32_t vindex, list keys):
+        """The shard of canonical keys (bytes, one per column): the C side's answer, for tests. -1: none."""
+        cdef KeyValue values[2]
+        cdef Vindex* v = self.core.vindexes[vindex]
+        cdef bytes key
+        cdef int i
+        for i, key in enumerate(keys):
+            if len(key) > KEY_ROOM or i >= v.arity:
+                raise ValueError("key")
+            memcpy(values[i].bytes, <const char*>key, len(key))
+            values[i].length = <uint32_t>len(key)
+            number_of(&values[i], v.key_types[i])
+        return vindex_shard(v, values)
+
+
+# ---------------------------------------------------------------- helpers of the door
+cdef extern from "stdlib.h" nogil:
+    void* realloc(void* p, size_t n)
+
+
+cdef uint8_t* copy_bytes(bytes data) except? NULL:
+    cdef uint8_t* p
+    if len(data) == 0:
+        return NULL
+    p = <uint8_t*>malloc(len(data))
+    if p == NULL:
+        raise MemoryError
+    memcpy(p, <const char*>data, len(data))
+    return p
+
+
+cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t flags, uint32_t pins, int park_reason,
+                   uint32_t vindex, object keys, int begin, bytes reply) except -1:
+    cdef int i, column
+    if len(keys) > MAX_KEYS:
+        raise ValueError("more keys than a plan holds")
+    plan.opcode = <uint8_t>opcode
+    plan.id = id
+    plan.shard = shard
+    plan.flags = <uint16_t>flags
+    plan.pins = pins
+    plan.park_reason = <uint8_t>park_reason
+    plan.vindex = <uint16_t>vindex
+    plan.begin = <uint8_t>begin
+    plan.nkeys = <uint8_t>len(keys)
+    for i, key in enumerate(keys):
+        if len(key) > MAX_ARITY:
+            raise ValueError("more columns than a key holds")
+        for column, (slot, kind, item, negate) in enumerate(key):
+            plan.keys[i][column].slot = slot
+            plan.keys[i][column].kind = kind
+            plan.keys[i][column].item = item
+            plan.keys[i][column].negate = negate
+    if len(reply) > 4096:
+        raise ValueError("reply too long")
+    plan.reply = copy_bytes(reply)
+    plan.reply_len = <uint32_t>len(reply)
+    return 0
+
+
+cdef void put_extra(Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """Framed packets, each at most 16 MiB, to be sent before the command."""
+    cdef size_t at = 0
+    buf_free(&s.extra)
+    s.nextra = 0
+    if n == 0 or not buf_append(&s.extra, p, n):
+        return
+    while at + 4 <= n:
+        at += 4 + get24(p + at)
+        s.nextra += 1
+
+
+cdef bint replace_command(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """Make `p` the session's current command, framed as one command at the head of `inb`."""
+    cdef size_t frames = n // PACKET_MAX + 1
+    cdef Buf fresh
+    memset(&fresh, 0, sizeof(Buf))
+    if n == 0 or not buf_reserve(&fresh, n + 4 * frames):
+        return False
+    fresh.len = n + 4 * frames
+    memcpy(fresh.mem + 4, p, n)
+    fresh.mem[0] = n & 0xff
+    fresh.mem[1] = (n >> 8) & 0xff
+    fresh.mem[2] = (n >> 16) & 0xff
+    fresh.mem[3] = 0
+    if s.inb.len > s.cmd_total and not buf_append(&fresh, buf_head(&s.inb) + s.cmd_total, s.inb.len - s.cmd_total):
+        buf_free(&fresh)
+        return False
+    buf_free(&s.inb)
+    c.stats.bytes_buffered += n + 4 * frames - s.cmd_total
+    s.inb = fresh
+    s.cmd = s.inb.mem + 4
+    s.cmd_len = n
+    s.cmd_total = n + 4 * frames
+    s.big = frames > 1
+    s.command = p[0]
+    s.exec = NULL
+    return True
+
+
+cdef void resume_command(Core* c, Session* s) noexcept nogil:
+    """Decide anew about the retained command, or go on with the steps of its backend."""
+    if s.backend != NULL and not s.linger and s.park_reason == PARK_SESSION and s.shard == s.backend.pool.shard \
+            and not s.backend.busy and (s.command == COM_QUERY or s.command == COM_STMT_EXECUTE) \
+            and s.backend.state != s.state:
+        advance(c, s)
+    elif s.command == COM_QUERY:
+        command_query(c, s)
+    elif s.command == COM_STMT_EXECUTE:
+        command_execute(c, s)
+    else:
+        command_other(c, s)
+
+
+cdef int64_t statement_slot(Session* s, uint32_t limit) noexcept nogil:
+    """A free place among the session's statements: its id from 1, -1 beyond `limit`."""
+    cdef uint32_t i, cap
+    cdef ClientStatement* more
+    for i in range(s.stmt_cap):
+        if s.stmts[i].st == NULL:
+            return i + 1
+    if s.stmt_cap >= limit:
+        return -1
+    cap = s.stmt_cap * 2 if s.stmt_cap else 8
+    if cap > limit:
+        cap = limit
+    more = <ClientStatement*>realloc(s.stmts, cap * sizeof(ClientStatement))
+    if more == NULL:
+        return -1
+    memset(&more[s.stmt_cap], 0, (cap - s.stmt_cap) * sizeof(ClientStatement))
+    s.stmts = more
+    i = s.stmt_cap
+    s.stmt_cap = cap
+    return i + 1
+
+
+cdef void diff_clear(Diff* d) noexcept nogil:
+    cdef int i
+    for i in range(MAX_STEPS):
+        free(d.packets[i])
+    memset(d, 0, sizeof(Diff))
+
+
+cdef Vindex* vindex_build(int kind, list key_types, int region_kind, int shift, uint64_t mask, object regions,
+                          object maps, object bounds, object bound_shards, object items) except NULL:
+    cdef Vindex* v = <Vindex*>calloc(1, sizeof(Vindex))
+    cdef bytes pool = b""
+    cdef int i
+    if v == NULL:
+        raise MemoryError
+    if len(key_types) not in (1, 2):
+        free(v)
+        raise ValueError("a vindex has one or two columns")
+    v.kind = <uint8_t>kind
+    v.arity = <uint8_t>len(key_types)
+    v.region_kind = <uint8_t>region_kind
+    v.shift = <uint8_t>shift
+    v.mask = mask
+    for i, key_type in enumerate(key_types):
+        v.key_types[i] = key_type
+    v.nregions = <uint32_t>len(regions)
+    v.region_value = <uint64_t*>calloc(len(regions) + 1, 8)
+    v.region_map = <uint32_t*>calloc(len(regions) + 1, 4)
+    for i, (value, index) in enumerate(regions):
+        v.region_map[i] = index
+        if isinstance(value, bytes):
+            v.region_value[i] = (<uint64_t>len(pool) << 32) | <uint64_t>len(value)
+            pool += value
+        else:
+            v.region_value[i] = value
+    v.region_bytes = copy_bytes(pool)
+    v.nmaps = <uint32_t>len(maps)
+    v.maps = <uint16_t*>copy_bytes(b"".join(maps))
+    v.nbounds = <uint32_t>len(bounds)
+    v.bounds = <int64_t*>calloc(len(bounds) + 1, 8)
+    v.bound_shards = <int32_t*>calloc(len(bounds) + 1, 4)
+    for i, bound in enumerate(bounds):
+        v.bounds[i] = <int64_t>(<uint64_t>(int(bound) & ((1 << 64) - 1)))
+    for i, shard in enumerate(bound_shards):
+        v.bound_shards[i] = shard
+    vindex_items(v, items)
+    return v
+
+
+cdef int vindex_items(Vindex* v, object items) except -1:
+    """Open addressing at most half full: canonical key -> shard."""
+    cdef bytes pool = b"", key
+    cdef uint32_t cap = 4, i
+    cdef uint64_t h
+    if not len(items):
+        return 0
+    while cap < 2 * len(items):
+        cap *= 2
+    v.nitems = cap
+    v.item_hash = <uint64_t*>calloc(cap, 8)
+    v.item_shard = <int32_t*>malloc(cap * 4)
+    v.item_offset = <uint32_t*>calloc(cap, 4)
+    v.item_length = <uint32_t*>calloc(cap, 4)
+    for i in range(cap):
+        v.item_shard[i] = -1
+    for key, shard in items:
+        h = xxh64(<const uint8_t*>(<const char*>key), len(key), 0)
+        i = <uint32_t>(h & (cap - 1))
+        while v.item_shard[i] >= 0:
+            i = (i + 1) & (cap - 1)
+        v.item_hash[i] = h
+        v.item_shard[i] = shard
+        v.item_offset[i] = <uint32_t>len(pool)
+        v.item_length[i] = <uint32_t>len(key)
+        pool += key
+    v.item_bytes = copy_bytes(pool)
+    return 0
+
+
+cdef void vindex_free(Vindex* v) noexcept nogil:
+    free(v.region_value)
+    free(v.region_map)
+    free(v.region_bytes)
+    free(v.maps)
+    free(v.bounds)
+    free(v.bound_shards)
+    free(v.item_hash)
+    free(v.item_shard)
+    free(v.item_offset)
+    free(v.item_length)
+    free(v.item_bytes)
+    free(v)

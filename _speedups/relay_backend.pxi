@@ -1,0 +1,968 @@
+# Pools, the steps before a command, and a response's way back. Included by relay.pyx.
+
+# ---------------------------------------------------------------- lists of a pool
+cdef void list_push(Backend** head, Backend* b) noexcept nogil:
+    b.prev = NULL
+    b.next = head[0]
+    if head[0] != NULL:
+        head[0].prev = b
+    head[0] = b
+
+
+cdef void list_remove(Backend** head, Backend* b) noexcept nogil:
+    if b.prev != NULL:
+        b.prev.next = b.next
+    else:
+        head[0] = b.next
+    if b.next != NULL:
+        b.next.prev = b.prev
+    b.prev = b.next = NULL
+
+
+cdef void to_idle(Core* c, Backend* b) noexcept nogil:
+    """The last one used is the first one taken, so that the surplus goes cold and can be closed."""
+    b.in_list = 1
+    b.t_idle = c.now
+    b.pool.nidle += 1
+    list_push(&b.pool.idle, b)
+    c.shard_stats[b.pool.shard].idle += 1
+
+
+cdef void from_list(Core* c, Backend* b) noexcept nogil:
+    if b.in_list == 1:
+        b.pool.nidle -= 1
+        list_remove(&b.pool.idle, b)
+        c.shard_stats[b.pool.shard].idle -= 1
+    elif b.in_list == 2:
+        b.pool.nlinger -= 1
+        list_remove(&b.pool.linger, b)
+        c.shard_stats[b.pool.shard].in_use += 1
+        c.stats.pins_by_reason[PIN_WARNINGS] -= 1
+    b.in_list = 0
+
+
+# ---------------------------------------------------------------- backends
+cdef Backend* backend_new(Core* c, int fd, Pool* pool, uint32_t state) noexcept nogil:
+    cdef Backend* b
+    cdef uint32_t index
+    if c.backend_free == 0:
+        return NULL
+    b = <Backend*>calloc(1, sizeof(Backend))
+    if b == NULL:
+        return NULL
+    c.backend_free -= 1
+    index = c.backend_stack[c.backend_free]
+    b.index = index
+    b.gen = c.backend_gens[index]
+    b.fd = fd
+    b.pool = pool
+    b.state = state
+    b.step = STEP_NONE
+    b.status = SERVER_STATUS_AUTOCOMMIT
+    b.t_created = c.now
+    c.backends[index] = b
+    pool.total += 1
+    return b
+
+
+cdef void backend_close(Core* c, Backend* b) noexcept nogil:
+    """Close and forget; the struct lives until the end of the round, for callers further up."""
+    if b.dead:
+        return
+    b.dead = 1
+    if b.busy and b.thread_id and c.nlost < 64 and not b.pool.remote:
+        # A statement runs on for nobody: the uvloop side may kill it.
+        c.lost_threads[c.nlost] = b.thread_id
+        c.lost_servers[c.nlost] = b.pool.server
+        c.nlost += 1
+        c.notify = True
+    from_list(c, b)
+    if b.owner != NULL:
+        b.owner.backend = NULL
+        b.owner.linger = 0
+        b.owner = NULL
+        c.shard_stats[b.pool.shard].in_use -= 1
+    close(b.fd)
+    b.pool.total -= 1
+    c.stats.backend_closes += 1
+    c.backends[b.index] = NULL
+    c.backend_gens[b.index] += 1
+    b.next = c.doomed
+    c.doomed = b
+    push_pool_event(c, b.pool)
+
+
+cdef void bury(Core* c) noexcept nogil:
+    """End of a round: nobody holds a pointer to a closed backend any more."""
+    cdef Backend* b
+    cdef Backend* later = NULL
+    while c.doomed != NULL:
+        b = c.doomed
+        c.doomed = b.next
+        if b.queued:            # the ready list still names it
+            b.next = later
+            later = b
+            continue
+        c.backend_stack[c.backend_free] = b.index
+        c.backend_free += 1
+        buf_free(&b.out)
+        buf_free(&b.carry)
+        free(b.stmts)
+        free(b)
+    c.doomed = later
+
+
+cdef void attach(Core* c, Session* s, Backend* b) noexcept nogil:
+    from_list(c, b)
+    b.owner = s
+    s.backend = b
+    c.shard_stats[b.pool.shard].in_use += 1
+
+
+cdef void detach(Core* c, Session* s) noexcept nogil:
+    """The backend is proven idle: give it back. Whoever waits is served at the end of the round."""
+    cdef Backend* b = s.backend
+    s.backend = NULL
+    s.linger = 0
+    b.owner = NULL
+    c.shard_stats[b.pool.shard].in_use -= 1
+    to_idle(c, b)
+    if b.pool.nwait:
+        ready_backend(c, b)
+
+
+cdef void keep_lingering(Core* c, Session* s) noexcept nogil:
+    """Keep the backend for SHOW WARNINGS, but let anybody take it who needs it more."""
+    cdef Backend* b = s.backend
+    if b.pool.nwait:
+        s.warnings_lost = 1
+        detach(c, s)
+        return
+    s.linger = 1
+    c.shard_stats[b.pool.shard].in_use -= 1
+    b.in_list = 2
+    b.t_idle = c.now
+    b.pool.nlinger += 1
+    list_push(&b.pool.linger, b)
+    c.stats.pins_by_reason[PIN_WARNINGS] += 1
+    c.stats.pins_total_by_reason[PIN_WARNINGS] += 1
+
+
+cdef void unlinger(Core* c, Session* s) noexcept nogil:
+    from_list(c, s.backend)
+    s.linger = 0
+
+
+cdef void release_linger(Core* c, Session* s) noexcept nogil:
+    unlinger(c, s)
+    detach(c, s)
+
+
+cdef void close_or_release(Core* c, Session* s) noexcept nogil:
+    """The session ends: only a backend that is proven idle and unpinned survives it."""
+    cdef Backend* b = s.backend
+    if b == NULL:
+        return
+    if s.linger:
+        release_linger(c, s)
+    elif b.busy or s.trx == TRX_ACTIVE or s.pins or b.suspect:
+        backend_close(c, b)
+    else:
+        detach(c, s)
+
+
+# ---------------------------------------------------------------- borrowing and waiting
+cdef Backend* pick_idle(Pool* pool, uint32_t state, uint32_t stmt) noexcept nogil:
+    """Of the warmest few: one in the session's state (and with its statement), else the warmest."""
+    cdef Backend* b = pool.idle
+    cdef Backend* match = NULL
+    cdef int tries = 8
+    while b != NULL and tries:
+        if b.state == state:
+            if stmt == 0 or stmt_known(b, stmt):
+                return b
+            if match == NULL:
+                match = b
+        b = b.next
+        tries -= 1
+    return match if match != NULL else pool.idle
+
+
+cdef void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
+    cdef Backend* b = NULL
+    cdef Session* other
+    if pool.nwait == 0:
+        b = pick_idle(pool, s.state, s.exec.id if s.exec != NULL else 0)
+    if b == NULL and pool.linger != NULL:
+        b = pool.linger
+        while b.next != NULL:
+            b = b.next
+        other = b.owner
+        other.warnings_lost = 1
+        release_linger(c, other)
+    if b == NULL:
+        wait_for(c, s, pool)
+        return
+    attach(c, s, b)
+    advance(c, s)
+
+
+cdef void wait_for(Core* c, Session* s, Pool* pool) noexcept nogil:
+    """Queue behind the others; the uvloop side opens a connection when limits allow."""
+    if not retain_command(c, s):
+        s.broken = 1
+        session_close(c, s)
+        return
+    s.phase = PHASE_WAITING
+    s.pool = pool
+    s.t_wait = c.now
+    s.deadline = c.now + c.queue_wait_ns
+    s.wait_next = NULL
+    s.wait_prev = pool.wait_tail
+    if pool.wait_tail != NULL:
+        pool.wait_tail.wait_next = s
+    else:
+        pool.wait_head = s
+    pool.wait_tail = s
+    pool.nwait += 1
+    c.stats.pool_waits += 1
+    c.shard_stats[pool.shard].waits += 1
+    c.shard_stats[pool.shard].want += 1
+    push_pool_event(c, pool)
+
+
+cdef void stop_waiting(Core* c, Session* s) noexcept nogil:
+    cdef Pool* pool = s.pool
+    cdef uint64_t waited = (c.now - s.t_wait) // 1000
+    if s.wait_prev != NULL:
+        s.wait_prev.wait_next = s.wait_next
+    else:
+        pool.wait_head = s.wait_next
+    if s.wait_next != NULL:
+        s.wait_next.wait_prev = s.wait_prev
+    else:
+        pool.wait_tail = s.wait_prev
+    s.wait_prev = s.wait_next = NULL
+    pool.nwait -= 1
+    s.pool = NULL
+    c.stats.pool_wait_us += waited
+    c.shard_stats[pool.shard].wait_us += waited
+    c.shard_stats[pool.shard].want -= 1
+
+
+cdef void serve_waiters(Core* c, Pool* pool) noexcept nogil:
+    """Hand idle backends to those who wait, first come first served."""
+    cdef Session* s
+    cdef Backend* b
+    while pool.wait_head != NULL and pool.idle != NULL:
+        s = pool.wait_head
+        stop_waiting(c, s)
+        s.phase = PHASE_BUSY
+        b = pick_idle(pool, s.state, s.exec.id if s.exec != NULL else 0)
+        attach(c, s, b)
+        advance(c, s)
+
+
+cdef void expire_waiters(Core* c, Pool* pool) noexcept nogil:
+    cdef Session* s
+    while pool.wait_head != NULL and pool.wait_head.deadline <= c.now:
+        s = pool.wait_head
+        stop_waiting(c, s)
+        c.stats.pool_timeouts += 1
+        c.shard_stats[pool.shard].timeouts += 1
+        reply_err(c, s, ERR_QUEUE_TIMEOUT, 1040, b"08004",
+                  b"FL1401: No backend connection of the shard became free within 'limits.queue_wait'. "
+                  b"Raise the shard's limit, shorten transactions, or look at /metrics for what holds them")
+
+
+# ---------------------------------------------------------------- steps
+cdef Diff* diff_find(Core* c, uint32_t from_state, uint32_t to_state) noexcept nogil:
+    cdef uint32_t i = (from_state * 2654435761u ^ to_state * 40503u) & (c.diff_cap - 1)
+    cdef uint32_t tries = 16
+    while tries:
+        if not c.diffs[i].used:
+            return NULL
+        if c.diffs[i].from_state == from_state and c.diffs[i].to_state == to_state:
+            return &c.diffs[i]
+        i = (i + 1) & (c.diff_cap - 1)
+        tries -= 1
+    return NULL
+
+
+cdef void advance(Core* c, Session* s) noexcept nogil:
+    """The attached backend is free: do what must come before the command, or send the command."""
+    cdef Backend* b = s.backend
+    if b.state != s.state:
+        start_step(c, s, STEP_STATE)
+    elif s.trx == TRX_PENDING and not s.flags & PLAN_OUTSIDE:
+        start_step(c, s, STEP_BEGIN)
+    elif s.nextra:
+        start_step(c, s, STEP_EXTRA)
+    elif s.exec != NULL and s.command == COM_STMT_EXECUTE and not stmt_known(b, s.exec.id):
+        start_step(c, s, STEP_PREPARE)
+    else:
+        start_step(c, s, STEP_COMMAND)
+
+
+cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
+    cdef Backend* b = s.backend
+    cdef bint sent
+    if step != STEP_COMMAND and not retain_command(c, s):
+        s.broken = 1
+        session_close(c, s)
+        return
+    s.phase = PHASE_BUSY
+    b.step = step
+    b.step_index = 0
+    if step == STEP_COMMAND:
+        sent = send_command(c, s, b)
+    elif step == STEP_STATE:
+        if diff_find(c, b.state, s.state) == NULL:
+            park_for_diff(c, s)
+            return
+        c.stats.state_switches += 1
+        b.want_state = s.state
+        sent = send_diff(c, b, diff_find(c, b.state, s.state))
+    elif step == STEP_BEGIN:
+        sent = send_framed(c, b, EXPECT_QUERY, buf_head(&c.begins[s.begin]), c.begins[s.begin].len)
+    elif step == STEP_EXTRA:
+        sent = send_extra(c, s, b)
+    elif step == STEP_PREPARE:
+        c.stats.stmt_prepares += 1
+        sent = send_framed(c, b, EXPECT_PREPARE, s.exec.text, s.exec.text_len)
+    elif step == STEP_COMMIT:
+        sent = send_framed(c, b, EXPECT_QUERY, <const uint8_t*>b"\x07\x00\x00\x00\x03COMMIT", 11)
+    else:
+        sent = send_framed(c, b, EXPECT_OK, <const uint8_t*>b"\x01\x00\x00\x00\x0e", 5)
+    if not sent:
+        backend_lost(c, b)
+
+
+cdef void park_for_diff(Core* c, Session* s) noexcept nogil:
+    """The way between two states is not known yet: give the backend back and ask the uvloop side."""
+    if s.trx == TRX_ACTIVE or s.pins:
+        # SET inside of a transaction or on a pinned backend is applied there at once, so this is our bug.
+        backend_close(c, s.backend)
+        reply_err(c, s, ERR_INTERNAL, 1105, b"HY000", b"FL1901: [BUG] session state lost. Reconnect, and report this")
+        return
+    park(c, s, PARK_SESSION)
+
+
+cdef inline bint send_framed(Core* c, Backend* b, uint8_t expect, const uint8_t* p, size_t n) noexcept nogil:
+    scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
+    b.busy = 1
+    return backend_send(c, b, p, n)
+
+
+cdef bint send_diff(Core* c, Backend* b, Diff* d) noexcept nogil:
+    if b.step_index >= d.count:
+        return True
+    return send_framed(c, b, EXPECT_OK, d.packets[b.step_index], d.length[b.step_index])
+
+
+cdef bint send_extra(Core* c, Session* s, Backend* b) noexcept nogil:
+    cdef size_t n = get24(buf_head(&s.extra)) + 4
+    cdef bint sent = send_framed(c, b, EXPECT_OK, buf_head(&s.extra), n)
+    buf_consume(&s.extra, n)
+    s.nextra -= 1
+    return sent
+
+
+cdef bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
+    """The command's own bytes, which are not needed again."""
+    cdef uint8_t expect = EXPECT_OK
+    cdef bint sent
+    c.now = clock_ns()
+    s.t_sent = c.now
+    b.served += 1
+    s.response_started = 0
+    c.shard_stats[b.pool.shard].bytes_in += s.cmd_len
+    if s.command == COM_QUERY or s.command == COM_STMT_EXECUTE:
+        expect = EXPECT_QUERY
+    elif s.command == COM_STMT_PREPARE:
+        expect = EXPECT_PREPARE
+    if s.exec != NULL and s.command == COM_STMT_EXECUTE:
+        sent = send_execute(c, s, b)
+    elif s.big:
+        sent = send_big(c, s, b, expect)
+    else:
+        sent = send_framed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
+    s.cmd = NULL
+    return sent
+
+
+cdef bint send_big(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
+    """16 MiB and more: put the heads back and hand the very buffer over, so that no copy is made."""
+    cdef size_t total = s.cmd_total
+    cdef bint sent
+    expand(s.cmd - 4, s.cmd_len)
+    scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
+    b.busy = 1
+    s.big = 0
+    if s.inb.len != total or b.out.len:
+        return backend_send(c, b, s.cmd - 4, total)
+    buf_free(&b.out)
+    b.out = s.inb
+    memset(&s.inb, 0, sizeof(Buf))
+    c.stats.bytes_buffered -= total
+    c.stats.bytes_backend_out += total
+    s.cmd_total = 0
+    return backend_flush(c, b)
+
+
+cdef bint send_execute(Core* c, Session* s, Backend* b) noexcept nogil:
+    """COM_STMT_EXECUTE with the backend's statement id, no cursor, and always with types.
+
+    The client sends types once; another client may have bound others to the shared statement since.
+    """
+    cdef ClientStatement* cs = client_statement(s)
+    cdef uint32_t id = stmt_server_id(c, b, s.exec.id)
+    cdef size_t head
+    if cs != NULL and cs.long_data.len and not send_long_data(c, b, cs, id):
+        return False
+    memcpy(s.cmd + 1, &id, 4)
+    s.cmd[5] = 0
+    head = 10 + (s.exec.nparams + 7) // 8
+    if s.exec.nparams and s.cmd[head] != 1:
+        return send_with_types(c, s, b, cs.types, head)
+    if s.big:
+        return send_big(c, s, b, EXPECT_QUERY)
+    return send_framed(c, b, EXPECT_QUERY, s.cmd - 4, s.cmd_len + 4)
+
+
+cdef bint send_long_data(Core* c, Backend* b, ClientStatement* cs, uint32_t id) noexcept nogil:
+    """Send the kept COM_STMT_SEND_LONG_DATA commands with the backend's id; the server forgets them after EXECUTE."""
+    cdef uint8_t* p = buf_head(&cs.long_data)
+    cdef size_t at = 0
+    cdef bint sent
+    while at < cs.long_data.len:
+        memcpy(p + at + 5, &id, 4)
+        while get24(p + at) == PACKET_MAX:
+            at += 4 + PACKET_MAX
+        at += 4 + get24(p + at)
+    sent = backend_send(c, b, p, cs.long_data.len)
+    forget_long_data(c, cs)
+    return sent
+
+
+cdef bint send_with_types(Core* c, Session* s, Backend* b, const uint8_t* types, size_t head) noexcept nogil:
+    """EXECUTE with `types` put behind the null bitmap, whose end is at `head`."""
+    cdef size_t ntypes = 2 * s.exec.nparams
+    cdef size_t n = s.cmd_len + ntypes, tail = s.cmd_len - head - 1
+    cdef uint8_t* out = c.out
+    if n + 4 > SCRATCH:
+        return send_widened(c, s, b, types, head)
+    out[0] = n & 0xff
+    out[1] = (n >> 8) & 0xff
+    out[2] = (n >> 16) & 0xff
+    out[3] = 0
+    memcpy(out + 4, s.cmd, head)
+    out[4 + head] = 1
+    memcpy(out + 5 + head, types, ntypes)
+    memcpy(out + 5 + head + ntypes, s.cmd + head + 1, tail)
+    return send_framed(c, b, EXPECT_QUERY, out, n + 4)
+
+
+cdef bint send_widened(Core* c, Session* s, Backend* b, const uint8_t* types, size_t head) noexcept nogil:
+    """The same for a long command: widen it in its own buffer and hand that over."""
+    cdef size_t ntypes = 2 * s.exec.nparams, n
+    cdef uint8_t* p
+    if not retain_command(c, s) or s.inb.len != s.cmd_total:
+        return False
+    n = s.cmd_len + ntypes
+    if not buf_reserve(&s.inb, ntypes + 8):
+        return False
+    p = buf_head(&s.inb) + 4
+    memmove(p + head + 1 + ntypes, p + head + 1, s.cmd_len - head - 1)
+    p[head] = 1
+    memcpy(p + head + 1, types, ntypes)
+    c.stats.bytes_buffered -= s.cmd_total
+    s.cmd = p
+    s.cmd_len = n
+    s.cmd_total = n + 4 * (n // PACKET_MAX + 1)
+    s.inb.len = s.cmd_total
+    c.stats.bytes_buffered += s.cmd_total
+    return send_big(c, s, b, EXPECT_QUERY)
+
+
+# ---------------------------------------------------------------- prepared statements of a backend
+cdef BackendStatement* stmt_slot(Backend* b, uint32_t id) noexcept nogil:
+    cdef BackendStatement* way
+    cdef int i
+    if b.stmts == NULL:
+        return NULL
+    way = &b.stmts[(id & (STATEMENT_SETS - 1)) * STATEMENT_WAYS]
+    for i in range(STATEMENT_WAYS):
+        if way[i].id == id:
+            return &way[i]
+    return NULL
+
+
+cdef inline bint stmt_known(Backend* b, uint32_t id) noexcept nogil:
+    return stmt_slot(b, id) != NULL
+
+
+cdef uint32_t stmt_server_id(Core* c, Backend* b, uint32_t id) noexcept nogil:
+    cdef BackendStatement* slot = stmt_slot(b, id)
+    if slot == NULL:
+        return 0
+    c.statement_clock += 1
+    slot.used = c.statement_clock
+    return slot.server_id
+
+
+cdef bint stmt_learn(Core* c, Backend* b, uint32_t id, uint32_t server_id) noexcept nogil:
+    """Remember that the backend holds the statement; the least used one of its set is closed there."""
+    cdef BackendStatement* way
+    cdef BackendStatement* victim
+    cdef uint8_t packet[9]
+    cdef int i
+    if b.stmts == NULL:
+        b.stmts = <BackendStatement*>calloc(STATEMENT_SETS * STATEMENT_WAYS, sizeof(BackendStatement))
+        if b.stmts == NULL:
+            return False
+    way = &b.stmts[(id & (STATEMENT_SETS - 1)) * STATEMENT_WAYS]
+    victim = &way[0]
+    for i in range(STATEMENT_WAYS):
+        if way[i].id == 0:
+            victim = &way[i]
+            break
+        if way[i].used < victim.used:
+            victim = &way[i]
+    if victim.id:
+        packet[0] = 5
+        packet[1] = packet[2] = packet[3] = 0
+        packet[4] = COM_STMT_CLOSE
+        memcpy(packet + 5, &victim.server_id, 4)
+        if not backend_send(c, b, packet, 9):
+            return False
+    c.statement_clock += 1
+    victim.id = id
+    victim.server_id = server_id
+    victim.used = c.statement_clock
+    return True
+
+
+# ---------------------------------------------------------------- responses
+cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
+    """Read a response and pass it on, until it ends, the socket is dry, the client is slow or the budget is spent."""
+    cdef int budget = READ_BUDGET
+    cdef size_t room, have, passed = 0
+    cdef ssize_t n
+    cdef int result
+    while not b.dead:
+        if not b.busy:
+            if b.readable:
+                backend_unexpected(c, b)
+            return
+        if b.step == STEP_COMMAND and client_blocked(b.owner):
+            return
+        if not b.readable:
+            return
+        if budget == 0:
+            ready_backend(c, b)
+            return
+        budget -= 1
+        have = b.carry.len
+        if have:
+            memcpy(c.scratch, buf_head(&b.carry), have)
+        room = SCRATCH - have
+        n = recv(b.fd, c.scratch + have, room, 0)
+        c.stats.receives += 1
+        if n <= 0:
+            b.readable = 0
+            if n == 0 or (errno != EAGAIN and errno != EINTR):
+                backend_lost(c, b)
+            return
+        c.now = clock_ns()
+        b.readable = n == <ssize_t>room
+        c.stats.bytes_backend_in += n
+        have += n
+        buf_free(&b.carry)
+        result = scan(&b.scan, c.scratch, have, &passed)
+        if result == SCAN_MALFORMED or (passed == 0 and have == SCRATCH) or (result == SCAN_COMPLETE and passed < have):
+            backend_lost(c, b)
+            return
+        if passed < have and not buf_append(&b.carry, c.scratch + passed, have - passed):
+            backend_lost(c, b)
+            return
+        if b.step == STEP_COMMAND:
+            relay_response(c, b, passed, result == SCAN_COMPLETE)
+        elif result == SCAN_COMPLETE:
+            step_done(c, b)
+
+
+cdef void backend_unexpected(Core* c, Backend* b) noexcept nogil:
+    """Bytes or the end of file where nothing was asked: the server closed the connection, or speaks out of turn."""
+    cdef uint8_t probe
+    cdef ssize_t n = recv(b.fd, &probe, 1, 0)
+    b.readable = 0
+    if n < 0 and (errno == EAGAIN or errno == EINTR):
+        return
+    backend_lost(c, b)
+
+
+cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noexcept nogil:
+    """Pass on what the scanner let through: the client's own command's answer."""
+    cdef Session* s = b.owner
+    cdef size_t n = passed
+    cdef size_t final
+    if complete:
+        if b.scan.track_length:
+            read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
+        if not s.session_track and b.scan.outcome != OUTCOME_ERR and b.scan.final_length > 4 \
+                and (b.scan.outcome == OUTCOME_OK or b.pool.capclass & 1) and b.scan.final_length != 11:
+            final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length, 1)
+            if final:
+                n = b.scan.final_offset + final
+    s.partial = b.scan.skip != 0
+    s.response_started = 1
+    c.shard_stats[b.pool.shard].bytes_out += n
+    if not complete:
+        client_send(c, s, c.scratch, n)
+        if s.broken:
+            session_close(c, s)
+        return
+    b.busy = 0
+    learn_outcome(s, b)
+    # The answer goes out before the books are kept; the backend is not shared until then.
+    client_send(c, s, c.scratch, n)
+    command_done(c, s, b)
+
+
+cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
+    """What the session remembers of its last statement."""
+    if b.scan.outcome == OUTCOME_ERR:
+        s.last_error = 1
+        s.warnings = 1
+        return
+    b.status = b.scan.status
+    s.last_error = 0
+    s.warnings = b.scan.warnings
+    s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
+    if b.scan.insert_id:
+        s.insert_id = b.scan.insert_id
+
+
+cdef void count_query(Core* c, Session* s, bint error) noexcept nogil:
+    """Digest and slow log of the command that ends now."""
+    cdef uint64_t us = (c.now - s.t_received) // 1000
+    digest_add(digest_at(c.digests, s.digest, s.digest_generation), LANE_RELAY, c.now, us, error,
+               <uint32_t>s.shard if s.shard >= 0 else 0, s.bytes_out)
+    if us >= c.slow_us:
+        log_slow(c, s, us)
+
+
+cdef void log_slow(Core* c, Session* s, uint64_t us) noexcept nogil:
+    cdef SlowEntry entry
+    memset(&entry, 0, sizeof(entry))
+    entry.ts_ns = c.now
+    entry.fingerprint = s.fingerprint
+    entry.total_us = us
+    entry.backend_us = (c.now - s.t_sent) // 1000 if s.t_sent else 0
+    entry.wait_us = (s.t_sent - s.t_wait) // 1000 if s.t_wait and s.t_sent > s.t_wait else 0
+    entry.bytes_out = s.bytes_out
+    entry.session = s.index
+    entry.digest = s.digest
+    entry.generation = s.digest_generation
+    entry.shard = <uint16_t>s.shard if s.shard >= 0 else 0xffff
+    entry.user = <uint16_t>s.user
+    entry.flags = (SLOW_PREPARED if s.exec != NULL else 0) | (SLOW_REPLICA if s.role else 0) \
+        | (SLOW_TRANSACTION if s.trx else 0)
+    slow_add(c.header, c.slow, &entry)
+
+
+cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
+    """The response is complete and on its way: count, learn what state the backend is in, give it back or keep it."""
+    cdef ShardStats* shard = &c.shard_stats[b.pool.shard]
+    cdef bint error = b.scan.outcome == OUTCOME_ERR
+    cdef uint64_t done = c.now
+    shard.queries += 1
+    histogram_add(&shard.backend, (done - s.t_sent) // 1000)
+    histogram_add(&shard.proxy, ((s.t_wait if s.t_wait else s.t_sent) - s.t_received) // 1000)
+    if error:
+        shard.errors += 1
+        c.stats.errors_by_class[ERR_BACKEND] += 1
+    count_query(c, s, error)
+    if error and (s.trx == TRX_ACTIVE or s.autocommit_off or s.flags & PLAN_OPAQUE):
+        start_step(c, s, STEP_PROBE)
+        return
+    if not error and s.cmd_pins:
+        add_pins(c, s, s.cmd_pins)
+    settle(c, s, b)
+
+
+cdef void add_pins(Core* c, Session* s, uint32_t pins) noexcept nogil:
+    cdef int i
+    for i in range(16):
+        if pins >> i & 1 and not s.pins >> i & 1:
+            c.stats.pins_by_reason[i] += 1
+            c.stats.pins_total_by_reason[i] += 1
+    s.pins |= pins
+
+
+cdef void drop_pins(Core* c, Session* s) noexcept nogil:
+    cdef int i
+    for i in range(16):
+        if s.pins >> i & 1:
+            c.stats.pins_by_reason[i] -= 1
+    s.pins = 0
+
+
+cdef void settle(Core* c, Session* s, Backend* b) noexcept nogil:
+    """The backend's status is known. Keep it for the transaction or the pin, or return it, proven idle."""
+    if b.status & SERVER_STATUS_IN_TRANS:
+        set_trx(c, s, TRX_ACTIVE)
+        end_command(c, s)
+        return
+    if s.trx == TRX_ACTIVE:
+        set_trx(c, s, TRX_NONE)
+    if b.suspect:
+        add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
+    if s.pins == 0:
+        if s.broken or s.kind == KIND_LEASE or s.draining or (s.warnings == 0 and not s.last_error):
+            detach(c, s)
+        else:
+            keep_lingering(c, s)
+    end_command(c, s)
+
+
+cdef void step_done(Core* c, Backend* b) noexcept nogil:
+    """A swallowed response is complete."""
+    cdef Session* s = b.owner
+    cdef Diff* d
+    b.busy = 0
+    if b.scan.outcome == OUTCOME_ERR:
+        step_failed(c, s, b)
+        return
+    if b.scan.outcome != OUTCOME_PREPARED:
+        b.status = b.scan.status
+    if b.step == STEP_STATE:
+        d = diff_find(c, b.state, b.want_state)
+        b.step_index += 1
+        if d != NULL and b.step_index < d.count:
+            if not send_diff(c, b, d):
+                backend_lost(c, b)
+            return
+        b.state = b.want_state
+    elif b.step == STEP_BEGIN:
+        set_trx(c, s, TRX_ACTIVE)
+    elif b.step == STEP_PREPARE:
+        if not stmt_learn(c, b, s.exec.id, b.scan.stmt_id):
+            backend_lost(c, b)
+            return
+    elif b.step == STEP_COMMIT:
+        set_trx(c, s, TRX_NONE)
+        if s.pins == 0:
+            detach(c, s)
+        set_trx(c, s, TRX_PENDING)
+        reply_ok(c, s)
+        return
+    elif b.step == STEP_PROBE:
+        settle(c, s, b)
+        return
+    advance(c, s)
+
+
+cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
+    """The server refused what had to come first: its error is the statement's answer.
+
+    After a failed state change the backend's state is unknown, so it is closed.
+    """
+    cdef uint8_t step = b.step
+    cdef size_t n = b.scan.final_length
+    memcpy(c.out, c.scratch + b.scan.final_offset, n)
+    c.out[3] = 1
+    c.stats.errors_by_class[ERR_BACKEND] += 1
+    s.last_error = 1
+    if step == STEP_PROBE:
+        backend_lost(c, b)
+        return
+    client_send(c, s, c.out, n)
+    if step == STEP_STATE or step == STEP_EXTRA:
+        s.hangup |= s.trx == TRX_ACTIVE
+        backend_close(c, b)
+        end_command(c, s)
+    elif step == STEP_BEGIN:
+        set_trx(c, s, TRX_NONE)
+        start_step(c, s, STEP_PROBE)
+    else:
+        # The client has its error; ask the backend whether a transaction is open before it is shared.
+        start_step(c, s, STEP_PROBE)
+
+
+cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
+    """Entries of SERVER_SESSION_STATE_CHANGED: the GTID of a write, and changes that were not asked for.
+
+    https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_ok_packet.html
+    """
+    cdef size_t at = 0, inner
+    cdef uint64_t length = 0, name = 0, value = 0
+    cdef uint8_t kind
+    while at < n:
+        kind = p[at]
+        at += 1
+        if not lenenc(p, n, &at, &length) or n - at < length:
+            return
+        inner = at
+        if kind == 0:
+            if lenenc(p, at + length, &inner, &name) and at + length - inner >= name:
+                if name == 9 and memcmp(p + inner, <const char*>b"last_gtid", 9) == 0:
+                    inner += name
+                    if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
+                        note_position(c, s, b, p + inner, value)
+                elif not s.cmd_pins and not s.pins:
+                    b.suspect = 1
+        elif kind == 3:
+            inner += 1
+            if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
+                note_position(c, s, b, p + inner, value)
+        elif kind == 1 and not s.pins and s.command != COM_INIT_DB:
+            b.suspect = 1
+        at += length
+
+
+cdef void note_position(Core* c, Session* s, Backend* b, const uint8_t* text, size_t n) noexcept nogil:
+    """`domain-server-sequence` (MariaDB) or `uuid[:tag]:interval` (MySQL) -> the session's position on the shard."""
+    cdef size_t end = n, sep
+    cdef uint64_t sequence = 0, packed
+    cdef uint32_t source
+    cdef size_t i
+    cdef int32_t shard = b.pool.shard
+    if s.consistency != 1 or n == 0 or b.pool.remote:
+        return
+    sep = n
+    while sep > 0 and c'0' <= text[sep - 1] <= c'9':
+        sep -= 1
+    for i in range(sep, n):
+        sequence = sequence * 10 + (text[i] - c'0')
+    if sep == 0:
+        return
+    end = sep - 1
+    if text[sep - 1] == c'-':
+        # MariaDB: the source is the domain; MySQL's interval a-b: the source is the uuid.
+        while end > 0 and c'0' <= text[end - 1] <= c'9':
+            end -= 1
+        if end == 0:
+            return
+        end -= 1
+    source = source_id(c, text, end)
+    packed = position_pack(source, sequence)
+    if s.user < c.nusers and c.user_positions[s.user] != NULL:
+        position_max(&c.user_positions[s.user][shard], packed)
+        return
+    if s.positions == NULL:
+        s.positions = <uint64_t*>calloc(c.nroutes, 8)
+    if s.positions != NULL:
+        s.positions[shard] = packed
+
+
+cdef uint32_t source_id(Core* c, const uint8_t* text, size_t n) noexcept nogil:
+    """The number that the monitor gave this source; 0xffff when it is unknown: no replica proves to have reached it."""
+    cdef uint32_t i
+    for i in range(c.nsources):
+        if c.sources[i].length == n and memcmp(c.sources[i].text, text, n) == 0:
+            return c.sources[i].id
+    return 0xffff
+
+
+# ---------------------------------------------------------------- losing a backend, closing a session
+cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
+    """The connection failed. Its session gets an error that says what is known; never another's bytes."""
+    cdef Session* s = b.owner
+    cdef bint in_trx, answered
+    c.stats.backend_lost += 1
+    c.shard_stats[b.pool.shard].lost += 1
+    if s == NULL:
+        backend_close(c, b)
+        return
+    in_trx = s.trx == TRX_ACTIVE or s.pins != 0
+    answered = b.step == STEP_PROBE or not b.busy
+    if s.linger:
+        backend_close(c, b)
+        return
+    if s.partial:
+        s.broken = 1            # a packet was cut: no error can be put behind it
+    if not b.busy and s.phase == PHASE_IDLE:
+        # Between two commands: a transaction or a pin went with it, so the client must not go on unaware.
+        backend_close(c, b)
+        set_trx(c, s, TRX_NONE)
+        drop_pins(c, s)
+        session_kill(c, s)
+        return
+    if answered:
+        backend_close(c, b)
+        set_trx(c, s, TRX_NONE)
+        s.hangup |= in_trx
+        end_command(c, s)
+        return
+    fail_command(c, s, b, in_trx)
+
+
+cdef void fail_command(Core* c, Session* s, Backend* b, bint in_trx) noexcept nogil:
+    """Answer the running command with error 2013. Inside a transaction the connection is closed behind it."""
+    cdef uint8_t packet[600]
+    cdef size_t n
+    cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else 1
+    cdef bint sent_write = b.step == STEP_COMMAND and s.flags & (PLAN_WRITES | PLAN_OPAQUE) != 0
+    c.stats.errors_by_class[ERR_UNKNOWN_OUTCOME if sent_write else ERR_BACKEND_LOST] += 1
+    if not s.broken:
+        if sent_write:
+            n = put_err(packet, seq, 2013, b"08S01",
+                        b"FL1501: Lost connection to the shard's server during the statement: its outcome is unknown. "
+                        b"Check before you repeat it")
+        else:
+            n = put_err(packet, seq, 2013, b"08S01",
+                        b"FL1502: Lost connection to the shard's server during the statement, which changed nothing "
+                        b"(an open transaction is rolled back). Try again")
+        client_send(c, s, packet, n)
+    if s.kind == KIND_LEASE:
+        push_event(c, s, EVENT_LOST)
+    s.last_error = 1
+    set_trx(c, s, TRX_NONE)
+    drop_pins(c, s)
+    backend_close(c, b)
+    count_query(c, s, True)
+    s.hangup |= in_trx
+    end_command(c, s)
+
+
+cdef void session_kill(Core* c, Session* s) noexcept nogil:
+    """Tell an idle client why it is disconnected, then do it."""
+    cdef uint8_t packet[300]
+    cdef size_t n = put_err(packet, 0, 2013, b"08S01",
+                            b"FL1503: Lost the server connection that held this session's transaction. Reconnect")
+    client_send(c, s, packet, n)
+    session_close(c, s)
+
+
+cdef void session_close(Core* c, Session* s) noexcept nogil:
+    """Close the descriptor and let go of everything but the struct, which waits for the uvloop side."""
+    cdef uint8_t phase = s.phase
+    cdef Backend* b
+    if phase == PHASE_CLOSED:
+        return
+    if s.cmd_total:
+        c.stats.bytes_buffered -= s.cmd_total
+        s.cmd_total = 0
+    if phase == PHASE_WAITING:
+        stop_waiting(c, s)
+    elif phase == PHASE_PARKED:
+        unpark(c, s)
+    b = s.backend
+    if s.exec != NULL:
+        s.exec = NULL
+    close_or_release(c, s)
+    set_trx(c, s, TRX_NONE)
+    drop_pins(c, s)
+    s.phase = PHASE_CLOSED
+    if s.kind == KIND_CLIENT:
+        if s.out.len:
+            c.stats.bytes_buffered -= s.out.len
+        close(s.fd)
+        s.fd = -1
+        c.stats.clients_connected -= 1
+    buf_free(&s.inb)
+    buf_free(&s.out)
+    buf_free(&s.extra)
+    push_event(c, s, EVENT_CLOSED)

@@ -1,0 +1,527 @@
+# From a client's bytes to a command, and from a command to a shard. Included by relay.pyx.
+
+cdef enum:
+    COM_QUIT = 0x01
+    COM_INIT_DB = 0x02
+    COM_QUERY = 0x03
+    COM_PING = 0x0e
+    COM_STMT_PREPARE = 0x16
+    COM_STMT_EXECUTE = 0x17
+    COM_STMT_SEND_LONG_DATA = 0x18
+    COM_STMT_CLOSE = 0x19
+    COM_STMT_RESET = 0x1a
+    COM_RESET_CONNECTION = 0x1f
+    PACKET_MAX = 0xffffff
+    READ_BUDGET = 8             # receives of one descriptor before others have their turn
+
+
+cdef inline uint32_t get24(const uint8_t* p) noexcept nogil:
+    return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16)
+
+
+cdef inline uint32_t get32(const uint8_t* p) noexcept nogil:
+    return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
+
+
+cdef size_t command_size(const uint8_t* p, size_t n, size_t* need) noexcept nogil:
+    """Framed size of the command at `p` (several packets when it is 16 MiB or more), 0 while incomplete.
+
+    `need` receives how many bytes it takes at least.
+    """
+    cdef size_t at = 0
+    cdef uint32_t length
+    while True:
+        if n - at < 4:
+            need[0] = at + 4
+            return 0
+        length = get24(p + at)
+        at += 4 + length
+        if n < at:
+            need[0] = at if length < PACKET_MAX else at + 4
+            return 0
+        if length < PACKET_MAX:
+            return at
+
+
+cdef size_t compact(uint8_t* p, size_t total) noexcept nogil:
+    """Make the payload of a command of several packets contiguous behind its first head; its length."""
+    cdef size_t at = 4 + PACKET_MAX, end = 4 + PACKET_MAX
+    cdef uint32_t length
+    while at < total:
+        length = get24(p + at)
+        memmove(p + end, p + at + 4, length)
+        end += length
+        at += 4 + length
+    return end - 4
+
+
+cdef void expand(uint8_t* p, size_t length) noexcept nogil:
+    """The reverse: put the heads back, last packet first. There is room, since they were there before."""
+    cdef size_t packets = length // PACKET_MAX + 1
+    cdef size_t i = packets - 1, size
+    while True:
+        size = length - i * PACKET_MAX if i == packets - 1 else PACKET_MAX
+        if i:
+            memmove(p + i * (PACKET_MAX + 4) + 4, p + 4 + i * PACKET_MAX, size)
+        p[i * (PACKET_MAX + 4)] = size & 0xff
+        p[i * (PACKET_MAX + 4) + 1] = (size >> 8) & 0xff
+        p[i * (PACKET_MAX + 4) + 2] = (size >> 16) & 0xff
+        p[i * (PACKET_MAX + 4) + 3] = i & 0xff
+        if i == 0:
+            return
+        i -= 1
+
+
+cdef ssize_t client_receive(Core* c, Session* s, uint8_t* p, size_t room) noexcept nogil:
+    """One receive; 0 when there is nothing to do with it (no bytes, or the client is gone: `broken`)."""
+    cdef ssize_t n = recv(s.fd, p, room, 0)
+    c.stats.receives += 1
+    if n > 0:
+        c.now = clock_ns()
+        s.readable = n == <ssize_t>room
+        c.stats.bytes_client_in += n
+        return n
+    s.readable = 0
+    if n == 0 or (errno != EAGAIN and errno != EINTR):
+        s.broken = 1
+    return 0
+
+
+cdef void client_pump(Core* c, Session* s) noexcept nogil:
+    """Take commands until one has to be waited for, the socket is dry, or the budget is spent."""
+    cdef int budget = READ_BUDGET
+    cdef size_t total, need = 0, room
+    cdef ssize_t n
+    while s.phase == PHASE_IDLE:
+        if s.inb.len:
+            total = command_size(buf_head(&s.inb), s.inb.len, &need)
+            if total:
+                s.cmd_total = total
+                begin_command(c, s, buf_head(&s.inb), total)
+                continue
+            if need > c.max_packet + 4:
+                packet_too_large(c, s)
+                return
+        if s.broken:
+            session_close(c, s)
+            return
+        if not s.readable:
+            return
+        if budget == 0:
+            ready_session(c, s)
+            return
+        budget -= 1
+        if s.inb.len == 0:
+            n = client_receive(c, s, c.scratch, SCRATCH)
+            if n > 4 and get24(c.scratch) + 4 == <uint32_t>n:
+                begin_command(c, s, c.scratch, n)
+            elif n and not buf_append(&s.inb, c.scratch, n):
+                s.broken = 1
+        else:
+            room = need - s.inb.len
+            if room < 4096:
+                room = 4096
+            if room > 1 << 20:
+                room = 1 << 20
+            if not buf_reserve(&s.inb, room):
+                s.broken = 1
+                continue
+            n = client_receive(c, s, buf_head(&s.inb) + s.inb.len, room)
+            s.inb.len += n
+
+
+cdef void packet_too_large(Core* c, Session* s) noexcept nogil:
+    """As the server does: error 1153, then the connection is closed, since the rest is not read."""
+    cdef uint8_t packet[200]
+    cdef size_t n = put_err(packet, 1, 1153, b"08S01",
+                            b"FL1011: Got a packet bigger than 'limits.max_packet' bytes. "
+                            b"Send less at once or raise the limit")
+    c.stats.errors_by_class[ERR_CLIENT_PROTOCOL] += 1
+    client_send(c, s, packet, n)
+    session_close(c, s)
+
+
+cdef void begin_command(Core* c, Session* s, uint8_t* framed, size_t total) noexcept nogil:
+    """`framed` is one whole command, in the scratch buffer or at the head of `inb` (then `cmd_total` is set)."""
+    s.t_received = s.t_last = c.now
+    s.t_wait = s.t_sent = 0
+    s.bytes_out = 0
+    s.cmd = framed + 4
+    s.cmd_len = total - 4
+    s.flags = 0
+    s.cmd_pins = 0
+    s.digest = 0
+    s.digest_generation = 0
+    s.fingerprint = 0
+    s.role = 0
+    if total >= PACKET_MAX + 4:
+        s.cmd_len = compact(framed, total)
+        s.big = 1
+    if s.cmd_len == 0 or framed[3] != 0:
+        s.hangup = 1
+        reply_err(c, s, ERR_CLIENT_PROTOCOL, 1156, b"08S01", b"FL1012: Got packets out of order")
+        return
+    s.command = s.cmd[0]
+    if s.command == COM_QUERY:
+        command_query(c, s)
+    elif s.command == COM_STMT_EXECUTE:
+        command_execute(c, s)
+    else:
+        command_other(c, s)
+
+
+cdef void command_other(Core* c, Session* s) noexcept nogil:
+    """Everything that is not a statement's execution."""
+    cdef ClientStatement* cs
+    if s.command == COM_PING:
+        reply_ok(c, s)
+    elif s.command == COM_QUIT:
+        session_close(c, s)
+    elif s.command == COM_STMT_CLOSE:
+        cs = client_statement(s)
+        if cs != NULL:
+            forget_statement(c, cs)
+        end_command(c, s)
+    elif s.command == COM_STMT_RESET:
+        cs = client_statement(s)
+        if cs == NULL:
+            unknown_statement(c, s)
+        else:
+            forget_long_data(c, cs)
+            reply_ok(c, s)
+    elif s.command == COM_STMT_SEND_LONG_DATA:
+        cs = client_statement(s)
+        if cs != NULL:
+            keep_long_data(c, s, cs)
+        end_command(c, s)
+    elif s.command == COM_STMT_PREPARE:
+        park(c, s, PARK_PREPARE)
+    elif s.command == COM_INIT_DB or s.command == COM_RESET_CONNECTION:
+        park(c, s, PARK_SESSION)
+    else:
+        park(c, s, PARK_COMMAND)
+
+
+# ---------------------------------------------------------------- COM_QUERY
+cdef void command_query(Core* c, Session* s) noexcept nogil:
+    cdef Plan* plan
+    cdef uint8_t* sql = s.cmd + 1
+    cdef size_t n = s.cmd_len - 1
+    if lex_into(sql, n, s.lexmode, &c.lexed) != LEX_OK:
+        park(c, s, PARK_TOO_LONG)
+        return
+    if c.lexed.flags & LEX_MULTI:
+        park(c, s, PARK_MULTI_STATEMENT)
+        return
+    s.fingerprint = c.lexed.fingerprint
+    plan = plan_find(c, c.lexed.fingerprint, s.ctx, c.lexed.norm, c.lexed.norm_len)
+    if plan == NULL:
+        c.stats.plan_misses += 1
+        park(c, s, PARK_PLAN_MISS)
+        return
+    if plan.epoch != c.epoch:
+        c.stats.plan_stale += 1
+        park(c, s, PARK_PLAN_STALE)
+        return
+    c.stats.plan_hits += 1
+    c.stats.queries_text += 1
+    execute(c, s, plan, NULL)
+
+
+# ---------------------------------------------------------------- COM_STMT_EXECUTE
+cdef ClientStatement* client_statement(Session* s) noexcept nogil:
+    """The statement that the command's bytes 1..4 name, NULL when there is none."""
+    cdef uint32_t id
+    if s.cmd_len < 5:
+        return NULL
+    id = get32(s.cmd + 1)
+    if id == 0 or id > s.stmt_cap or s.stmts[id - 1].st == NULL:
+        return NULL
+    return &s.stmts[id - 1]
+
+
+cdef void forget_statement(Core* c, ClientStatement* cs) noexcept nogil:
+    statement_release(c, cs.st)
+    forget_long_data(c, cs)
+    free(cs.types)
+    memset(cs, 0, sizeof(ClientStatement))
+
+
+cdef void forget_long_data(Core* c, ClientStatement* cs) noexcept nogil:
+    c.stats.bytes_buffered -= cs.long_data.len
+    buf_free(&cs.long_data)
+    free(cs.omitted)
+    cs.omitted = NULL
+    cs.overflow = 0
+
+
+cdef void keep_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
+    """COM_STMT_SEND_LONG_DATA has no answer; which backend gets it is known at EXECUTE. Bounded by the packet limit."""
+    cdef uint32_t param
+    cdef size_t total = s.cmd_total if s.big else s.cmd_len + 4
+    if s.cmd_len < 7:
+        cs.overflow = 1
+        return
+    param = s.cmd[5] | (<uint32_t>s.cmd[6] << 8)
+    if param >= cs.st.nparams or cs.long_data.len + s.cmd_len > c.max_packet:
+        cs.overflow = 1
+        return
+    if cs.omitted == NULL:
+        cs.omitted = <uint8_t*>calloc(1, cs.st.nparams)
+    if s.big:
+        expand(s.cmd - 4, s.cmd_len)
+    if cs.omitted == NULL or not buf_append(&cs.long_data, s.cmd - 4, total):
+        cs.overflow = 1
+        return
+    cs.omitted[param] = 1
+    c.stats.bytes_buffered += total
+
+
+cdef void unknown_statement(Core* c, Session* s) noexcept nogil:
+    reply_err(c, s, ERR_CLIENT_PROTOCOL, 1243, b"HY000",
+              b"FL1013: Unknown prepared statement handler. Prepare the statement on this connection first")
+
+
+cdef bint read_params(Session* s, ClientStatement* cs, ParamCursor* cursor) noexcept nogil:
+    """Find null bitmap, types and values; keep the types for executions that do not send them."""
+    cdef uint32_t nparams = cs.st.nparams
+    cdef size_t at = 10
+    cdef size_t bitmap = (nparams + 7) // 8
+    cdef uint8_t* p = s.cmd
+    if nparams == 0:
+        return s.cmd_len >= 10
+    if s.cmd_len < at + bitmap + 1:
+        return False
+    cursor.nulls = p + at
+    at += bitmap
+    if p[at] == 1:
+        if s.cmd_len < at + 1 + 2 * nparams:
+            return False
+        if cs.types == NULL:
+            cs.types = <uint8_t*>malloc(2 * nparams)
+            if cs.types == NULL:
+                return False
+        memcpy(cs.types, p + at + 1, 2 * nparams)
+        at += 2 * nparams
+    elif cs.types == NULL:
+        return False
+    cursor.types = cs.types
+    cursor.omitted = cs.omitted
+    cursor.values = cursor.p = p + at + 1
+    cursor.end = p + s.cmd_len
+    cursor.at = 0
+    return True
+
+
+cdef void command_execute(Core* c, Session* s) noexcept nogil:
+    cdef ClientStatement* cs = client_statement(s)
+    cdef Statement* st
+    cdef ParamCursor cursor
+    if cs == NULL:
+        unknown_statement(c, s)
+        return
+    st = cs.st
+    s.exec = st
+    s.fingerprint = st.plan.fingerprint
+    if st.plan.epoch != c.epoch or st.ctx != s.ctx:
+        c.stats.plan_stale += 1
+        park(c, s, PARK_PLAN_STALE)
+        return
+    if cs.overflow:
+        forget_long_data(c, cs)
+        reply_err(c, s, ERR_LIMIT, 1153, b"08S01",
+                  b"FL1015: COM_STMT_SEND_LONG_DATA sent more than 'limits.max_packet' bytes, or names no parameter")
+        return
+    if not read_params(s, cs, &cursor):
+        reply_err(c, s, ERR_CLIENT_PROTOCOL, 1835, b"HY000", b"FL1014: Malformed COM_STMT_EXECUTE packet")
+        return
+    c.stats.queries_prepared += 1
+    execute(c, s, &st.plan, &cursor)
+
+
+# ---------------------------------------------------------------- what a plan says
+cdef void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
+    """Follow the plan as far as the relay can; `cursor` is NULL for a text statement."""
+    cdef int shard
+    c.stats.queries += 1
+    s.flags = plan.flags
+    s.cmd_pins = plan.pins
+    s.digest = plan.digest
+    s.digest_generation = plan.digest_generation
+    s.plan_id = plan.id
+    if plan.opcode == OP_KEY:
+        if cursor == NULL:
+            shard = plan_shard(c, plan, s.cmd + 1, s.cmd_len - 1, &c.lexed, s.lexmode)
+        else:
+            shard = statement_shard(c, s.exec, cursor, s.lexmode)
+        if shard >= 0:
+            go_to_shard(c, s, shard)
+        else:
+            park(c, s, PARK_MULTI_SHARD if shard == MANY else PARK_KEY)
+    elif plan.opcode == OP_SHARD:
+        go_to_shard(c, s, plan.shard)
+    elif plan.opcode == OP_ANY:
+        if plan.flags & PLAN_WARNINGS and s.backend == NULL:
+            park(c, s, PARK_SESSION)
+        elif s.backend != NULL:
+            go_to_shard(c, s, s.backend.pool.shard)
+        else:
+            go_to_shard(c, s, plan.shard)
+    elif plan.opcode == OP_BEGIN:
+        begin_transaction(c, s, plan)
+    elif plan.opcode == OP_COMMIT or plan.opcode == OP_ROLLBACK:
+        end_transaction(c, s, plan)
+    elif plan.opcode == OP_REPLY:
+        canned_reply(c, s, plan)
+    else:
+        park(c, s, plan.park_reason)
+
+
+cdef void canned_reply(Core* c, Session* s, Plan* plan) noexcept nogil:
+    cdef uint8_t head[4]
+    if plan.flags & PLAN_REFUSAL:
+        c.stats.refusals += 1
+        c.stats.errors_by_class[ERR_REFUSED] += 1
+        s.last_error = 1
+    head[0] = plan.reply_len & 0xff
+    head[1] = (plan.reply_len >> 8) & 0xff
+    head[2] = (plan.reply_len >> 16) & 0xff
+    head[3] = 1
+    memcpy(c.out, head, 4)
+    memcpy(c.out + 4, plan.reply, plan.reply_len)
+    client_send(c, s, c.out, plan.reply_len + 4)
+    count_query(c, s, plan.flags & PLAN_REFUSAL)
+    end_command(c, s)
+
+
+cdef void begin_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
+    """BEGIN waits for the first statement, which decides the shard. Inside a transaction it commits that one."""
+    if s.backend != NULL and s.linger:
+        release_linger(c, s)
+    if s.trx == TRX_ACTIVE and s.backend != NULL:
+        s.begin = plan.begin
+        start_step(c, s, STEP_COMMIT)
+        return
+    if s.trx == TRX_NONE:
+        c.stats.transactions += 1
+        c.stats.transactions_open += 1
+    s.begin = plan.begin
+    s.trx = TRX_PENDING
+    reply_ok(c, s)
+
+
+cdef void end_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
+    """COMMIT and ROLLBACK go to the backend that has the transaction; without one there is nothing to end."""
+    if plan.opcode == OP_ROLLBACK and s.trx != TRX_NONE:
+        c.stats.rollbacks += 1
+    if s.backend != NULL and not s.linger:
+        start_step(c, s, STEP_COMMAND)
+        return
+    if s.trx == TRX_PENDING:
+        set_trx(c, s, TRX_NONE)
+    reply_ok(c, s)
+
+
+cdef inline void set_trx(Core* c, Session* s, uint8_t trx) noexcept nogil:
+    if s.trx != TRX_NONE and trx == TRX_NONE:
+        c.stats.transactions_open -= 1
+    elif s.trx == TRX_NONE and trx != TRX_NONE:
+        c.stats.transactions_open += 1
+        c.stats.transactions += 1
+    s.trx = trx
+
+
+cdef void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
+    """Send the command to its shard: on the attached backend if it is there, else on a borrowed one."""
+    cdef Pool* pool
+    s.shard = shard
+    if s.backend != NULL:
+        if s.linger:
+            if s.backend.pool.shard == shard and s.backend.pool == primary_pool(c, s, shard):
+                unlinger(c, s)
+                advance(c, s)
+                return
+            if s.flags & PLAN_WARNINGS:
+                unlinger(c, s)
+                advance(c, s)
+                return
+            release_linger(c, s)
+        elif s.backend.pool.shard != shard:
+            refuse_second_shard(c, s)
+            return
+        else:
+            advance(c, s)
+            return
+    pool = choose_pool(c, s, shard)
+    if pool == NULL:
+        park(c, s, PARK_CONNECT)
+        return
+    acquire(c, s, pool)
+
+
+cdef void refuse_second_shard(Core* c, Session* s) noexcept nogil:
+    if s.trx != TRX_NONE:
+        reply_err(c, s, ERR_UNSUPPORTED, 1235, b"42000",
+                  b"FL1301: This statement belongs to another shard than the open transaction: transactions over "
+                  b"several shards are not supported yet. Commit first, or keep the transaction's rows on one shard")
+    else:
+        reply_err(c, s, ERR_UNSUPPORTED, 1235, b"42000",
+                  b"FL1302: This statement belongs to another shard than the one this session is pinned to "
+                  b"(user variable, temporary table, lock ...). Use another connection, or reset this one")
+
+
+cdef Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
+    cdef Route* route = &c.routes[shard]
+    cdef int32_t id
+    if route.remote:
+        if s.hop or s.user >= c.nusers:
+            return NULL
+        id = c.peer_pools[(s.user * c.nroutes + shard) * CLASSES + s.capclass]
+    else:
+        id = route.primary[s.capclass]
+    return c.pools[id] if id >= 0 else NULL
+
+
+cdef Pool* choose_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
+    """Primary, unless the statement may be read from a replica and one is recent enough for this session."""
+    cdef Pool* pool
+    if s.flags & PLAN_REPLICA_OK and s.consistency and s.trx == TRX_NONE and not s.autocommit_off:
+        pool = replica_pool(c, s, shard)
+        if pool != NULL:
+            s.role = 1
+            return pool
+    return primary_pool(c, s, shard)
+
+
+cdef Pool* replica_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
+    """The next eligible replica of the shard, NULL when none is (or the shard stands in another region)."""
+    cdef Route* route = &c.routes[shard]
+    cdef uint32_t i, k
+    cdef Pool* pool
+    cdef BackendHealth* health
+    for i in range(route.nreplicas):
+        k = (route.turn + i) % route.nreplicas
+        if route.replicas[s.capclass][k] < 0:
+            continue
+        pool = c.pools[route.replicas[s.capclass][k]]
+        if not pool.up or pool.server >= c.nhealth:
+            continue
+        health = c.health[pool.server]
+        if replica_serves(c, s, shard, health):
+            route.turn = k + 1
+            c.shard_stats[shard].reads_replica += 1
+            return pool
+    return NULL
+
+
+cdef bint replica_serves(Core* c, Session* s, int32_t shard, BackendHealth* health) noexcept nogil:
+    cdef uint64_t wanted = 0
+    if health.state != BACKEND_UP and health.state != BACKEND_READ_ONLY:
+        return False
+    if s.consistency == 2:
+        return health.lag_ms <= s.max_lag_ms
+    if s.user < c.nusers and c.user_positions[s.user] != NULL:
+        wanted = fl_load64(&c.user_positions[s.user][shard])
+    elif s.positions != NULL:
+        wanted = s.positions[shard]
+    return position_reached(fl_load64(&health.position), wanted)

@@ -1,0 +1,322 @@
+# Slots, lists, clocks and the two send functions. Included by relay.pyx.
+
+cdef enum:
+    BACKEND_BIT = 0x40000000    # marks an index as a backend's
+    WAKE_INDEX = 0x3fffffff
+
+
+cdef inline uint64_t clock_ns() noexcept nogil:
+    return fl_monotonic_ns()
+
+
+cdef inline uint64_t event_key(uint32_t index, uint32_t gen) noexcept nogil:
+    """epoll data: generation over index, so that an event for a descriptor's former owner is recognised."""
+    return (<uint64_t>gen << 32) | index
+
+
+cdef bint watch(Core* c, int fd, uint32_t index, uint32_t gen) noexcept nogil:
+    cdef epoll_event e
+    e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+    e.data.u64 = event_key(index, gen)
+    return epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e) == 0
+
+
+# ---------------------------------------------------------------- sessions
+cdef Session* session_new(Core* c, int fd, uint8_t kind) noexcept nogil:
+    """A free slot with a cleared struct; NULL when all are taken."""
+    cdef Session* s
+    cdef uint32_t index
+    if c.session_free == 0:
+        return NULL
+    s = <Session*>calloc(1, sizeof(Session))
+    if s == NULL:
+        return NULL
+    c.session_free -= 1
+    index = c.session_stack[c.session_free]
+    s.index = index
+    s.gen = c.session_gens[index]
+    s.fd = fd
+    s.kind = kind
+    s.shard = -1
+    s.status = SERVER_STATUS_AUTOCOMMIT
+    s.t_last = c.now
+    c.sessions[index] = s
+    return s
+
+
+cdef void session_free(Core* c, Session* s) noexcept nogil:
+    """Give the slot back. The uvloop side has taken note that the session is closed."""
+    cdef uint32_t i
+    for i in range(s.stmt_cap):
+        if s.stmts[i].st != NULL:
+            forget_statement(c, &s.stmts[i])
+    free(s.stmts)
+    buf_free(&s.inb)
+    buf_free(&s.out)
+    buf_free(&s.extra)
+    free(s.positions)
+    c.sessions[s.index] = NULL
+    c.session_gens[s.index] += 1
+    c.session_stack[c.session_free] = s.index
+    c.session_free += 1
+    free(s)
+
+
+cdef inline Session* session_at(Core* c, uint64_t handle) noexcept nogil:
+    cdef uint32_t index = <uint32_t>handle
+    if index >= c.session_cap or c.session_gens[index] != <uint32_t>(handle >> 32):
+        return NULL
+    return c.sessions[index]
+
+
+cdef void push_event(Core* c, Session* s, uint8_t event) noexcept nogil:
+    """Tell the uvloop side. A session is in the list once, so the list is bounded by the sessions."""
+    s.events |= event
+    c.notify = True
+    if s.in_events:
+        return
+    s.in_events = 1
+    s.event_next = NULL
+    if c.events_tail == NULL:
+        c.events_head = s
+    else:
+        c.events_tail.event_next = s
+    c.events_tail = s
+
+
+cdef void push_pool_event(Core* c, Pool* p) noexcept nogil:
+    c.notify = True
+    if p.in_events:
+        return
+    p.in_events = 1
+    p.event_next = c.pool_events
+    c.pool_events = p
+
+
+cdef void ready_session(Core* c, Session* s) noexcept nogil:
+    """Look at the session again before the next poll: unread bytes, or the end of a budget."""
+    if s.queued:
+        return
+    s.queued = 1
+    s.ready_next = NULL
+    if c.ready_sessions_tail == NULL:
+        c.ready_sessions = s
+    else:
+        c.ready_sessions_tail.ready_next = s
+    c.ready_sessions_tail = s
+
+
+cdef void ready_backend(Core* c, Backend* b) noexcept nogil:
+    if b.queued:
+        return
+    b.queued = 1
+    b.ready_next = NULL
+    if c.ready_backends_tail == NULL:
+        c.ready_backends = b
+    else:
+        c.ready_backends_tail.ready_next = b
+    c.ready_backends_tail = b
+
+
+cdef void park(Core* c, Session* s, uint8_t reason) noexcept nogil:
+    """Hand the command to the uvloop side. The client is not read meanwhile: that is the back-pressure."""
+    if not retain_command(c, s):
+        s.broken = 1
+        session_close(c, s)
+        return
+    s.phase = PHASE_PARKED
+    s.park_reason = reason
+    c.stats.parks += 1
+    c.stats.parked += 1
+    c.stats.parks_by_reason[reason] += 1
+    push_event(c, s, EVENT_PARKED)
+
+
+cdef inline void unpark(Core* c, Session* s) noexcept nogil:
+    c.stats.parked -= 1
+
+
+cdef bint retain_command(Core* c, Session* s) noexcept nogil:
+    """Move the current command out of the scratch buffer, which the next receive will overwrite."""
+    cdef uint8_t* framed
+    if s.cmd_total or s.cmd == NULL:
+        return True
+    framed = s.cmd - 4
+    s.cmd_total = s.cmd_len + 4
+    # Nothing else is in `inb`: a command is taken from the scratch buffer only when that was so.
+    if not buf_append(&s.inb, framed, s.cmd_total):
+        s.cmd_total = 0
+        return False
+    s.cmd = buf_head(&s.inb) + 4
+    c.stats.bytes_buffered += s.cmd_total
+    return True
+
+
+cdef void end_command(Core* c, Session* s) noexcept nogil:
+    """The command is answered: forget it and make ready for the next."""
+    if s.cmd_total:
+        c.stats.bytes_buffered -= s.cmd_total
+        buf_consume(&s.inb, s.cmd_total)
+    s.cmd = NULL
+    s.cmd_len = s.cmd_total = 0
+    s.exec = NULL
+    s.big = 0
+    s.nextra = 0
+    if s.extra.mem != NULL:
+        buf_free(&s.extra)
+    s.response_started = s.partial = 0
+    s.t_last = c.now
+    s.phase = PHASE_IDLE
+    if s.kind == KIND_LEASE:
+        push_event(c, s, EVENT_DONE)
+        return
+    if s.notify:
+        s.notify = 0
+        push_event(c, s, EVENT_DONE)
+    if s.broken or s.hangup or (s.draining and s.backend == NULL and s.trx == TRX_NONE):
+        session_close(c, s)
+    elif s.readable or s.inb.len:
+        ready_session(c, s)
+
+
+# ---------------------------------------------------------------- sending
+cdef void client_send(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """To the client: at once, the rest when it can take it. A lease collects in memory."""
+    cdef ssize_t sent = 0
+    if n == 0 or s.broken or s.phase == PHASE_CLOSED:
+        return
+    s.bytes_out += n
+    if s.kind == KIND_CLIENT:
+        c.stats.bytes_client_out += n
+        if s.out.len == 0:
+            sent = send(s.fd, p, n, MSG_NOSIGNAL)
+            c.stats.sends += 1
+            if sent == <ssize_t>n:
+                return
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    s.broken = 1
+                    return
+                sent = 0
+    if not buf_append(&s.out, p + sent, n - sent):
+        s.broken = 1
+        return
+    c.stats.bytes_buffered += n - sent
+    if s.kind == KIND_LEASE and s.out.len >= s.credit:
+        push_event(c, s, EVENT_DATA)
+
+
+cdef inline bint client_blocked(Session* s) noexcept nogil:
+    """Does the receiver of a response hold it up? Then its backend is not read."""
+    if s.kind == KIND_LEASE:
+        return s.out.len >= s.credit
+    return s.out.len != 0
+
+
+cdef void client_flush(Core* c, Session* s) noexcept nogil:
+    """The client's socket takes bytes again."""
+    cdef ssize_t sent
+    while s.out.len:
+        sent = send(s.fd, buf_head(&s.out), s.out.len, MSG_NOSIGNAL)
+        c.stats.sends += 1
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                s.broken = 1
+            return
+        c.stats.bytes_buffered -= sent
+        buf_consume(&s.out, sent)
+    if s.backend != NULL and s.backend.readable:
+        ready_backend(c, s.backend)
+    if s.phase == PHASE_PARKED:
+        push_event(c, s, EVENT_DRAINED)
+
+
+cdef bint backend_send(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
+    """To the backend: at once, the rest when it can take it. False when the connection is gone."""
+    cdef ssize_t sent = 0
+    c.stats.bytes_backend_out += n
+    if b.out.len == 0:
+        sent = send(b.fd, p, n, MSG_NOSIGNAL)
+        c.stats.sends += 1
+        if sent == <ssize_t>n:
+            return True
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                return False
+            sent = 0
+    return buf_append(&b.out, p + sent, n - sent)
+
+
+cdef bint backend_flush(Core* c, Backend* b) noexcept nogil:
+    cdef ssize_t sent
+    while b.out.len:
+        sent = send(b.fd, buf_head(&b.out), b.out.len, MSG_NOSIGNAL)
+        c.stats.sends += 1
+        if sent < 0:
+            return errno == EAGAIN or errno == EINTR
+        buf_consume(&b.out, sent)
+    return True
+
+
+# ---------------------------------------------------------------- packets that the relay builds
+cdef size_t put_ok(uint8_t* p, uint8_t seq, uint16_t status) noexcept nogil:
+    """OK packet without counts; 11 bytes."""
+    p[0] = 7
+    p[1] = p[2] = 0
+    p[3] = seq
+    p[4] = p[5] = p[6] = 0
+    p[7] = status & 0xff
+    p[8] = status >> 8
+    p[9] = p[10] = 0
+    return 11
+
+
+cdef size_t put_err(uint8_t* p, uint8_t seq, uint16_t code, const char* state, const char* text) noexcept nogil:
+    """ERR packet; `p` has room for 13 bytes and the text."""
+    cdef size_t n = strlen(text)
+    cdef size_t size = 9 + n
+    p[0] = size & 0xff
+    p[1] = (size >> 8) & 0xff
+    p[2] = 0
+    p[3] = seq
+    p[4] = 0xff
+    p[5] = code & 0xff
+    p[6] = code >> 8
+    p[7] = c'#'
+    memcpy(p + 8, state, 5)
+    memcpy(p + 13, text, n)
+    return size + 4
+
+
+cdef inline uint16_t session_status(Session* s) noexcept nogil:
+    cdef uint16_t status = 0 if s.autocommit_off else SERVER_STATUS_AUTOCOMMIT
+    return status | SERVER_STATUS_IN_TRANS if s.trx != TRX_NONE else status
+
+
+cdef void reply_ok(Core* c, Session* s) noexcept nogil:
+    cdef uint8_t packet[16]
+    cdef size_t n = put_ok(packet, 1, session_status(s))
+    s.affected = 0
+    s.warnings = 0
+    s.last_error = 0
+    client_send(c, s, packet, n)
+    end_command(c, s)
+
+
+cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint16_t code, const char* state,
+                    const char* text) noexcept nogil:
+    """Our own ERR as the answer to the current command."""
+    cdef uint8_t packet[600]
+    cdef size_t n
+    c.stats.errors_by_class[error_class] += 1
+    s.last_error = 1
+    s.warnings = 0
+    if s.partial:
+        s.hangup = 1            # the last packet was cut: nothing can follow it
+    else:
+        n = put_err(packet, <uint8_t>(s.backend.scan.seq + 1) if s.response_started and s.backend != NULL else 1,
+                    code, state, text)
+        client_send(c, s, packet, n)
+    if s.kind == KIND_LEASE:
+        push_event(c, s, EVENT_LOST)
+    end_command(c, s)

@@ -1,0 +1,142 @@
+# One round: events, ready lists, sweep. Included by relay.pyx.
+
+cdef void on_client_event(Core* c, Session* s, uint32_t events) noexcept nogil:
+    if events & EPOLLOUT and s.out.len:
+        client_flush(c, s)
+    if events & EPOLLIN:
+        s.readable = 1
+    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        s.readable = 1
+        if s.phase != PHASE_IDLE:
+            # Cancellation: nobody waits for the answer. Idle sessions may still have COM_QUIT to read.
+            s.broken = 1
+    if s.broken and s.phase != PHASE_IDLE:
+        session_close(c, s)
+    elif s.phase == PHASE_IDLE:
+        client_pump(c, s)
+
+
+cdef void on_backend_event(Core* c, Backend* b, uint32_t events) noexcept nogil:
+    if events & EPOLLOUT and b.out.len and not backend_flush(c, b):
+        backend_lost(c, b)
+        return
+    if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        b.readable = 1
+        backend_pump(c, b)
+
+
+cdef void on_event(Core* c, uint64_t key, uint32_t events) noexcept nogil:
+    """Events for a slot's former owner carry an old generation and are dropped."""
+    cdef uint32_t index = <uint32_t>key
+    cdef uint32_t gen = <uint32_t>(key >> 32)
+    cdef uint64_t count
+    if index == WAKE_INDEX:
+        read(c.wake_fd, &count, 8)
+        c.stats.wakeups += 1
+    elif index & BACKEND_BIT:
+        index &= ~<uint32_t>BACKEND_BIT
+        if c.backends[index] != NULL and c.backend_gens[index] == gen:
+            on_backend_event(c, c.backends[index], events)
+    elif c.sessions[index] != NULL and c.session_gens[index] == gen and c.sessions[index].phase != PHASE_CLOSED:
+        on_client_event(c, c.sessions[index], events)
+
+
+cdef void run_ready(Core* c) noexcept nogil:
+    """Those who were put off, once each; who is put off again comes in the next round."""
+    cdef Session* s = c.ready_sessions
+    cdef Session* next_session
+    cdef Backend* b = c.ready_backends
+    cdef Backend* next_backend
+    c.ready_sessions = c.ready_sessions_tail = NULL
+    c.ready_backends = c.ready_backends_tail = NULL
+    while b != NULL:
+        next_backend = b.ready_next
+        b.queued = 0
+        if not b.dead:
+            if b.in_list == 1 and b.pool.nwait:
+                serve_waiters(c, b.pool)
+            elif b.readable:
+                backend_pump(c, b)
+        b = next_backend
+    while s != NULL:
+        next_session = s.ready_next
+        s.queued = 0
+        if s.reap:
+            session_free(c, s)
+        elif s.phase == PHASE_IDLE:
+            client_pump(c, s)
+        s = next_session
+
+
+cdef void sweep(Core* c) noexcept nogil:
+    """Ten times a second: waits that are over, clients idle for too long, lingering and surplus backends."""
+    cdef uint32_t i
+    cdef Pool* pool
+    cdef Backend* b
+    c.stats.heartbeat_ns = c.now
+    for i in range(c.npools):
+        pool = c.pools[i]
+        expire_waiters(c, pool)
+        while pool.linger != NULL:
+            b = pool.linger
+            while b.next != NULL:
+                b = b.next
+            if c.now - b.t_idle < c.linger_ns:
+                break
+            b.owner.warnings_lost = 1
+            release_linger(c, b.owner)
+        trim_pool(c, pool)
+    if c.idle_timeout_ns or c.draining:
+        sweep_clients(c)
+
+
+cdef void trim_pool(Core* c, Pool* pool) noexcept nogil:
+    """Close what has been idle for long (the cold end of the list); one is kept warm while the server is up."""
+    cdef Backend* b
+    while pool.idle != NULL:
+        b = pool.idle
+        while b.next != NULL:
+            b = b.next
+        if pool.up and (pool.total <= 1 or c.backend_idle_ns == 0 or c.now - b.t_idle < c.backend_idle_ns):
+            return
+        backend_close(c, b)
+
+
+cdef void sweep_clients(Core* c) noexcept nogil:
+    cdef uint32_t i
+    cdef Session* s
+    for i in range(c.session_cap):
+        s = c.sessions[i]
+        if s == NULL or s.kind != KIND_CLIENT or s.phase != PHASE_IDLE:
+            continue
+        if c.draining and s.backend == NULL and s.trx == TRX_NONE:
+            say_goodbye(c, s, 1053, b"FL1004: Server shutdown in progress. Reconnect")
+        elif c.idle_timeout_ns and c.now > s.t_last and c.now - s.t_last > c.idle_timeout_ns:
+            say_goodbye(c, s, 4031, b"FL1005: The client was disconnected because of inactivity. Reconnect")
+
+
+cdef void say_goodbye(Core* c, Session* s, uint16_t code, const char* text) noexcept nogil:
+    cdef uint8_t packet[200]
+    cdef size_t n = put_err(packet, 0, code, b"08S01", text)
+    client_send(c, s, packet, n)
+    session_close(c, s)
+
+
+cdef inline bint anything_ready(Core* c) noexcept nogil:
+    return c.ready_sessions != NULL or c.ready_backends != NULL
+
+
+cdef void tell_uvloop(Core* c) noexcept nogil:
+    cdef uint64_t one = 1
+    if c.notify:
+        c.notify = False
+        write(c.event_fd, &one, 8)
+
+
+cdef void finish_call(Core* c) noexcept nogil:
+    """End of a call or a round: work that became ready here is done by the relay thread."""
+    cdef uint64_t one = 1
+    bury(c)
+    tell_uvloop(c)
+    if anything_ready(c):
+        write(c.wake_fd, &one, 8)

@@ -1,0 +1,268 @@
+# Key -> shard: the mechanics of router/vindexes in C. Included by relay.pyx.
+
+cdef enum:
+    NO_SHARD = -1               # no row can have this key (NULL, out of the column's domain, no such range)
+    PUNT = -2                   # the uvloop side has to look at it
+    MANY = -3                   # the values do not agree on a shard
+    KEY_ROOM = 1024
+
+cdef struct KeyValue:
+    int64_t number              # integer key types
+    uint8_t bytes[1024]         # KEY_ROOM
+    uint32_t length             # of the canonical bytes
+
+
+cdef enum:
+    TYPE_NULL = 6               # enum_field_types
+
+cdef struct ParamCursor:
+    const uint8_t* nulls        # the null bitmap
+    const uint8_t* types        # 2 bytes a parameter
+    const uint8_t* omitted      # 1 byte a parameter: its value is not in the packet (long data); NULL: none
+    const uint8_t* values
+    const uint8_t* end
+    const uint8_t* p            # the value of parameter `at`
+    int32_t at
+
+
+cdef inline bint key_is_int(uint8_t key_type) noexcept nogil:
+    return key_type == KEY_INT_SIGNED or key_type == KEY_INT_UNSIGNED
+
+
+cdef int bounds_shard(Vindex* v, int64_t number, bint is_unsigned) noexcept nogil:
+    """Range vindex: bounds[i] is the first value of part i + 1."""
+    cdef uint32_t low = 0, high = v.nbounds, middle
+    cdef bint below
+    while low < high:
+        middle = (low + high) // 2
+        if is_unsigned:
+            below = <uint64_t>number < <uint64_t>v.bounds[middle]
+        else:
+            below = number < v.bounds[middle]
+        if below:
+            high = middle
+        else:
+            low = middle + 1
+    return v.bound_shards[low]
+
+
+cdef int item_shard(Vindex* v, const uint8_t* p, uint32_t n) noexcept nogil:
+    cdef uint64_t h
+    cdef uint32_t i
+    if v.nitems == 0:
+        return NO_SHARD
+    h = xxh64(p, n, 0)
+    i = <uint32_t>(h & (v.nitems - 1))
+    while v.item_shard[i] >= 0:
+        if v.item_hash[i] == h and v.item_length[i] == n and memcmp(v.item_bytes + v.item_offset[i], p, n) == 0:
+            return v.item_shard[i]
+        i = (i + 1) & (v.nitems - 1)
+    return NO_SHARD
+
+
+cdef int region_index(Vindex* v, KeyValue* key) noexcept nogil:
+    """Which of the vindex's bucket maps: by bits of the id, or by the region column's value."""
+    cdef uint64_t number
+    cdef uint32_t i, length
+    cdef uint8_t* p
+    if v.region_kind == 0:
+        return 0
+    if v.region_kind == 1:
+        number = (<uint64_t>key.number >> v.shift) & v.mask
+        for i in range(v.nregions):
+            if v.region_value[i] == number:
+                return <int>v.region_map[i]
+        return NO_SHARD
+    for i in range(v.nregions):
+        length = <uint32_t>v.region_value[i]
+        p = v.region_bytes + (v.region_value[i] >> 32)
+        if length == key.length and memcmp(p, key.bytes, length) == 0:
+            return <int>v.region_map[i]
+    return NO_SHARD
+
+
+cdef int vindex_shard(Vindex* v, KeyValue* keys) noexcept nogil:
+    """Shard of one canonical key (arity values); NO_SHARD when the function has no place for it."""
+    cdef KeyValue* last = &keys[v.arity - 1]
+    cdef int region
+    cdef uint64_t bucket
+    if v.kind == 2:
+        return bounds_shard(v, last.number, v.key_types[v.arity - 1] == KEY_INT_UNSIGNED)
+    if v.kind == 3:
+        return item_shard(v, last.bytes, last.length)
+    region = region_index(v, &keys[0])
+    if region < 0:
+        return NO_SHARD
+    bucket = xxh64(last.bytes, last.length, 0) >> 52
+    return v.maps[<uint64_t>region * 4096 + bucket]
+
+
+cdef inline int agree(int so_far, int shard) noexcept nogil:
+    """Fold one more key into the statement's shard. A key without a shard leaves the decision to Python."""
+    if shard < 0:
+        return PUNT
+    if so_far == NO_SHARD or so_far == shard:
+        return shard
+    return MANY
+
+
+cdef inline void number_of(KeyValue* key, uint8_t key_type) noexcept nogil:
+    """Integer key types: the canonical bytes are the number, little-endian."""
+    if key_is_int(key_type):
+        memcpy(&key.number, key.bytes, 8)
+
+
+cdef int literal_key(KeyValue* out, const uint8_t* sql, Slot* slot, bint negate, uint8_t key_type,
+                     uint32_t mode) noexcept nogil:
+    """Canonical key of a literal in the statement's text; 0 or PUNT."""
+    cdef int n
+    cdef uint8_t flags = slot.flags
+    if negate:
+        flags ^= SLOT_NEG
+    n = canonical_literal(sql + slot.off, slot.len, slot.kind, flags, <int>mode, key_type, out.bytes, KEY_ROOM)
+    if n < 0:
+        return PUNT
+    out.length = <uint32_t>n
+    number_of(out, key_type)
+    return 0
+
+
+cdef int plan_shard(Core* c, Plan* plan, const uint8_t* sql, size_t n, Lexed* lexed, uint32_t mode) noexcept nogil:
+    """The shard that a text statement goes to: >= 0, NO_SHARD, PUNT or MANY."""
+    cdef Vindex* v = c.vindexes[plan.vindex]
+    cdef KeyValue keys[2]
+    cdef int shard = NO_SHARD
+    cdef uint8_t k
+    for k in range(plan.nkeys):
+        shard = fold_key(c, v, plan.keys[k], sql, n, lexed, mode, keys, shard)
+        if shard == PUNT or shard == MANY:
+            return shard
+    return shard
+
+
+cdef int fold_key(Core* c, Vindex* v, KeyRef* refs, const uint8_t* sql, size_t n, Lexed* lexed, uint32_t mode,
+                  KeyValue* keys, int shard) noexcept nogil:
+    """One key of the plan: a plain value per column, or one LIST / the rows of one ROWS slot."""
+    cdef uint8_t column, listed = 0, rows = 0
+    cdef KeyRef* ref
+    for column in range(v.arity):
+        ref = &refs[column]
+        if ref.slot >= lexed.n_slots:
+            return PUNT
+        if ref.kind == 0:
+            if literal_key(&keys[column], sql, &lexed.slots[ref.slot], ref.negate, v.key_types[column], mode) != 0:
+                return PUNT
+        elif ref.kind == 1:
+            listed += 1
+        else:
+            rows += 1
+    if listed + rows == 0:
+        return agree(shard, vindex_shard(v, keys))
+    if listed > 1 or (listed and rows):
+        return PUNT
+    if listed:
+        return fold_list(v, refs, sql, lexed, mode, keys, shard)
+    return fold_rows(v, refs, sql, lexed, mode, keys, shard)
+
+
+cdef int fold_list(Vindex* v, KeyRef* refs, const uint8_t* sql, Lexed* lexed, uint32_t mode, KeyValue* keys,
+                   int shard) noexcept nogil:
+    cdef uint8_t column = 0
+    cdef int more
+    cdef LiteralIter it
+    cdef Slot item
+    while refs[column].kind != 1:
+        column += 1
+    iter_begin(&it, sql, mode, &lexed.slots[refs[column].slot])
+    while True:
+        more = list_next(&it, &item)
+        if more == 0:
+            return shard
+        if more < 0 or literal_key(&keys[column], sql, &item, refs[column].negate, v.key_types[column], mode) != 0:
+            return PUNT
+        shard = agree(shard, vindex_shard(v, keys))
+        if shard < 0:
+            return shard
+
+
+cdef int fold_rows(Vindex* v, KeyRef* refs, const uint8_t* sql, Lexed* lexed, uint32_t mode, KeyValue* keys,
+                   int shard) noexcept nogil:
+    cdef uint8_t column
+    cdef int more
+    cdef LiteralIter its[2]
+    cdef Slot item
+    for column in range(v.arity):
+        if refs[column].kind == 2:
+            iter_begin(&its[column], sql, mode, &lexed.slots[refs[column].slot])
+    while True:
+        for column in range(v.arity):
+            if refs[column].kind != 2:
+                continue
+            more = row_next(&its[column], refs[column].item, &item)
+            if more == 0:
+                return shard
+            if more < 0 or literal_key(&keys[column], sql, &item, 0, v.key_types[column], mode) != 0:
+                return PUNT
+        shard = agree(shard, vindex_shard(v, keys))
+        if shard < 0:
+            return shard
+
+
+# ---------------------------------------------------------------- prepared statements
+cdef inline bint is_null_param(const uint8_t* nulls, int32_t i) noexcept nogil:
+    return (nulls[i >> 3] >> (i & 7)) & 1
+
+
+cdef inline bint is_omitted(ParamCursor* cursor, int32_t i) noexcept nogil:
+    return cursor.omitted != NULL and cursor.omitted[i]
+
+
+cdef int param_key(KeyValue* out, ParamCursor* cursor, int32_t param, uint8_t key_type, uint32_t mode) noexcept nogil:
+    """Canonical key of a parameter of COM_STMT_EXECUTE. The cursor walks forward and starts anew when it must."""
+    cdef size_t used = 0
+    cdef int n
+    cdef uint8_t kind
+    if param < cursor.at:
+        cursor.at = 0
+        cursor.p = cursor.values
+    while cursor.at < param:
+        if not is_null_param(cursor.nulls, cursor.at) and not is_omitted(cursor, cursor.at):
+            used = param_length(cursor.p, cursor.end - cursor.p, cursor.types[2 * cursor.at])
+            if used == 0 and cursor.types[2 * cursor.at] != TYPE_NULL:
+                return PUNT
+            cursor.p += used
+        cursor.at += 1
+    if is_null_param(cursor.nulls, param) or is_omitted(cursor, param):
+        return PUNT
+    kind = cursor.types[2 * param]
+    n = canonical_param(cursor.p, cursor.end - cursor.p, kind, cursor.types[2 * param + 1] & 0x80 != 0, <int>mode,
+                        key_type, out.bytes, KEY_ROOM, &used)
+    if n < 0:
+        return PUNT
+    out.length = <uint32_t>n
+    number_of(out, key_type)
+    return 0
+
+
+cdef int statement_shard(Core* c, Statement* st, ParamCursor* cursor, uint32_t mode) noexcept nogil:
+    """The shard that a prepared statement's execution goes to: >= 0, NO_SHARD, PUNT or MANY."""
+    cdef Vindex* v = c.vindexes[st.plan.vindex]
+    cdef KeyValue keys[2]
+    cdef KeySource* source
+    cdef int shard = NO_SHARD
+    cdef uint32_t row
+    cdef uint8_t column
+    for row in range(st.nkeys):
+        for column in range(v.arity):
+            source = &st.sources[row * v.arity + column]
+            if source.param >= 0:
+                if param_key(&keys[column], cursor, source.param, v.key_types[column], mode) != 0:
+                    return PUNT
+            else:
+                memcpy(keys[column].bytes, st.constants + source.offset, source.length)
+                keys[column].length = source.length
+                number_of(&keys[column], v.key_types[column])
+        shard = agree(shard, vindex_shard(v, keys))
+        if shard < 0:
+            return shard
+    return shard

@@ -1,0 +1,1 @@
+"""Authentication towards clients (`server`) and towards backends (`client`), without a socket."""

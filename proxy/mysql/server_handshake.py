@@ -1,0 +1,288 @@
+"""The connection phase towards a client, from the greeting to the final OK.
+
+    greeting -> [SSLRequest -> TLS] -> HandshakeResponse41 -> authentication -> admission -> OK
+
+A phase that fails raises; the client has then been told by an ERR packet (unless it is gone, broke the
+protocol before speaking it, or ran out of time) and the connection is closed. Success is a `ClientIdentity`
+whose socket has not one byte read too far and no callback left on the event loop.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.mysql.auth.accounts import Account, Accounts
+from proxy.mysql.auth.rsa import RsaKeyPair
+from proxy.mysql.auth.scramble import CACHING_SHA2, NATIVE, make_nonce
+from proxy.mysql.auth.server import (
+    Ask,
+    FirstProof,
+    NeedDecryption,
+    NeedPublicKey,
+    Send,
+    Step,
+    Steps,
+    authenticate,
+)
+from proxy.mysql.constants import collations
+from proxy.mysql.constants.capabilities import SERVER_CAPABILITIES, Capability
+from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI, Collation, Flavour, Lexing
+from proxy.mysql.constants.error_codes import ErrorCode
+from proxy.mysql.constants.status import Status
+from proxy.mysql.errors import (
+    AuthenticationFailed,
+    ConnectionClosed,
+    HandshakeRefused,
+    MalformedPacket,
+    ProtocolViolation,
+    TlsRefused,
+    WireError,
+)
+from proxy.mysql.packets.handshake import HandshakeResponse41, HandshakeV10, SSLRequest
+from proxy.mysql.packets.replies import ErrPacket, OkPacket
+from proxy.mysql.sockets import tune
+from proxy.mysql.stream import PacketStream
+from proxy.mysql.tls import TLSInfo
+
+_ERR_SECONDS: Final = 1.0  # how long a refused client may take to accept its ERR packet
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIdentity:
+    """Who connected and how it wants to be spoken to; `sock` is non-blocking and the caller's from now on.
+
+    `capabilities` holds nothing that was not announced. `collation` is a known one of the listener's flavour.
+    `max_packet` is what the client said, in bytes (0: it said nothing).
+    """
+
+    sock: socket.socket
+    user: str
+    account: Account
+    database: str | None
+    capabilities: Capability
+    collation: Collation
+    attributes: Mapping[str, str]
+    max_packet: int
+    plugin: str
+    peer: str
+    tls: TLSInfo | None
+
+
+Admit = Callable[[ClientIdentity], Status]
+
+
+def _admit_everyone(_: ClientIdentity) -> Status:
+    return Status.AUTOCOMMIT
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHandshakeConfig:
+    """What a listener announces and demands; made anew on reload, in use by running handshakes meanwhile.
+
+    `admit` is asked after authentication and before OK: it returns the status flags of the OK packet or
+    raises HandshakeRefused (no right on the database, too many connections).
+    `flavour` says which collation ids exist. `default_collation` is a full id; it also stands in for an id
+    that the flavour does not know, as in MySQL.
+    """
+
+    accounts: Accounts
+    server_version: str = "8.0.34-fairlead"
+    flavour: Flavour = "mysql"
+    default_collation: int = UTF8MB4_GENERAL_CI
+    default_plugin: str = CACHING_SHA2
+    capabilities: Capability = SERVER_CAPABILITIES
+    tls: ssl.SSLContext | None = None
+    tls_required: bool = False
+    timeout: float = 10.0
+    rsa: RsaKeyPair = field(default_factory=RsaKeyPair)
+    admit: Admit = _admit_everyone
+
+    def __post_init__(self) -> None:
+        if self.tls_required and self.tls is None:
+            raise ValueError("TLS is required but there is no certificate")
+        if self.default_plugin not in (CACHING_SHA2, NATIVE):
+            raise ValueError(f"unknown default plugin {self.default_plugin}")
+        if collations.by_id(self.default_collation, self.flavour) is None:
+            raise ValueError(f"unknown collation id {self.default_collation}")
+
+    @property
+    def announced(self) -> Capability:
+        """The capability flags of the greeting."""
+        return self.capabilities | Capability.SSL if self.tls else self.capabilities & ~Capability.SSL
+
+
+async def serve_handshake(
+    sock: socket.socket,
+    config: ServerHandshakeConfig,
+    *,
+    connection_id: int,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> ClientIdentity:
+    """Bring an accepted, non-blocking socket through the connection phase. Owns `sock` until it returns.
+
+    `connection_id` (32 bits) is what the client will take as its thread id. Raises:
+    ConnectionClosed (left), ProtocolViolation or MalformedPacket (broke the protocol), TlsRefused,
+    AuthenticationFailed (told 1045), HandshakeRefused (told what it says), TimeoutError, OSError.
+    """
+    stream = PacketStream(sock, loop or asyncio.get_running_loop())
+    try:
+        tune(sock)
+        peer = _peer_name(sock)
+        async with asyncio.timeout(config.timeout):
+            return await _connection_phase(stream, config, connection_id, peer)
+    except (AuthenticationFailed, HandshakeRefused, MalformedPacket, ProtocolViolation) as error:
+        await _tell(stream, error)
+        stream.close()
+        raise
+    except BaseException:
+        stream.close()
+        raise
+
+
+async def _connection_phase(
+    stream: PacketStream, config: ServerHandshakeConfig, connection_id: int, peer: str
+) -> ClientIdentity:
+    nonce = make_nonce()
+    await stream.write(_greeting(config, connection_id, nonce).build())
+    response = await _read_response(stream, config)
+    collation = _client_collation(response.collation, config)
+    user = response.user.decode(collation.codec, "surrogateescape")
+    account = config.accounts.find(user)
+    first = FirstProof(response.plugin, response.auth, config.default_plugin, nonce)
+    steps = authenticate(account, first, secure=stream.secure, proven=config.accounts.proven)
+    try:
+        plugin = await _drive(steps, stream, config.rsa)
+        _check_channel(account, stream)
+    except AuthenticationFailed as error:
+        raise _Denied(user, peer, response.auth, error) from error
+    database = response.database
+    identity = ClientIdentity(
+        sock=stream.sock,
+        user=user,
+        account=account,
+        database=None if database is None else database.decode(collation.codec, "surrogateescape"),
+        capabilities=response.capabilities & config.announced,
+        collation=collation,
+        attributes=response.attributes,
+        max_packet=response.max_packet,
+        plugin=plugin,
+        peer=peer,
+        tls=stream.tls,
+    )
+    status = config.admit(identity)
+    await stream.write(OkPacket(status=status).build(identity.capabilities))
+    return identity
+
+
+def _greeting(config: ServerHandshakeConfig, connection_id: int, nonce: bytes) -> HandshakeV10:
+    return HandshakeV10(
+        server_version=config.server_version,
+        thread_id=connection_id & 0xFFFFFFFF,
+        nonce=nonce,
+        capabilities=config.announced,
+        collation=config.default_collation,
+        status=Status.AUTOCOMMIT,
+        plugin=config.default_plugin,
+    )
+
+
+async def _read_response(stream: PacketStream, config: ServerHandshakeConfig) -> HandshakeResponse41:
+    payload = await stream.read()
+    if SSLRequest.parse(payload) is not None:
+        if config.tls is None:
+            raise ProtocolViolation("the client starts TLS, which was not offered")
+        await stream.accept_tls(config.tls)
+        payload = await stream.read()
+    response = HandshakeResponse41.parse(payload)
+    if config.tls_required and stream.tls is None:
+        raise HandshakeRefused(
+            ErrorCode.SECURE_TRANSPORT_REQUIRED,
+            "Connections using insecure transport are prohibited; connect with TLS",
+        )
+    return response
+
+
+def _client_collation(number: int, config: ServerHandshakeConfig) -> Collation:
+    collation = collations.by_id(number, config.flavour)
+    if collation is None:
+        collation = collations.by_id(config.default_collation, config.flavour)
+        assert collation is not None  # the configuration's constructor has looked it up
+    if collation.lexing is Lexing.FORBIDDEN:
+        raise HandshakeRefused(
+            ErrorCode.WRONG_VALUE_FOR_VAR,
+            f"Variable 'character_set_client' can't be set to the value of '{collation.charset}'",
+        )
+    return collation
+
+
+async def _drive(steps: Steps, stream: PacketStream, rsa: RsaKeyPair) -> str:
+    """Carry out the steps of an authentication; the plugin that succeeded."""
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(await _carry_out(step, stream, rsa))
+    except StopIteration as finished:
+        return str(finished.value)
+
+
+async def _carry_out(step: Step, stream: PacketStream, rsa: RsaKeyPair) -> bytes:
+    match step:
+        case Send(payload):
+            await stream.write(payload)
+            return b""
+        case Ask(payload):
+            await stream.write(payload)
+            return await stream.read()
+        case NeedPublicKey():
+            return await rsa.public_pem()
+        case NeedDecryption(ciphertext):
+            return await rsa.decrypt(ciphertext)
+
+
+def _check_channel(account: Account, stream: PacketStream) -> None:
+    """What an account demands of the connection besides the password."""
+    if account.require_tls and stream.tls is None:
+        raise AuthenticationFailed("the account requires TLS")
+    if account.certificate_names is not None:
+        names = stream.tls.names if stream.tls is not None else frozenset()
+        if not names & account.certificate_names:
+            raise AuthenticationFailed("the client's certificate carries none of the account's names")
+
+
+class _Denied(AuthenticationFailed):
+    """The reason for the log, and the text for the client, which says less."""
+
+    def __init__(self, user: str, peer: str, response: bytes, reason: AuthenticationFailed) -> None:
+        shown = user.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        super().__init__(f"user {shown!r} from {peer}: {reason}")
+        used = "YES" if response else "NO"
+        self.wire = f"Access denied for user '{shown}'@'{peer}' (using password: {used})"
+
+
+async def _tell(stream: PacketStream, error: WireError) -> None:
+    """Send the ERR packet that goes with the failure, if the client still takes it."""
+    match error:
+        case _Denied():
+            refusal = HandshakeRefused(ErrorCode.ACCESS_DENIED_ERROR, error.wire)
+        case HandshakeRefused():
+            refusal = error
+        case _:
+            refusal = HandshakeRefused(ErrorCode.HANDSHAKE_ERROR, "Bad handshake")
+    packet = ErrPacket(refusal.errno, refusal.sqlstate, refusal.message).build()
+    with contextlib.suppress(OSError, TimeoutError, ConnectionClosed, TlsRefused):
+        async with asyncio.timeout(_ERR_SECONDS):
+            await stream.write(packet)
+
+
+def _peer_name(sock: socket.socket) -> str:
+    """The client's address for messages: an IP address, or "localhost" for a local socket."""
+    if sock.family == socket.AF_UNIX:
+        return "localhost"
+    try:
+        return str(sock.getpeername()[0]).removeprefix("::ffff:")
+    except OSError:
+        return "unknown"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from loadtest.bench import idle, instructions, latency, ratio, results, rounds, sysbench
+from loadtest.bench import coldplans, idle, instructions, latency, ratio, results, rounds, sysbench
 from loadtest.bench.cells import TARGETS, Cell, full_cells, short_cells
 from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.progress import Progress
@@ -188,6 +188,27 @@ def latency_command(
         click.echo(json.dumps(content))
     else:
         click.echo("\n".join([*latency.lines(plan, facts, samples), *(f"written: {path}" for path in files)]))
+
+
+@main.command("coldplans")
+@click.option("--rounds", "count", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--shapes", type=click.IntRange(8, 20_000), default=coldplans.SHAPES, show_default=True)
+@click.option(
+    "--target", "names", multiple=True, type=click.Choice(TARGETS), default=coldplans.DEFAULT_TARGETS
+)
+@check_option
+@output_format
+@reports_failures
+def coldplans_command(count: int, shapes: int, names: tuple[str, ...], check: bool, style: str) -> None:
+    """What new statement shapes cost everybody else, and what long lists cost."""
+    delays, costs = coldplans.measure(names, count, shapes, Progress())
+    if style == "json":
+        found = {"delays": [delay.as_dict() for delay in delays], "lists": [cost.as_dict() for cost in costs]}
+        click.echo(json.dumps(found))
+    else:
+        click.echo("\n".join(coldplans.lines(delays, costs)))
+    if check and not coldplans.kept(delays, costs):
+        sys.exit(FINDINGS)
 
 
 def _chosen(cells: list[Cell], patterns: tuple[str, ...]) -> list[Cell]:

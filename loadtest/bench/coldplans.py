@@ -1,0 +1,197 @@
+"""What statements without a plan cost everybody else, and what long lists cost.
+
+A steady load is timed while another process sends 2,000 statement shapes that the proxy has never seen, as
+fast as they are answered; then the same 2,000 again, which by now have plans: what is left over is not planning
+but load. The same against a server directly shows what the machine itself does to a p99.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from statistics import median
+
+from loadtest.bench import cells, procfs, shapes
+from loadtest.bench.arena import Arena
+from loadtest.bench.progress import Progress
+from loadtest.bench.stats import quantile
+from loadtest.bench.steady import Pace, Steady, Window, pooled
+from loadtest.bench.sysbench import Endpoint
+from loadtest.bench.targets import Target
+from loadtest.bench.wire import Connection
+
+SHAPES, BURST_CONNECTIONS = 2_000, 8
+QUIET_SECONDS = 1.5
+DELAY_LIMIT_MS = 20.0
+LIST_SHAPES, SHORT_LIST, LONG_LIST = 60, 2, 10_000
+# "No more" leaves room for noise and for copying 60 KB, not for parsing 5,000 times as many literals.
+LIST_LIMIT = 1.25
+DEFAULT_TARGETS = (cells.DIRECT, cells.SHARDED)
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Milliseconds of the steady load's p99: undisturbed, while shapes are new, while the same are known.
+
+    `burst_seconds` is the median time of a burst of new shapes; `samples` those of the steady load in them.
+    """
+
+    target: str
+    quiet_p99: float
+    cold_p99: float
+    warm_p99: float
+    cold_max: float
+    burst_seconds: float
+    samples: int
+
+    @property
+    def added(self) -> float:
+        return self.cold_p99 - self.quiet_p99
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "added": self.added}
+
+
+@dataclass(frozen=True)
+class ListCost:
+    """Proxy CPU, microseconds per statement, of planning a new shape (first time less second time)."""
+
+    target: str
+    short: float
+    long: float
+
+    @property
+    def ratio(self) -> float:
+        return self.long / self.short if self.short > 0 else float("inf")
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "ratio": self.ratio}
+
+
+def measure(
+    names: Sequence[str], rounds: int, count: int, progress: Progress
+) -> tuple[list[Delay], list[ListCost]]:
+    """Delays of every target, list costs of Fairlead's. Raises CannotMeasure and the world's errors."""
+    with Arena(names) as arena, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as burster:
+        delays, costs = [], []
+        for name in (name for name in names if name in arena.targets):
+            target = arena.targets[name]
+            progress.say(f"{name}: {rounds} bursts of {count} new shapes beside a steady load")
+            delays.append(asyncio.run(_delay(target, rounds, count, burster)))
+            if name in (cells.UNSHARDED, cells.SHARDED):
+                progress.say(f"{name}: lists of {SHORT_LIST} and of {LONG_LIST}")
+                costs.append(asyncio.run(_list_cost(target, rounds)))
+    return delays, costs
+
+
+async def _delay(target: Target, rounds: int, count: int, burster: ProcessPoolExecutor) -> Delay:
+    loop = asyncio.get_running_loop()
+    quiet: list[Window] = []
+    cold: list[Window] = []
+    warm: list[Window] = []
+    async with Steady(target.endpoint, Pace(rows=target.rows)) as steady:
+        await loop.run_in_executor(burster, burst, target.endpoint, 0, 50, target.rows)
+        for number in range(1, rounds + 1):
+            start = time.monotonic()
+            await asyncio.sleep(QUIET_SECONDS)
+            quiet.append((start, time.monotonic()))
+            for windows in (cold, warm):
+                window = await loop.run_in_executor(
+                    burster, burst, target.endpoint, number, count, target.rows
+                )
+                windows.append(window)
+    undisturbed, new, known = (pooled(steady, windows) for windows in (quiet, cold, warm))
+    return Delay(
+        target=target.name,
+        quiet_p99=quantile(undisturbed, 0.99) * 1000,
+        cold_p99=quantile(new, 0.99) * 1000,
+        warm_p99=quantile(known, 0.99) * 1000,
+        cold_max=new[-1] * 1000,
+        burst_seconds=median(end - start for start, end in cold),
+        samples=len(new),
+    )
+
+
+def burst(to: Endpoint, seed: int, count: int, rows: int) -> Window:
+    """Sends `count` distinct shapes over 8 connections; (start, end) by time.monotonic(), one clock for all.
+
+    Runs in a process of its own, so that making statements does not delay the steady load's own clock.
+    """
+    return asyncio.run(_burst(to, list(shapes.distinct(seed, count, rows))))
+
+
+async def _burst(to: Endpoint, statements: Sequence[str]) -> Window:
+    connections = [
+        await Connection.open(to.host, to.port, to.user, to.password, to.database)
+        for _ in range(BURST_CONNECTIONS)
+    ]
+    queue = iter(statements)
+    start = time.monotonic()
+    await asyncio.gather(*(_send(connection, queue) for connection in connections))
+    end = time.monotonic()
+    for connection in connections:
+        connection.quit()
+    return start, end
+
+
+async def _send(connection: Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        await connection.query(statement)
+
+
+async def _list_cost(target: Target, rounds: int) -> ListCost:
+    to = target.endpoint
+    connection = await Connection.open(to.host, to.port, to.user, to.password, to.database)
+    planning: dict[int, list[float]] = {SHORT_LIST: [], LONG_LIST: []}
+    for number in range(rounds + 1):
+        for items in planning:
+            statements = list(shapes.with_list(number * 100_000 + items, LIST_SHAPES, items))
+            first = await _cpu(target, connection, statements)
+            second = await _cpu(target, connection, statements)
+            planning[items].append((first - second) / LIST_SHAPES)
+    connection.quit()
+    # The first pair pays for what happens once in a process's life.
+    return ListCost(target.name, median(planning[SHORT_LIST][1:]), median(planning[LONG_LIST][1:]))
+
+
+async def _cpu(target: Target, connection: Connection, statements: Sequence[str]) -> float:
+    """Microseconds of CPU of the proxy while these statements run."""
+    before = procfs.read_cpu(target.proxy_pids())
+    await _send(connection, statements)
+    return procfs.cpu_between(before, procfs.read_cpu(target.proxy_pids())).nanoseconds / 1000
+
+
+# --- verdicts -----------------------------------------------------------------------------------------------
+
+
+def kept(delays: Sequence[Delay], costs: Sequence[ListCost]) -> bool:
+    """Whether every proxy keeps both promises; the direct way makes none."""
+    proxied = [delay for delay in delays if delay.target != cells.DIRECT]
+    return all(delay.added <= DELAY_LIMIT_MS for delay in proxied) and all(
+        c.ratio <= LIST_LIMIT for c in costs
+    )
+
+
+def lines(delays: Sequence[Delay], costs: Sequence[ListCost]) -> list[str]:
+    report = []
+    for delay in delays:
+        word = "    " if delay.target == cells.DIRECT else _word(delay.added <= DELAY_LIMIT_MS)
+        report.append(
+            f"{word}  {delay.target}: p99 of others {delay.quiet_p99:.2f} ms quiet, {delay.cold_p99:.2f} ms in a "
+            f"burst of new shapes ({delay.added:+.2f}, at most +{DELAY_LIMIT_MS:.0f}; worst {delay.cold_max:.2f}), "
+            f"{delay.warm_p99:.2f} ms in a burst of known ones; {delay.samples} samples, "
+            f"a burst took {delay.burst_seconds:.2f} s"
+        )
+    for cost in costs:
+        report.append(
+            f"{_word(cost.ratio <= LIST_LIMIT)}  {cost.target}: planning a new shape costs {cost.short:.0f} µs "
+            f"with a list of {SHORT_LIST}, {cost.long:.0f} µs with one of {LONG_LIST} "
+            f"({cost.ratio:.2f} times, at most {LIST_LIMIT})"
+        )
+    return report
+
+
+def _word(good: bool) -> str:
+    return "PASS" if good else "FAIL"

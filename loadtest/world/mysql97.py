@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pymysql
@@ -18,6 +19,7 @@ from loadtest.world.sqlserver import (
 )
 
 SERIES = "9.7."
+UNPACKED = "mysql-sid"
 PACKAGES = ["mysql-server-core", "mysql-client-core"]
 FILES = ("--innodb-data-file-path=ibdata1:8M:autoextend", "--innodb-redo-log-capacity=32M")
 
@@ -111,7 +113,7 @@ class MySQL97(SqlServer):
 @functools.cache
 def root() -> Path:
     """The unpacked packages. Raises ServerMissing, also when sid has moved on to another series."""
-    path = debian_sid.unpack("mysql-sid", PACKAGES)
+    path = debian_sid.unpack(UNPACKED, PACKAGES)
     found = version(path)
     if f" {SERIES}" not in found:
         raise ServerMissing(f"MySQL {SERIES}x is wanted, Debian sid gave: {found}. Delete {path} to retry")
@@ -177,3 +179,20 @@ def _initialise(path: Path, accounts: str) -> None:
         script.unlink()
     # Each copy makes its own server_uuid: two servers with one uuid refuse to replicate.
     (path / "auto.cnf").unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Downloads MySQL when it is not here yet and says where it is; never fails for want of it."""
+    try:
+        if not (templates.cache_directory() / UNPACKED).exists():
+            print("Fetching MySQL 9.7 of Debian sid (some 66 MB, once) into the cache …", flush=True)
+        path = root()
+    except ServerMissing as missing:
+        print(f"MySQL 9.7 IS MISSING, its tests will be skipped. {missing}", file=sys.stderr)
+    else:
+        print(f"{version(path).partition('Ver ')[2]} in {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+# The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
+# Several at once share one .venv: run them one after the other.
+.PHONY: help build demo test lint bench bench-full bench-instructions fuzz clean
+.DEFAULT_GOAL := help
+
+PY := .venv/bin/python
+# More test processes than cores only wait for each other; each may run eight database servers.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
+TESTS ?=
+SPEEDUPS := $(wildcard _speedups/*.pyx _speedups/*.pxd _speedups/*.pxi _speedups/*.h)
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1	\2/p' Makefile | expand -t 28
+
+build: .venv/.built  ## set up .venv and compile what changed
+
+.venv/.ready: tools/bootstrap.sh constraints.txt pyproject.toml
+	@tools/bootstrap.sh
+	@touch $@
+
+.venv/.built: .venv/.ready $(SPEEDUPS)
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: build  ## a small world with two regions (ONCE=1: run the tour and leave, MYSQL=9.7: on MySQL)
+	@$(PY) -m loadtest.demo
+
+test: build  ## all tests (TESTS=path or options for pytest)
+	@$(PY) -m loadtest.world.mysql97
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -n $(JOBS) --dist loadfile --timeout 300 -m "not slow" $(TESTS)
+
+lint: build  ## ruff, mypy, cython-lint, direction of imports
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/mypy --explicit-package-bases -p loadtest.world -m loadtest.demo
+	@.venv/bin/cython-lint --max-line-length 110 _speedups
+	@.venv/bin/lint-imports
+
+bench: build  ## CPU per query against haproxy, the cells that are promised (10 minutes)
+	@$(PY) -m loadtest.bench ratio --check
+
+bench-full: build  ## every script, protocol and number of threads (an hour)
+	@$(PY) -m loadtest.bench ratio --full
+
+bench-instructions: build  ## user instructions per query, by callgrind
+	@$(PY) -m loadtest.bench instructions --check
+
+fuzz: build  ## the longer property tests
+	@$(PY) -m pytest -q --timeout 3600 -m slow $(TESTS)
+
+clean:  ## remove .venv and everything built
+	rm -rf .venv build *.egg-info _speedups/*.c _speedups/*.so

@@ -1,4 +1,4 @@
-"""The statistics page: buckets, lanes, digests, the slow ring, limits and positions, within and across processes."""
+"""The statistics page: buckets, lanes, digests, the slow ring, limits, positions; in and across processes."""
 
 import os
 import signal
@@ -45,9 +45,11 @@ def other(page: StatsPage) -> stats.Digest:
 
 
 def header(page: StatsPage) -> dict[str, int]:
-    names = ("magic version header_size total_size workers shards backends users keyspaces regions digests slow "
-             "size_worker size_shard size_digest size_slow size_health size_slot "
-             "off_slot off_worker off_shard off_digest off_slow").split()
+    names = [
+        "magic", "version", "header_size", "total_size", "workers", "shards", "backends", "users",
+        "keyspaces", "regions", "digests", "slow", "size_worker", "size_shard", "size_digest", "size_slow",
+        "size_health", "size_slot", "off_slot", "off_worker", "off_shard", "off_digest", "off_slow",
+    ]
     return dict(zip(names, struct.unpack_from("<QIIQ" + "I" * 14 + "Q" * 5, page.memory), strict=True))
 
 
@@ -474,7 +476,8 @@ def test_workers_share_a_limit_and_never_pass_it() -> None:
         def work() -> None:
             for _ in range(tries):
                 if page.limit_take(0, worker, limit):
-                    assert sum(cell[0] for cell in page.limit_cells(0)) <= limit + 3, "others' tries in flight"
+                    held = sum(cell[0] for cell in page.limit_cells(0))
+                    assert held <= limit + 3, "three more may be trying at this moment"
                     page.limit_give(0, worker)
             for _ in range(tries):
                 page.limit_take(0, worker, limit)

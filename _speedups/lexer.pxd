@@ -26,7 +26,7 @@ cdef enum LexError:
 
 cdef enum:
     NORM_CAP = 65536        # the contract's bound of norm; NORM_SLACK bytes of it are scratch
-    NORM_SLACK = 16
+    NORM_SLACK = 32
     SLOTS_CAP = 1024
 
 cdef struct Slot:

@@ -451,10 +451,10 @@ cdef struct Scan:
     uint32_t n_params
     uint32_t flags
     uint32_t error
-    int prev                # Previous
-    int word                # Word: of the token just before, when it was an unquoted word
-    bint gap                # white space or a comment since the last token
-    bint by_number          # an integer here would be a position in ORDER BY or GROUP BY
+    uint8_t prev            # Previous; these four lie together to be reset by one store
+    uint8_t word            # Word: of the token just before, when it was an unquoted word
+    uint8_t gap             # white space or a comment since the last token
+    uint8_t by_number       # an integer here would be a position in ORDER BY or GROUP BY
     uint32_t depth          # of parentheses
     uint64_t by_depths      # bit d: at depth d we are inside of ORDER BY or GROUP BY
     uint32_t version_end    # where the `*/` of the open version comment stands, or 0
@@ -498,7 +498,7 @@ cdef inline void space_before_word(Scan* s) noexcept nogil:
         put(s, c' ')
 
 
-cdef inline void token_done(Scan* s, int prev) noexcept nogil:
+cdef inline void token_done(Scan* s, uint8_t prev) noexcept nogil:
     s.prev = prev
     s.word = WORD_OTHER
     s.gap = False
@@ -532,28 +532,39 @@ cdef inline Slot* put_slot(Scan* s, const Slot* item) noexcept nogil:
 
 # ---------------------------------------------------------------- words
 
+cdef inline uint32_t ident_end(const uint8_t* p, uint32_t i, uint32_t n) noexcept nogil:
+    while i < n and is_ident(p[i]):
+        i += 1
+    return i
+
+
+cdef inline uint64_t first_bytes(const uint8_t* p, uint32_t i, uint32_t n, uint32_t length) noexcept nogil:
+    """p[i:i+length], at most 8 bytes, as one number, the first byte lowest."""
+    cdef uint64_t word = 0
+    cdef uint32_t spare = 64 - 8 * length
+    if n - i >= 8:
+        memcpy(&word, p + i, 8)
+        return word << spare >> spare
+    while length:
+        length -= 1
+        word = word << 8 | p[i + length]
+    return word
+
+
+cdef inline bint has_high(const uint8_t* p, uint32_t i, uint32_t end) noexcept nogil:
+    cdef uint8_t seen = 0
+    while i < end:
+        seen |= p[i]
+        i += 1
+    return seen >= 0x80
+
+
 cdef inline uint32_t put_ident(Scan* s, uint32_t i) noexcept nogil:
     """Copy the identifier characters from i on; the position after them."""
-    cdef const uint8_t* p = s.p
-    cdef uint8_t* out = s.norm
-    cdef uint32_t o = s.o
-    cdef uint32_t room = s.limit + 8 - o        # callers come with o <= limit + 2
-    cdef uint32_t stop = i + room if room < s.n - i else s.n
-    cdef uint8_t kind, seen = 0
-    while i < stop:
-        kind = CLASS[p[i]]
-        if not kind & IS_IDENT:
-            break
-        seen |= kind
-        out[o] = p[i]
-        o += 1
-        i += 1
-    s.o = o
-    if seen & IS_HIGH:
+    cdef uint32_t end = ident_end(s.p, i, s.n)
+    if has_high(s.p, i, end):
         s.flags |= LEX_HIGH_BYTE
-    if i == stop and i < s.n and is_ident(p[i]):
-        return fail(s, LEX_TOO_LONG)
-    return i
+    return end if put_bytes(s, i, end) else s.n
 
 
 cdef inline bint has_member(Scan* s, uint32_t i) noexcept nogil:
@@ -685,40 +696,40 @@ cdef inline void enter_by(Scan* s) noexcept nogil:
     s.by_number = True
 
 
-cdef inline uint64_t lowered(const uint8_t* word, uint32_t length) noexcept nogil:
-    """Up to 8 bytes of a word in norm as one number, ASCII letters in lower case (`_` becomes 0x7f)."""
-    cdef uint64_t bits
-    memcpy(&bits, word, 8)      # what stands behind the word is NORM_SLACK, shifted out
-    return (bits | 0x2020202020202020u) << (64 - 8 * length) >> (64 - 8 * length)
-
-
-cdef inline uint32_t keyword(Scan* s, uint32_t i, uint64_t word) noexcept nogil:
-    """Act on the few words that mean something to us. The constants are the letters, first one lowest."""
-    if word == 0x6e69u:                     # in
-        return after_in(s, i)
-    elif word == 0x7962u:                   # by
-        if s.word == WORD_ORDER_GROUP:
+cdef inline uint32_t keyword(Scan* s, uint32_t i, uint32_t length, uint64_t word) noexcept nogil:
+    """Act on the few words that mean something to us; `word` is in lower case, the first letter lowest."""
+    if length == 2:
+        if word == 0x6e69u:                 # in
+            return after_in(s, i)
+        if word == 0x7962u and s.word == WORD_ORDER_GROUP:      # by
             s.word = WORD_OTHER
             enter_by(s)
             return i
-    elif word == 0x726f66u:                 # for
-        s.flags |= LEX_FOR
-    elif word == 0x6f746e69u:               # into
-        s.flags |= LEX_INTO
-    elif word == 0x6b636f6cu:               # lock
-        s.flags |= LEX_LOCK
-    elif word == 0x726564726fu or word == 0x70756f7267u:            # order, group
-        token_done(s, PREV_BARE)
-        s.word = WORD_ORDER_GROUP
-        return i
-    elif word == 0x74696d696cu or word == 0x7463656c6573u:          # limit, select
-        leave_by(s)
-    elif word == 0x657461647075u:                                   # update
-        s.after_update = True
-    elif word == 0x65756c6176u or word == 0x7365756c6176u:          # value, values
-        return after_values(s, i)
-    s.word = WORD_OTHER
-    s.by_number = False
+    elif length == 3:
+        if word == 0x726f66u:               # for
+            s.flags |= LEX_FOR
+    elif length == 4:
+        if word == 0x6f746e69u:             # into
+            s.flags |= LEX_INTO
+        elif word == 0x6b636f6cu:           # lock
+            s.flags |= LEX_LOCK
+    elif length == 5:
+        if word == 0x726564726fu or word == 0x70756f7267u:      # order, group
+            token_done(s, PREV_BARE)
+            s.word = WORD_ORDER_GROUP
+            return i
+        if word == 0x74696d696cu:           # limit
+            leave_by(s)
+        elif word == 0x65756c6176u:         # value
+            return after_values(s, i)
+    elif length == 6:
+        if word == 0x7463656c6573u:         # select
+            leave_by(s)
+        elif word == 0x7365756c6176u:       # values
+            return after_values(s, i)
+        elif word == 0x657461647075u:       # update
+            s.after_update = True
+    token_done(s, PREV_BARE)
     return i
 
 
@@ -731,28 +742,42 @@ cdef inline bint is_calc_found_rows(const uint8_t* word) noexcept nogil:
     return True
 
 
+cdef uint32_t put_long_word(Scan* s, uint32_t i, uint32_t end) noexcept nogil:
+    """An unquoted word of more than 8 characters."""
+    if put_ident(s, i) == s.n and s.error != LEX_OK:
+        return s.n
+    if has_member(s, end):
+        return members(s, end)
+    if end - i == 19 and is_calc_found_rows(s.p + i):
+        s.flags |= LEX_CALC_FOUND_ROWS
+    token_done(s, PREV_BARE)
+    if s.p[i] == c'_':
+        s.word = WORD_INTRODUCER
+    return end
+
+
 cdef inline uint32_t put_word(Scan* s, uint32_t i) noexcept nogil:
-    cdef uint32_t start, length
-    cdef uint8_t first = s.p[i]
+    cdef uint32_t end = ident_end(s.p, i, s.n)
+    cdef uint32_t length = end - i
+    cdef uint64_t word
     space_before_word(s)
-    start = s.o
-    i = put_ident(s, i)
-    if has_member(s, i):
-        return members(s, i)
-    length = s.o - start
+    if length > 8:
+        return put_long_word(s, i, end)
+    word = first_bytes(s.p, i, s.n, length)
+    memcpy(s.norm + s.o, &word, 8)      # what is too much is overwritten or scratch
+    s.o += length
+    if word & 0x8080808080808080u:
+        s.flags |= LEX_HIGH_BYTE
+    if has_member(s, end):
+        return members(s, end)
+    if word & 0xff == c'_':
+        token_done(s, PREV_BARE)
+        s.word = WORD_INTRODUCER
+        return end
+    # Setting 0x20 lowers letters; what else it changes does not become a letter.
     s.prev = PREV_BARE
     s.gap = False
-    if first == c'_':
-        s.by_number = False
-        s.word = WORD_INTRODUCER
-        return i
-    if 2 <= length <= 6:
-        return keyword(s, i, lowered(s.norm + start, length))
-    if length == 19 and is_calc_found_rows(s.norm + start):
-        s.flags |= LEX_CALC_FOUND_ROWS
-    s.word = WORD_OTHER
-    s.by_number = False
-    return i
+    return keyword(s, end, length, word | (0x2020202020202020u >> (64 - 8 * length)))
 
 
 # ---------------------------------------------------------------- literals

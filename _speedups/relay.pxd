@@ -280,6 +280,9 @@ cdef struct Vindex:
     uint8_t arity
     uint8_t shift
     uint8_t key_types[2]
+    uint8_t ascii_only[2]
+    int64_t low[2]              # what the column can store: its numbers, or its length in characters
+    uint64_t high[2]
     uint64_t mask
     uint32_t nregions
     uint64_t* region_value      # bits: the number; list: offset << 32 | length of the canonical value

@@ -824,7 +824,7 @@ cdef class Relay:
         self.core.epoch = value
 
     def plan_put(self, *, uint64_t fingerprint, bytes norm, uint32_t ctx, uint32_t epoch, int opcode, uint32_t id=0,
-                 int32_t shard=-1, uint32_t flags=0, uint32_t pins=0, int park_reason=0, uint32_t vindex=0, list keys=(),
+                 int32_t shard=-1, uint32_t flags=0, uint32_t pins=0, int park_reason=0, uint32_t vindex=0, object keys=(),
                  int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0):
         """Cache a plan. `keys`: up to MAX_KEYS tuples of (slot, kind, item, negate), one per vindex column."""
         cdef Plan* plan = <Plan*>calloc(1, sizeof(Plan))
@@ -850,7 +850,7 @@ cdef class Relay:
 
     def statement_new(self, *, bytes text, uint32_t ctx, uint32_t epoch, int nparams, int ncolumns,
                       uint64_t fingerprint, int opcode, uint32_t id=0, int32_t shard=-1, uint32_t flags=0,
-                      uint32_t pins=0, int park_reason=0, uint32_t vindex=0, list sources=(), bytes constants=b"",
+                      uint32_t pins=0, int park_reason=0, uint32_t vindex=0, object sources=(), bytes constants=b"",
                       int nkeys=0, int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0,
                       object note=None):
         """A prepared statement of the shared store. `sources`: (param or -1, offset, length) per key and column."""
@@ -968,11 +968,20 @@ cdef class Relay:
         self.unlock()
 
     def vindex_add(self, *, int kind, list key_types, int region_kind=0, int shift=0, uint64_t mask=0,
-                   list regions=(), list maps=(), list bounds=(), list bound_shards=(), list items=()):
+                   object regions=(), object maps=(), object bounds=(), object bound_shards=(), object items=(),
+                   object limits=()):
         """Tables of a sharding function (see router.vindexes). -> its index."""
         cdef Core* c = &self.core
         cdef Vindex* v = vindex_build(kind, key_types, region_kind, shift, mask, regions, maps, bounds, bound_shards,
                                       items)
+        cdef int column
+        for column in range(v.arity):
+            v.high[column] = <uint64_t>-1 if v.key_types[column] == KEY_INT_UNSIGNED else (<uint64_t>1 << 63) - 1
+            v.low[column] = 0 if v.key_types[column] == KEY_INT_UNSIGNED else <int64_t>(<uint64_t>1 << 63)
+        for column, (low, high, ascii_only) in enumerate(limits):
+            v.low[column] = low
+            v.high[column] = high
+            v.ascii_only[column] = ascii_only
         cdef Vindex** more
         self.lock()
         more = <Vindex**>realloc(c.vindexes, (c.nvindexes + 1) * sizeof(void*))

@@ -112,10 +112,31 @@ cdef inline void number_of(KeyValue* key, uint8_t key_type) noexcept nogil:
         memcpy(&key.number, key.bytes, 8)
 
 
-cdef int literal_key(KeyValue* out, const uint8_t* sql, Slot* slot, bint negate, uint8_t key_type,
+cdef bint is_ascii(const uint8_t* p, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        if p[i] >= 0x80:
+            return False
+    return True
+
+
+cdef bint fits(Vindex* v, uint8_t column, KeyValue* key) noexcept nogil:
+    """Can the column store the key as it is written? What a server might clamp or cut is left to Python."""
+    cdef uint8_t key_type = v.key_types[column]
+    if key_type == KEY_INT_SIGNED:
+        return v.low[column] <= key.number <= <int64_t>v.high[column]
+    if key_type == KEY_INT_UNSIGNED:
+        return <uint64_t>key.number <= v.high[column]
+    if key.length > v.high[column]:
+        return False
+    return not v.ascii_only[column] or is_ascii(key.bytes, key.length)
+
+
+cdef int literal_key(Vindex* v, uint8_t column, KeyValue* out, const uint8_t* sql, Slot* slot, bint negate,
                      uint32_t mode) noexcept nogil:
     """Canonical key of a literal in the statement's text; 0 or PUNT."""
     cdef int n
+    cdef uint8_t key_type = v.key_types[column]
     cdef uint8_t flags = slot.flags
     if negate:
         flags ^= SLOT_NEG
@@ -124,7 +145,7 @@ cdef int literal_key(KeyValue* out, const uint8_t* sql, Slot* slot, bint negate,
         return PUNT
     out.length = <uint32_t>n
     number_of(out, key_type)
-    return 0
+    return 0 if fits(v, column, out) else PUNT
 
 
 cdef int plan_shard(Core* c, Plan* plan, const uint8_t* sql, size_t n, Lexed* lexed, uint32_t mode) noexcept nogil:
@@ -150,7 +171,7 @@ cdef int fold_key(Core* c, Vindex* v, KeyRef* refs, const uint8_t* sql, size_t n
         if ref.slot >= lexed.n_slots:
             return PUNT
         if ref.kind == 0:
-            if literal_key(&keys[column], sql, &lexed.slots[ref.slot], ref.negate, v.key_types[column], mode) != 0:
+            if literal_key(v, column, &keys[column], sql, &lexed.slots[ref.slot], ref.negate, mode) != 0:
                 return PUNT
         elif ref.kind == 1:
             listed += 1
@@ -178,7 +199,7 @@ cdef int fold_list(Vindex* v, KeyRef* refs, const uint8_t* sql, Lexed* lexed, ui
         more = list_next(&it, &item)
         if more == 0:
             return shard
-        if more < 0 or literal_key(&keys[column], sql, &item, refs[column].negate, v.key_types[column], mode) != 0:
+        if more < 0 or literal_key(v, column, &keys[column], sql, &item, refs[column].negate, mode) != 0:
             return PUNT
         shard = agree(shard, vindex_shard(v, keys))
         if shard < 0:
@@ -201,7 +222,7 @@ cdef int fold_rows(Vindex* v, KeyRef* refs, const uint8_t* sql, Lexed* lexed, ui
             more = row_next(&its[column], refs[column].item, &item)
             if more == 0:
                 return shard
-            if more < 0 or literal_key(&keys[column], sql, &item, 0, v.key_types[column], mode) != 0:
+            if more < 0 or literal_key(v, column, &keys[column], sql, &item, 0, mode) != 0:
                 return PUNT
         shard = agree(shard, vindex_shard(v, keys))
         if shard < 0:
@@ -217,11 +238,12 @@ cdef inline bint is_omitted(ParamCursor* cursor, int32_t i) noexcept nogil:
     return cursor.omitted != NULL and cursor.omitted[i]
 
 
-cdef int param_key(KeyValue* out, ParamCursor* cursor, int32_t param, uint8_t key_type, uint32_t mode) noexcept nogil:
+cdef int param_key(Vindex* v, uint8_t column, KeyValue* out, ParamCursor* cursor, int32_t param,
+                   uint32_t mode) noexcept nogil:
     """Canonical key of a parameter of COM_STMT_EXECUTE. The cursor walks forward and starts anew when it must."""
     cdef size_t used = 0
     cdef int n
-    cdef uint8_t kind
+    cdef uint8_t kind, key_type = v.key_types[column]
     if param < cursor.at:
         cursor.at = 0
         cursor.p = cursor.values
@@ -241,7 +263,7 @@ cdef int param_key(KeyValue* out, ParamCursor* cursor, int32_t param, uint8_t ke
         return PUNT
     out.length = <uint32_t>n
     number_of(out, key_type)
-    return 0
+    return 0 if fits(v, column, out) else PUNT
 
 
 cdef int statement_shard(Core* c, Statement* st, ParamCursor* cursor, uint32_t mode) noexcept nogil:
@@ -256,7 +278,7 @@ cdef int statement_shard(Core* c, Statement* st, ParamCursor* cursor, uint32_t m
         for column in range(v.arity):
             source = &st.sources[row * v.arity + column]
             if source.param >= 0:
-                if param_key(&keys[column], cursor, source.param, v.key_types[column], mode) != 0:
+                if param_key(v, column, &keys[column], cursor, source.param, mode) != 0:
                     return PUNT
             else:
                 memcpy(keys[column].bytes, st.constants + source.offset, source.length)

@@ -19,6 +19,9 @@ NOT_UNPACKED = ("perl", "libperl")
 """Dependencies of maintenance scripts, not of the programs."""
 DOWNLOAD_TIMEOUT = 900
 
+_failed: dict[str, str] = {}
+"""What could not be had, by name: every test asks, one attempt per process is enough."""
+
 
 def unpack(name: str, packages: list[str]) -> Path:
     """The root directory holding `packages` and all they need, downloaded at the first call only.
@@ -28,9 +31,15 @@ def unpack(name: str, packages: list[str]) -> Path:
     root = templates.cache_directory() / name
     if root.exists():
         return root
+    if name in _failed:
+        raise ServerMissing(_failed[name])
     with templates.exclusive(templates.cache_directory() / f"{name}.lock"):
         if not root.exists():
-            _fetch(root, packages)
+            try:
+                _fetch(root, packages)
+            except ServerMissing as missing:
+                _failed[name] = str(missing)
+                raise
     return root
 
 
@@ -106,6 +115,8 @@ def _private_apt(work: Path, mirror: str) -> list[str]:
         "APT::Install-Recommends": "false",
         "APT::Update::Post-Invoke-Success::": "true",
         "Acquire::Languages": "none",
+        # Frozen mirrors (snapshots) serve old indexes; they are still signed.
+        "Acquire::Check-Valid-Until": "false",
         "Debug::NoLocking": "true",
     }
     if os.getuid() == 0:

@@ -64,12 +64,11 @@ class MariadbPosition:
         """Is everything up to `other.last` applied here?"""
         return all(self._reaches(domain, *gtid) for domain, gtid in other.last.items())
 
-    def covers(self, other: MariadbPosition) -> bool:
-        """Does this server know every transaction of `other`, that is: has nothing been written there
-        alone?
-        """
-        known = all(self._has_logged(domain, *gtid) for domain, gtid in other.last.items())
-        return known and all(self._has_logged(*source, seq) for source, seq in other.logged.items())
+    def covers(self, other: MariadbPosition, server_id: int) -> bool:
+        """Does this server know what the server with that id and position has, its own writes included?"""
+        own = [(domain, server, seq) for (domain, server), seq in other.logged.items() if server == server_id]
+        last = [(domain, server, seq) for domain, (server, seq) in other.last.items()]
+        return all(self._knows(*gtid) for gtid in last + own)
 
     def bounds(self) -> dict[str, int]:
         """Source -> the sequence number up to which all of that source is applied."""
@@ -83,12 +82,9 @@ class MariadbPosition:
         # binary log tells. It runs ahead of the commit, hence the comparison of `last` before.
         return own_server == server or self.logged.get((domain, server), 0) >= seq
 
-    def _has_logged(self, domain: int, server: int, seq: int) -> bool:
-        return self.logged.get((domain, server), 0) >= seq or self._same_source(domain, server, seq)
-
-    def _same_source(self, domain: int, server: int, seq: int) -> bool:
+    def _knows(self, domain: int, server: int, seq: int) -> bool:
         own_server, own_seq = self.last.get(domain, (0, 0))
-        return own_server == server and own_seq >= seq
+        return self.logged.get((domain, server), 0) >= seq or (own_server == server and own_seq >= seq)
 
     def __str__(self) -> str:
         return ",".join(f"{domain}-{server}-{seq}" for domain, (server, seq) in sorted(self.last.items()))
@@ -135,10 +131,6 @@ class MysqlPosition:
         return all(
             _includes(self.executed.get(source, ()), wanted) for source, wanted in other.executed.items()
         )
-
-    def covers(self, other: MysqlPosition) -> bool:
-        """Does this server know every transaction of `other`? For MySQL the same as `contains`."""
-        return self.contains(other)
 
     def bounds(self) -> dict[str, int]:
         """Source -> the sequence number up to which all of that source is applied; gaps end it."""
@@ -232,13 +224,16 @@ def contains(have: Position | None, wanted: Position | None) -> bool:
     return False
 
 
-def covers(have: Position | None, other: Position | None) -> bool:
-    """`have.covers(other)` for positions that may be unknown or of different flavours: then False."""
+def covers(have: Position | None, other: Position | None, server_id: int) -> bool:
+    """Has nothing been written on the other server alone? `server_id`: the other's; MySQL's sets need none.
+
+    Not the same as `contains` on MariaDB, where a replica's position does not show its own accidental writes.
+    """
     match have, other:
         case (MariadbPosition(), MariadbPosition()):
-            return have.covers(other)
+            return have.covers(other, server_id)
         case (MysqlPosition(), MysqlPosition()):
-            return have.covers(other)
+            return have.contains(other)
     return False
 
 

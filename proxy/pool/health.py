@@ -260,6 +260,8 @@ class _ServerWatch(_Watch):
     async def look(self) -> None:
         connection = await self._connected()
         vitals = await self.in_time(probe.read_vitals(connection, self.settings.timeout))
+        if self._vitals is not None and self._vitals.read_only is not vitals.read_only:
+            self._ask_channels.ask_now()  # a failover is under way: who follows whom is about to change
         channels = await self._extra("SHOW REPLICA STATUS", self._ask_channels, probe.read_channels)
         load = await self._extra("SHOW GLOBAL STATUS", self._ask_load, probe.read_load)
         self._vitals = vitals

@@ -83,7 +83,13 @@ class Channel:
 
     @property
     def running(self) -> bool:
+        """It fetches, or tries to, and applies."""
         return self.io is not IoState.STOPPED and self.sql_running
+
+    @property
+    def attached(self) -> bool:
+        """Nobody has ended it: one of its threads may have failed, not both."""
+        return self.io is not IoState.STOPPED or self.sql_running
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,21 +145,23 @@ def test_mariadb_containment(have: str, logged: str, wanted: str, expected: bool
     [
         (("0-2-107", "0-1-105,0-2-107"), ("0-1-105", "0-1-105"), True),
         (("0-2-107", "0-1-105,0-2-107"), ("0-1-106", "0-1-106"), False),
-        (("0-1-105", "0-1-105"), ("0-1-105", "0-1-105,0-2-3"), False),
+        (("0-2-105", "0-2-105"), ("0-2-105", "0-2-105,0-1-106"), False),
+        (("0-2-105", "0-2-105"), ("0-2-105", "0-2-105,0-9-80"), True),
         (("0-1-105", ""), ("0-1-105", ""), True),
     ],
 )
 def test_mariadb_coverage_finds_what_was_written_alone(
     have: tuple[str, str], other: tuple[str, str], expected: bool
 ) -> None:
-    assert parse_mariadb(*have).covers(parse_mariadb(*other)) is expected
+    """The other server's id is 1: only its own writes count beside its position."""
+    assert parse_mariadb(*have).covers(parse_mariadb(*other), 1) is expected
 
 
 def test_positions_of_two_flavours_never_contain_each_other() -> None:
     mine, theirs = parse(Flavour.MARIADB, "0-1-5"), parse(Flavour.MYSQL, f"{A}:1-5")
     assert not gtid.contains(mine, theirs) and not gtid.contains(theirs, mine)
     assert not gtid.contains(None, mine) and not gtid.contains(mine, None)
-    assert not gtid.covers(mine, theirs) and not gtid.covers(None, None)
+    assert not gtid.covers(mine, theirs, 1) and not gtid.covers(None, None, 1)
 
 
 @given(st.integers(1, gtid.MAX_SOURCES), st.integers(0, gtid.MAX_SEQUENCE))

@@ -1,8 +1,8 @@
 """What statements without a plan cost everybody else, and what long lists cost.
 
 A steady load is timed while another process sends 2,000 statement shapes that the proxy has never seen, as
-fast as they are answered; then the same 2,000 again, which by now have plans: what is left over is not planning
-but load. The same against a server directly shows what the machine itself does to a p99.
+fast as they are answered; then the same 2,000 again, which by now have plans: what is left over is load, not
+planning. The same against a server directly shows what the machine itself does to a p99.
 """
 
 import asyncio
@@ -175,22 +175,26 @@ def kept(delays: Sequence[Delay], costs: Sequence[ListCost]) -> bool:
 
 
 def lines(delays: Sequence[Delay], costs: Sequence[ListCost]) -> list[str]:
-    report = []
-    for delay in delays:
-        word = "    " if delay.target == cells.DIRECT else _word(delay.added <= DELAY_LIMIT_MS)
-        report.append(
-            f"{word}  {delay.target}: p99 of others {delay.quiet_p99:.2f} ms quiet, {delay.cold_p99:.2f} ms in a "
-            f"burst of new shapes ({delay.added:+.2f}, at most +{DELAY_LIMIT_MS:.0f}; worst {delay.cold_max:.2f}), "
-            f"{delay.warm_p99:.2f} ms in a burst of known ones; {delay.samples} samples, "
-            f"a burst took {delay.burst_seconds:.2f} s"
-        )
-    for cost in costs:
-        report.append(
-            f"{_word(cost.ratio <= LIST_LIMIT)}  {cost.target}: planning a new shape costs {cost.short:.0f} µs "
-            f"with a list of {SHORT_LIST}, {cost.long:.0f} µs with one of {LONG_LIST} "
-            f"({cost.ratio:.2f} times, at most {LIST_LIMIT})"
-        )
-    return report
+    return [*map(_delay_line, delays), *map(_cost_line, costs)]
+
+
+def _delay_line(delay: Delay) -> str:
+    word = "    " if delay.target == cells.DIRECT else _word(delay.added <= DELAY_LIMIT_MS)
+    limit = f"{delay.added:+.2f}, at most +{DELAY_LIMIT_MS:.0f}; worst {delay.cold_max:.2f}"
+    return (
+        f"{word}  {delay.target}: p99 of others {delay.quiet_p99:.2f} ms quiet, "
+        f"{delay.cold_p99:.2f} ms in a burst of new shapes ({limit}), "
+        f"{delay.warm_p99:.2f} ms in a burst of known ones; "
+        f"{delay.samples} samples, a burst took {delay.burst_seconds:.2f} s"
+    )
+
+
+def _cost_line(cost: ListCost) -> str:
+    return (
+        f"{_word(cost.ratio <= LIST_LIMIT)}  {cost.target}: planning a new shape costs "
+        f"{cost.short:.0f} µs with a list of {SHORT_LIST}, {cost.long:.0f} µs with one of {LONG_LIST} "
+        f"({cost.ratio:.2f} times, at most {LIST_LIMIT})"
+    )
 
 
 def _word(good: bool) -> str:

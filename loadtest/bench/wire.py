@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiter: asyncio.Future[object] | None = None
         self._lost: Exception | None = None
+        self._ended = False
         self._handler: Handler = self._on_greeting
         self._phase = _Phase.FIRST
         self._columns: list[tuple[str, int, bool]] = []
@@ -137,6 +138,7 @@ class Connection(asyncio.Protocol):
         """FIN in our direction only: the server may still answer."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
+            self._ended = True
 
     def abort(self) -> None:
         """Ends the connection by RST (SO_LINGER of zero seconds)."""
@@ -168,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _write(self, data: bytes) -> None:
-        if self._lost is not None or self._transport is None or self._transport.is_closing():
+        if self._ended or self._lost is not None or self._transport is None or self._transport.is_closing():
             raise ConnectionLost(str(self._lost or "closed"))
         self._transport.write(data)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from _speedups.stats import Digest, StatsPage
 from ops import clock, names, table
+from ops.parameters import one_of, within
 from ops.timing import digest_quantile, mean
 
 MOST = 1_000
@@ -59,16 +60,14 @@ class Report:
 
 
 def top(page: StatsPage, by: str = "total_time", limit: int = 20) -> Report:
-    """The `limit` (1 to MOST) first digests in the order `by`, a key of ORDERS. ValueError otherwise."""
-    if by not in ORDERS:
-        raise ValueError(f"by={by!r} is none of {', '.join(ORDERS)}")
-    if not 1 <= limit <= MOST:
-        raise ValueError(f"limit={limit} is not between 1 and {MOST}")
+    """The `limit` (1 to MOST) first digests in the order `by`, a key of ORDERS. BadParameter otherwise."""
+    order = ORDERS[one_of("by", by, ORDERS)]
+    within("limit", limit, 1, MOST)
     other, *named = page.digests()
     named = [d for d in named if d.time.samples]
     total = sum(d.time.sum_us for d in named) + other.time.sum_us
     known = names.read(page)
-    ranked = sorted(named, key=ORDERS[by], reverse=True)[:limit]
+    ranked = sorted(named, key=order, reverse=True)[:limit]
     return Report(
         by=by,
         digests=len(named),

@@ -5,6 +5,7 @@ from typing import Any
 
 from _speedups.stats import SLOW_FLAGS, Slow, StatsPage
 from ops import clock, names, table
+from ops.parameters import within
 
 MOST = 1_000
 
@@ -13,7 +14,7 @@ Texts = dict[tuple[int, int, int], str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One slow statement; durations in microseconds. `statement` is None once its digest was evicted."""
+    """One slow statement; durations in microseconds. `statement` is None when it has no digest (any more)."""
 
     seq: int
     when: str | None
@@ -41,12 +42,8 @@ class Report:
 
 
 def newest(page: StatsPage, after: int = 0, limit: int = 50) -> Report:
-    """The `limit` (1 to MOST) newest entries with seq > after. ValueError for other numbers."""
-    if not 1 <= limit <= MOST:
-        raise ValueError(f"limit={limit} is not between 1 and {MOST}")
-    if after < 0:
-        raise ValueError(f"after={after} is negative")
-    entries = page.slow(after, limit)
+    """The `limit` (1 to MOST) newest entries with seq > after. BadParameter for other numbers."""
+    entries = page.slow(within("after", after, 0, 2**63), within("limit", limit, 1, MOST))
     texts = texts_of(page) if entries else {}
     known = names.read(page)
     rows = [row_of(entry, texts, known) for entry in entries]
@@ -90,6 +87,6 @@ def as_table(report: Report) -> str:
         ["seq", "when", "total", "backend", "wait", "error", "shard", "user", "digest", "statement"],
         [[r.seq, r.when or "-", table.duration(r.total_us), table.duration(r.backend_us),
           table.duration(r.wait_us), r.error or "-", r.shard or "-", r.user or "-", r.digest,
-          r.statement if r.statement is not None else "(digest evicted)"] for r in report.rows],
+          r.statement if r.statement is not None else "(no digest)"] for r in report.rows],
         left=frozenset({"when", "shard", "user", "digest", "statement"}),
     )

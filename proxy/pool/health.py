@@ -73,7 +73,7 @@ LONGEST_EXTRA_PAUSE = 30.0
 JITTER = 0.1
 STALL_FACTOR = 1.5
 """A deadline noticed later than this many times itself was missed by us, not by the server."""
-RESTART_TOLERANCE = 2.5
+RESTART_TOLERANCE = 1.5
 """Seconds by which the start of a server may seem to move: Uptime counts whole seconds."""
 
 
@@ -249,6 +249,7 @@ class _ServerWatch(_Watch):
         self._ask_load = _Extra(max(health.interval, LOAD_INTERVAL))
         self._identity: tuple[int, str] | None = None
         self._started_at: float | None = None
+        self._last_id = -1
         self._incarnation = 0
 
     def adopt(self, target: Target | PeerTarget) -> bool:
@@ -275,6 +276,9 @@ class _ServerWatch(_Watch):
     async def _connected(self) -> ServiceConnection:
         if self._connection is None or self._connection.closed:
             self._connection = await self.in_time(connect(self.target.endpoint, self.settings.timeout))
+            if self._connection.id <= self._last_id:
+                self._new_incarnation()  # connections are counted from the server's start
+            self._last_id = self._connection.id
             # A new connection often means a new server; but not when one of the extras broke the old one.
             if not self._complaints:
                 self._ask_channels.ask_now()
@@ -310,6 +314,7 @@ class _ServerWatch(_Watch):
 
     def _new_incarnation(self) -> None:
         self._incarnation += 1
+        self._started_at = None  # so that Uptime does not tell the same news again
         log.warning("%s: the server was restarted or replaced", self.name)
 
     def publish(self) -> None:

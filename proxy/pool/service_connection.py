@@ -137,6 +137,7 @@ class ServiceConnection:
         self.flavour = flavour
         # MariaDB announces itself as 5.5.5-10.11…, for replicas of long ago.
         self.version: str = raw.get_server_info().removeprefix("5.5.5-")
+        self.id: int = raw.thread_id()
 
     async def query(self, sql: str, timeout: float, max_rows: int = 1000) -> list[Row]:
         """All rows of one statement. Raises ServerUnavailable; then the connection is closed, unless the

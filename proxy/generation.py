@@ -1,0 +1,64 @@
+"""One configuration in force: settings, topology, accounts and grants, built beside the old one and swapped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from config.settings import MysqlListener, Settings, UserSettings
+from config.words import AuthPlugin, Consistency
+from proxy.mysql.auth.accounts import Account, Accounts, Verifier
+from proxy.mysql.auth.scramble import native_digest, sha256_digest
+from router.privileges import Grants
+from router.topology import Topology
+
+LEVELS = {Consistency.PRIMARY: 0, Consistency.SESSION: 1, Consistency.EVENTUAL: 2}
+"""Consistency as the relay numbers it."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """`number` grows with every configuration that is put in force."""
+
+    number: int
+    settings: Settings
+    topology: Topology
+    accounts: Accounts
+    grants: Mapping[str, Grants]
+
+    @classmethod
+    def build(cls, number: int, settings: Settings) -> Generation:
+        """From settings that `config.load` accepted. Raises OSError or ValueError for unreadable secrets."""
+        return cls(
+            number=number,
+            settings=settings,
+            topology=Topology.build(settings),
+            accounts=Accounts([account_of(name, user) for name, user in settings.users.items()]),
+            grants=MappingProxyType({name: Grants(name, user.grants) for name, user in settings.users.items()}),
+        )
+
+    def user(self, name: str) -> UserSettings | None:
+        return self.settings.users.get(name)
+
+    def consistency_of(self, user: UserSettings, listener: MysqlListener | None) -> tuple[int, int]:
+        """-> (level as the relay numbers it, most lag in milliseconds): the user's, else the listener's."""
+        level = user.consistency or (listener.consistency if listener else Consistency.PRIMARY)
+        lag = user.max_lag if user.max_lag is not None else (listener.max_lag if listener else 0.0)
+        return LEVELS[level], int(lag * 1000)
+
+
+def account_of(name: str, user: UserSettings) -> Account:
+    """A user as the handshake sees it."""
+    return Account(
+        name,
+        verifier_of(user),
+        plugins=tuple(str(AuthPlugin(plugin).value) for plugin in user.plugins),
+        require_tls=user.require_tls,
+    )
+
+
+def verifier_of(user: UserSettings) -> Verifier:
+    """What is kept of the password, from whichever form the settings give."""
+    sha256, native = user.password.sha256_digest(), user.password.native_digest()
+    return Verifier(sha256, native, empty=sha256 == sha256_digest(b"") or native == native_digest(b""))

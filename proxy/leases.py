@@ -1,0 +1,136 @@
+"""Leases: the executor's own commands on backends, by the relay's one session loop.
+
+A lease is like a client session without a client. It keeps its backend between commands only while that
+backend is in a transaction, and gives it back, proven idle or closed, when the lease ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from _speedups.relay import Relay
+from _speedups.scanner import ResponseScanner
+from proxy.mysql.constants.capabilities import Capability
+
+DATA, DONE, LOST = 8, 16, 32
+"""The relay's event bits."""
+
+COLLECT_LIMIT = 16 << 20
+"""Most bytes that `command` collects of one response."""
+
+ERR_HEAD = 0xFF
+
+
+class LeaseBusy(RuntimeError):
+    """Our bug: two commands at once on one lease."""
+
+
+class ResponseTooLarge(Exception):
+    """A response that was to be collected whole exceeds its budget."""
+
+
+class Lease:
+    """One lease; use it in an `async with` block."""
+
+    def __init__(
+        self, leases: Leases, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int
+    ) -> None:
+        self._leases = leases
+        self._wake = asyncio.Event()
+        self._done = True
+        self.capabilities = capabilities
+        self.handle = leases.relay.lease_open(
+            caps=int(capabilities), ctx=ctx, state=state, user=user, hop=hop, credit=credit
+        )
+        leases.by_handle[self.handle] = self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._leases.by_handle.pop(self.handle, None)
+        self._leases.relay.close(self.handle)
+
+    def on_event(self, bits: int) -> None:
+        if bits & DONE:
+            self._done = True
+        self._wake.set()
+
+    def submit(self, shard: int, payload: bytes, flags: int = 0) -> None:
+        """Start a command; `stream` or `collect` gives its response."""
+        if not self._done:
+            raise LeaseBusy
+        self._done = False
+        self._wake.clear()
+        if not self._leases.relay.lease_submit(self.handle, shard, payload, flags=flags):
+            raise LeaseBusy
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The running command's response as it comes, framed packets cut anywhere. Not taking it stops the server."""
+        while True:
+            data = self._leases.relay.lease_take(self.handle)
+            if data:
+                yield data
+                continue
+            if self._done:
+                data = self._leases.relay.lease_take(self.handle)
+                if data:
+                    yield data
+                return
+            await self._wake.wait()
+            self._wake.clear()
+
+    async def collect(self, limit: int = COLLECT_LIMIT) -> bytes:
+        """The running command's whole response. Raises ResponseTooLarge; then the lease can only be closed."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.stream():
+            size += len(piece)
+            if size > limit:
+                raise ResponseTooLarge(f"a response of more than {limit} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def command(self, shard: int, payload: bytes, flags: int = 0, limit: int = COLLECT_LIMIT) -> bytes:
+        """One command, its whole response (framed)."""
+        self.submit(shard, payload, flags)
+        return await self.collect(limit)
+
+    def facts(self, response: bytes) -> dict[str, int | str]:
+        """What a whole response to COM_QUERY says: outcome, status, affected, insert_id, warnings …"""
+        scanner = ResponseScanner(
+            0, bool(self.capabilities & Capability.DEPRECATE_EOF), bool(self.capabilities & Capability.SESSION_TRACK)
+        )
+        scanner.feed(response)
+        return dict(scanner.facts)
+
+
+def is_error(response: bytes) -> bool:
+    """Is this framed response an ERR packet?"""
+    return len(response) > 4 and response[4] == ERR_HEAD
+
+
+class Leases:
+    """All leases of a worker, so that the relay's events find theirs."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.by_handle: dict[int, Lease] = {}
+
+    def open(
+        self, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int = 256 << 10
+    ) -> Lease:
+        return Lease(self, capabilities, ctx=ctx, state=state, user=user, hop=hop, credit=credit)
+
+    def on_event(self, handle: int, bits: int) -> None:
+        lease = self.by_handle.get(handle)
+        if lease is not None:
+            lease.on_event(bits)

@@ -1,0 +1,130 @@
+"""Making one backend connection ready for the relay: to a server of the own region, or to a peer as some user.
+
+A fresh connection is in the *base state* (number 0): its account's defaults, utf8mb4, no database, autocommit
+on, and the server reporting every change of session state, so that a change behind our back is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+from config.settings import Account, ServerTls
+from config.words import Flavour
+from proxy.mysql.auth.client import BackendAccount
+from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
+from proxy.mysql.client_handshake import NO_TLS, BackendTls, connect_backend
+from proxy.mysql.errors import ProtocolViolation, ServerError
+from proxy.mysql.packets.replies import ERR_HEAD, ErrPacket
+from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.pool.pools import Opened, capabilities_of
+from proxy.session import PEER_LOGIN, USER_ATTRIBUTE
+from router.topology import Region, Server
+
+REPORT = {
+    Flavour.MARIADB: b"SET SESSION session_track_system_variables='*', session_track_schema=ON, "
+    b"session_track_state_change=ON",
+    Flavour.MYSQL: b"SET SESSION session_track_system_variables='*', session_track_schema=ON, "
+    b"session_track_state_change=ON, session_track_gtids=OWN_GTID",
+}
+"""What a server of a shard is told first: report all changes of session state."""
+
+REPLY_LIMIT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A connection for the relay."""
+
+    fd: int
+    thread_id: int
+
+
+def tls_of(settings: ServerTls) -> BackendTls:
+    """The TLS of a shard's servers. Raises TlsFilesError."""
+    mode = TlsMode(settings.mode.value)
+    if mode is TlsMode.DISABLED:
+        return NO_TLS
+    context = client_context(ClientFiles(mode, settings.ca, settings.cert, settings.key))
+    return BackendTls(mode, context, settings.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConnector:
+    """Connects to one server with its shard's account. Seconds."""
+
+    server: Server
+    flavour: Flavour
+    account: Account
+    tls: BackendTls
+    timeout: float
+
+    async def __call__(self, capability_class: int) -> Opened:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout
+        connection = await connect_backend(
+            (self.server.host, self.server.port),
+            BackendAccount(self.account.user, self.account.password.reveal().encode()),
+            self.tls,
+            capabilities=capabilities_of(capability_class),
+            attributes={"program_name": "fairlead"},
+            deadline=deadline,
+        )
+        try:
+            async with asyncio.timeout_at(deadline):
+                await command(loop, connection.sock, b"\x03" + REPORT[self.flavour])
+        except BaseException:
+            connection.sock.close()
+            raise
+        return Ready(connection.sock.detach(), connection.thread_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnector:
+    """Connects to another region's Fairlead over mutual TLS, on behalf of one user."""
+
+    region: Region
+    user: str
+    context: ssl.SSLContext
+    timeout: float
+
+    async def __call__(self, capability_class: int) -> Opened:
+        peer = self.region.peer
+        assert peer is not None
+        loop = asyncio.get_running_loop()
+        connection = await connect_backend(
+            (peer.host, peer.port),
+            BackendAccount(PEER_LOGIN),
+            BackendTls(TlsMode.VERIFY, self.context, self.region.certificate_names[0]),
+            capabilities=capabilities_of(capability_class),
+            attributes={"program_name": "fairlead", USER_ATTRIBUTE: self.user},
+            deadline=loop.time() + self.timeout,
+        )
+        return Ready(connection.sock.detach(), 0)
+
+
+async def command(loop: asyncio.AbstractEventLoop, sock: socket.socket, payload: bytes) -> None:
+    """One command that is answered by one OK. Raises ServerError, ProtocolViolation, OSError."""
+    await loop.sock_sendall(sock, frame(payload, 0))
+    head = await _exactly(loop, sock, HEADER_SIZE)
+    size = int.from_bytes(head[:3], "little")
+    if not 0 < size <= REPLY_LIMIT:
+        raise ProtocolViolation(f"an answer of {size} bytes to a session setting")
+    answer = await _exactly(loop, sock, size)
+    if answer[0] == ERR_HEAD:
+        error = ErrPacket.parse(answer)
+        raise ServerError(error.errno, error.sqlstate, error.message)
+    if answer[0] != 0:
+        raise ProtocolViolation("a session setting was not answered by OK")
+
+
+async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = await loop.sock_recv(sock, size - len(data))
+        if not piece:
+            raise ProtocolViolation("the server closed the connection")
+        data += piece
+    return data

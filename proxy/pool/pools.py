@@ -1,0 +1,197 @@
+"""Backend connections: which pools there are, when one more connection is opened, and which server a pool means.
+
+The relay lends connections and says when somebody waits; this module decides. A pool is one server (or one
+peer and user) and one capability class. The limit is per server over all workers and classes: it is taken in
+the shared page before a connection is opened and given back when the relay reports it closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from _speedups.relay import Relay, RelayFull
+from _speedups.stats import StatsPage
+from proxy.mysql.constants.capabilities import BACKEND_CAPABILITIES, Capability
+from proxy.mysql.errors import WireError
+
+log = logging.getLogger(__name__)
+
+CLASSES = 4
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two attempts to connect to a server that cannot be reached."""
+
+
+def class_of(capabilities: Capability) -> int:
+    """The relay's capability class: bit 0 DEPRECATE_EOF, bit 1 FOUND_ROWS."""
+    return bool(capabilities & Capability.DEPRECATE_EOF) | 2 * bool(capabilities & Capability.FOUND_ROWS)
+
+
+def capabilities_of(capability_class: int) -> Capability:
+    """What a backend connection of this class asks for."""
+    wanted = BACKEND_CAPABILITIES
+    if capability_class & 1:
+        wanted |= Capability.DEPRECATE_EOF
+    if capability_class & 2:
+        wanted |= Capability.FOUND_ROWS
+    return wanted
+
+
+class Opened(Protocol):
+    """A logged-in connection in the base state; `fd` is the relay's from now on."""
+
+    fd: int
+    thread_id: int
+
+
+Connect = Callable[[int], Awaitable[Opened]]
+"""Capability class -> a connection. Raises OSError, TimeoutError or WireError."""
+
+
+@dataclass(slots=True)
+class Source:
+    """Where connections come from: a server of the own region or a peer. `limit_row`: its row in the page."""
+
+    name: str
+    limit_row: int
+    limit: int
+    connect: Connect
+    pause: float = 0.0
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Pool:
+    """One pool of the relay. `total`: connections that were taken from the limit, open or being opened."""
+
+    id: int
+    source: Source
+    capability_class: int
+    total: int = 0
+    connecting: int = 0
+    retry: asyncio.TimerHandle | None = None
+
+
+class Pools:
+    """All pools of one worker."""
+
+    def __init__(self, relay: Relay, page: StatsPage, worker: int) -> None:
+        self._relay = relay
+        self._page = page
+        self._worker = worker
+        self._pools: dict[int, Pool] = {}
+        self._of_source: dict[str, list[Pool]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_failure: Callable[[str], None] = lambda _: None
+        """Called with the source's name when connecting failed: the monitor should look at it."""
+
+    def add(self, source: Source, shard: int, capability_class: int, *, server: int, remote: bool = False) -> int:
+        """A new pool; its id in the relay."""
+        number = int(self._relay.pool_new(shard, capability_class, server=server, remote=remote))
+        pool = Pool(number, source, capability_class)
+        self._pools[number] = pool
+        self._of_source.setdefault(source.name, []).append(pool)
+        return number
+
+    def of_source(self, name: str) -> list[Pool]:
+        return self._of_source.get(name, [])
+
+    def on_event(self, number: int, waiting: int, total: int) -> None:
+        """The relay's word: so many wait, so many connections are open."""
+        pool = self._pools[number]
+        for _ in range(pool.total - pool.connecting - total):
+            pool.total -= 1
+            self._page.limit_give(pool.source.limit_row, self._worker)
+        self._page.limit_want(pool.source.limit_row, self._worker, waiting)
+        if waiting > pool.connecting and pool.retry is None:
+            self._open_more(pool, waiting - pool.connecting)
+        if not waiting:
+            self._serve_siblings(pool)
+
+    def _serve_siblings(self, pool: Pool) -> None:
+        """Room that one class gave up may be what another class of the same server waits for."""
+        for other in self._of_source[pool.source.name]:
+            if other is not pool and other.retry is None:
+                waiting = self._relay.pool_state(other.id)[0]
+                if waiting > other.connecting:
+                    self._open_more(other, waiting - other.connecting)
+
+    def _open_more(self, pool: Pool, wanted: int) -> None:
+        for _ in range(wanted):
+            if not self._take(pool):
+                # Another worker or class may let go of one without our being told.
+                self._later(pool, LONGEST_PAUSE / 4)
+                return
+            pool.total += 1
+            pool.connecting += 1
+            self._spawn(self._open(pool))
+
+    def _take(self, pool: Pool) -> bool:
+        source = pool.source
+        if self._page.limit_take(source.limit_row, self._worker, source.limit):
+            return True
+        for other in self._of_source[source.name]:
+            if other is not pool and self._relay.close_one_idle(other.id):
+                other.total -= 1
+                self._page.limit_give(source.limit_row, self._worker)
+                return self._page.limit_take(source.limit_row, self._worker, source.limit)
+        return False
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, pool: Pool) -> None:
+        """One attempt. Whatever happens, the count and the limit are right afterwards."""
+        try:
+            opened = await pool.source.connect(pool.capability_class)
+            self._relay.backend_add(pool.id, opened.fd, state=0, thread_id=opened.thread_id)
+        except (OSError, TimeoutError, WireError, RelayFull) as error:
+            self._failed(pool, error)
+        except BaseException:
+            self._give_up(pool)
+            raise
+        else:
+            pool.connecting -= 1
+            pool.source.pause, pool.source.failure = 0.0, ""
+
+    def _give_up(self, pool: Pool) -> None:
+        pool.connecting -= 1
+        pool.total -= 1
+        self._page.limit_give(pool.source.limit_row, self._worker)
+
+    def _failed(self, pool: Pool, error: Exception) -> None:
+        self._give_up(pool)
+        source = pool.source
+        if not source.failure:
+            log.warning("cannot connect to %s: %s", source.name, error or type(error).__name__)
+        source.failure = str(error) or type(error).__name__
+        source.pause = min(max(FIRST_PAUSE, source.pause * 2), LONGEST_PAUSE)
+        self.on_failure(source.name)
+        self._later(pool, source.pause)
+
+    def _later(self, pool: Pool, pause: float) -> None:
+        if pool.retry is None:
+            pool.retry = asyncio.get_running_loop().call_later(pause, self._retry, pool)
+
+    def _retry(self, pool: Pool) -> None:
+        pool.retry = None
+        waiting, _, _, total = self._relay.pool_state(pool.id)
+        self.on_event(pool.id, waiting, total)
+
+    def mark_up(self, name: str, up: bool) -> None:
+        """A server's pools lend or do not lend; a down one's idle connections are closed."""
+        for pool in self._of_source.get(name, ()):
+            self._relay.pool_up(pool.id, up)
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            if pool.retry is not None:
+                pool.retry.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

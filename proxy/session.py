@@ -1,0 +1,90 @@
+"""What the uvloop side keeps of a client session, and the small integers that stand for it in the relay.
+
+The relay's struct is the truth for everything that a statement's answer changes (transaction, pins, insert
+id). Here is what only SET, USE and the handshake change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.constants.collations import Collation
+from router.variables import UNSAFE_CHARSETS
+
+ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4, 8, 256
+"""Mode bits of the lexer and of canonical keys (`_speedups/literals.pxd`)."""
+
+UTF8_CHARSETS = frozenset({"utf8mb4", "utf8mb3", "utf8"})
+
+PEER_LOGIN = "fairlead"
+USER_ATTRIBUTE = "fairlead_user"
+"""A peer logs in with a certificate as PEER_LOGIN and names the user whose statements it carries."""
+
+
+class ContextKey(NamedTuple):
+    """Everything but the text and the configuration that a plan depends on."""
+
+    user: str
+    database: str | None
+    mode: int
+    hop: bool
+
+
+class ContextTable:
+    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes only."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[ContextKey, int] = {}
+        self._keys: list[ContextKey] = []
+
+    def number(self, key: ContextKey) -> int:
+        found = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = len(self._keys)
+            self._keys.append(key)
+        return found
+
+    def key(self, number: int) -> ContextKey:
+        return self._keys[number]
+
+
+@dataclass(slots=True)
+class Session:
+    """One client. `variables`: what SET changed, name -> SQL text of the value, in the order of first change."""
+
+    handle: int
+    connection_id: int
+    user: str
+    peer: str
+    capabilities: Capability
+    collation: Collation
+    database: str | None
+    listener: str
+    hop: bool = False
+    mariadb: bool = True
+    sql_mode: str | None = None
+    charset: str = "utf8mb4"
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> int:
+        """How its statements are to be lexed and its keys read: sql_mode, character set, flavour."""
+        bits = mode_bits(self.sql_mode or "") | (MARIADB if self.mariadb else 0)
+        if self.charset not in UTF8_CHARSETS:
+            bits |= ASCII_KEYS
+        return bits | UNSAFE_CHARSET if self.charset in UNSAFE_CHARSETS else bits
+
+    def context(self) -> ContextKey:
+        return ContextKey(self.user, self.database, self.mode, self.hop)
+
+
+def mode_bits(sql_mode: str) -> int:
+    """The bits of sql_mode that change how text is read. ANSI and its kin contain ANSI_QUOTES."""
+    words = {word.strip().upper() for word in sql_mode.split(",")}
+    bits = ANSI_QUOTES if words & _QUOTING else 0
+    return bits | NO_BACKSLASH_ESCAPES if "NO_BACKSLASH_ESCAPES" in words else bits
+
+
+_QUOTING = {"ANSI_QUOTES", "ANSI", "DB2", "MAXDB", "MSSQL", "ORACLE", "POSTGRESQL"}

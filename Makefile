@@ -32,7 +32,7 @@ test: build  ## all tests (TESTS=path or options for pytest)
 lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@.venv/bin/mypy --explicit-package-bases -p loadtest.world -m loadtest.demo
+	@.venv/bin/mypy --explicit-package-bases -p loadtest.world -p loadtest.demo
 	@.venv/bin/cython-lint --max-line-length 110 _speedups
 	@.venv/bin/lint-imports
 

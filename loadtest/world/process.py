@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 READY_TIMEOUT = 60.0
 """Seconds a server may take to answer: a cold, busy two-core machine needs a few."""
@@ -45,6 +46,24 @@ class _Spawner:
 
 
 _spawner = _Spawner()
+Spawned = subprocess.Popen[bytes]
+
+
+def spawn(argv: list[str], death_signal: str = "KILL", **options: Any) -> Spawned:
+    """`subprocess.Popen` for a child that gets `death_signal` when this process dies.
+
+    It leads a session of its own, so that Ctrl-C reaches only us; errors go where its output goes.
+    """
+    guarded = ["setpriv", "--pdeathsig", death_signal, "--", *argv]
+    return _spawner.spawn(
+        lambda: subprocess.Popen(
+            guarded,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
+        )
+    )
 
 
 class Server:
@@ -96,19 +115,10 @@ class Server:
         if not self._prepared:
             self.prepare()
             self._prepared = True
-        argv = ["setpriv", "--pdeathsig", self.death_signal, "--", *self.command()]
         environment = {**os.environ, **self.environment()}
         with self.log.open("ab") as log:
-            self._process = _spawner.spawn(
-                lambda: subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self.directory,
-                    env=environment,
-                    start_new_session=True,
-                )
+            self._process = spawn(
+                self.command(), self.death_signal, stdout=log, cwd=self.directory, env=environment
             )
 
     def wait_ready(self, timeout: float = READY_TIMEOUT) -> None:

@@ -27,6 +27,9 @@ LAST_NAMES = ("Almeida", "Berg", "Costa", "Dubois", "Eriksen", "Fischer", "Garci
 ITEMS = ("kettle", "lamp", "rucksack", "notebook", "headphones", "teapot", "blanket", "compass", "umbrella")
 STATUSES = ("new", "paid", "shipped", "returned")
 EPOCH = datetime(2026, 1, 1)
+ALL_COUNTRIES = [country for listed in COUNTRIES.values() for country in listed]
+
+Row = tuple[Any, ...]
 
 SCHEMA = [
     """CREATE TABLE countries (
@@ -101,16 +104,22 @@ class Shop:
         return SCHEMA
 
     def rows(self, shape: Shape, shard: str) -> Iterable[Rows]:
-        countries = [country for listed in COUNTRIES.values() for country in listed]
-        yield Rows(INSERT_COUNTRY, countries)
+        yield Rows(INSERT_COUNTRY, ALL_COUNTRIES)
         if shard == self.pinned_to(shape):
             yield Rows(INSERT_SETTING, SETTINGS)
-        customers, orders = _generate(self, shape)
-        yield Rows(INSERT_CUSTOMER, [row for row in customers if shard_of_id(shape, row[0]) == shard])
-        yield Rows(INSERT_ORDER, [row for row in orders if shard_of_id(shape, row[0]) == shard])
+        customers = [row for row in self.all_customers(shape) if shard_of_id(shape, row[0]) == shard]
+        yield Rows(INSERT_CUSTOMER, customers)
+        yield Rows(
+            INSERT_ORDER, [row for row in self.all_orders(shape) if shard_of_id(shape, row[0]) == shard]
+        )
 
+    def all_customers(self, shape: Shape) -> list[Row]:
+        """Every region's, as `INSERT_CUSTOMER` orders the columns."""
+        return _generate(self, shape)[0]
 
-Row = tuple[Any, ...]
+    def all_orders(self, shape: Shape) -> list[Row]:
+        """Every region's, as `INSERT_ORDER` orders the columns."""
+        return _generate(self, shape)[1]
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,437 @@
+"""The monitor and the roles on real servers that are stopped, killed, hung and promoted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymysql.connections import Connection
+from pymysql.err import OperationalError
+
+from config.settings import Health
+from config.words import Flavour
+from proxy.pool import probe
+from proxy.pool.health import Monitor, PeerHealth, PeerTarget, ServerHealth, State
+from proxy.pool.roles import Roster, ShardRoles, Standing, Warn
+from proxy.pool.service_connection import FailureKind, ServiceConnection
+from router.topology import Region
+from tests.proxy.pool.shards import account, targets, topology_of
+from tests.servers import BOTH_SERVERS
+
+if TYPE_CHECKING:
+    from loadtest.world.shard import Shard
+    from loadtest.world.sqlserver import SqlServer
+    from loadtest.world.world import World
+
+QUICK = Health(interval=0.1, timeout=0.4, failures=3, recoveries=2)
+PATIENCE = 15.0
+"""Seconds that a change may take to be seen on a machine that others use, too. Far above what it takes
+alone.
+"""
+
+ONE_SHARD = pytest.mark.world(shards=1, replicas=1)
+
+
+class Observer:
+    """A monitor with a roster, and a way to wait for what they say."""
+
+    def __init__(self, shard: Shard, flavour: str, health: Health = QUICK) -> None:
+        topology = topology_of(
+            [server.port for server in shard.servers],
+            Flavour(flavour),
+            account("fairlead", "fairlead-secret"),
+        )
+        self.targets = targets(topology)
+        self.roster = Roster(topology.shards[0])
+        self.roster.expect(self.targets)
+        self.seen: dict[int, ServerHealth] = {}
+        self.changed = asyncio.Event()
+        self.monitor = Monitor(self._on_server, health=health, positions=True)
+
+    def _on_server(self, health: ServerHealth) -> None:
+        self.seen[health.target.server.port] = health
+        self.roster.observe(health)
+        self.changed.set()
+
+    @property
+    def roles(self) -> ShardRoles:
+        return self.roster.roles
+
+    @property
+    def primary(self) -> int | None:
+        return self.roles.primary.server.port if self.roles.primary else None
+
+    def health(self, server: SqlServer) -> ServerHealth:
+        return self.seen[server.port]
+
+    def lag(self, server: SqlServer) -> float:
+        (replica,) = (one for one in self.roles.replicas if one.target.server.port == server.port)
+        return replica.lag(time.monotonic())
+
+    async def until(self, condition: Callable[[], bool]) -> float:
+        """Waits for looks until the condition holds. Returns how long it took."""
+        began = time.monotonic()
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+        return time.monotonic() - began
+
+
+@asynccontextmanager
+async def watching(shard: Shard, flavour: str, health: Health = QUICK) -> AsyncIterator[Observer]:
+    observer = Observer(shard, flavour, health)
+    await observer.monitor.watch(observer.targets)
+    try:
+        yield observer
+    finally:
+        await observer.monitor.stop()
+
+
+def write(shard: Shard) -> None:
+    shard.primary.run("CREATE TABLE IF NOT EXISTS beat (n INT PRIMARY KEY AUTO_INCREMENT)", database="shop")
+    shard.primary.run("INSERT INTO beat VALUES ()", database="shop")
+
+
+@BOTH_SERVERS
+@ONE_SHARD
+def test_a_healthy_shard_is_described_truthfully(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    write(shard)
+    shard.wait_replicas()
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            (replica,) = shard.replicas
+            await observer.until(lambda: observer.primary == shard.primary.port and observer.lag(replica) < 1)
+            primary, follower = observer.health(shard.primary), observer.health(replica)
+            assert primary.writable and not follower.writable
+            assert primary.facts is not None and follower.facts is not None
+            assert primary.facts.server_id == shard.primary.server_id
+            assert primary.facts.problems == follower.facts.problems == ()
+            assert primary.facts.max_connections == 1200
+            assert primary.facts.connections is not None and primary.facts.connections >= 1
+            assert primary.facts.channels == ()
+            (channel,) = follower.facts.channels or ()
+            assert channel.running and channel.source_port == shard.primary.port
+            assert follower.facts.position == primary.facts.position
+            assert observer.roles.standing is Standing.OK and observer.roles.epoch == 1
+            assert observer.roles.warnings == frozenset()
+            assert observer.roles.replicas[0].reached > 0
+
+    asyncio.run(body())
+
+
+@BOTH_SERVERS
+@ONE_SHARD
+def test_lag_is_that_of_a_replica_that_stopped_applying(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    write(shard)
+    shard.wait_replicas()
+    (replica,) = shard.replicas
+    word = "SLAVE" if flavour == "mariadb" else "REPLICA"
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary is not None and observer.lag(replica) < 1)
+            replica.run(f"STOP {word} SQL_THREAD")
+            stopped = time.monotonic()
+            write(shard)
+            await observer.until(lambda: observer.lag(replica) > 1.0)
+            elapsed = time.monotonic() - stopped
+            assert elapsed - 0.5 <= observer.lag(replica) <= elapsed + 1.0
+            # The thread that fetches dies, too: Seconds_Behind becomes NULL, the bound goes on growing.
+            replica.run(f"STOP {word} IO_THREAD")
+            await observer.until(lambda: observer.lag(replica) > 1.6)
+            assert not observer.roles.readable(1.5, time.monotonic())
+            replica.run(f"START {word}")
+            await observer.until(lambda: observer.lag(replica) < 0.5)
+
+    asyncio.run(body())
+
+
+@BOTH_SERVERS
+@ONE_SHARD
+def test_a_killed_primary_is_noticed_and_its_successor_followed(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    write(shard)
+    shard.wait_replicas()
+    (replica,) = shard.replicas
+    old = shard.primary
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == old.port)
+            old.kill()
+            await observer.until(lambda: observer.primary is None)
+            assert observer.health(old).state is State.DOWN
+            assert observer.roles.epoch == 2
+            failure = observer.health(old).failure
+            assert failure is not None and failure.kind is FailureKind.UNREACHABLE
+            shard.promote()
+            assert await observer.until(lambda: observer.primary == replica.port) < 5
+            assert observer.roles.epoch == 3
+            # The old primary comes back as it was configured, writable, and has nothing that the new one
+            # lacks.
+            write(shard)
+            old.start()
+            await observer.until(lambda: observer.health(old).state is State.UP)
+            assert observer.primary == replica.port and observer.roles.epoch == 3
+            assert Warn.SECOND_WRITABLE in observer.roles.warnings
+            assert observer.health(old).incarnation == 1
+
+    asyncio.run(body())
+
+
+@BOTH_SERVERS
+@ONE_SHARD
+def test_a_switchover_is_followed(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    (replica,) = shard.replicas
+    old = shard.primary
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == old.port)
+            await asyncio.to_thread(shard.promote)
+            assert await observer.until(lambda: observer.primary == replica.port) < 5
+            assert observer.roles.epoch in (2, 3), "with or without a look between the two switches"
+            write(shard)
+            await observer.until(lambda: observer.lag(old) < 1)
+
+    asyncio.run(body())
+
+
+@ONE_SHARD
+def test_flipping_read_only_alone_is_followed(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    (replica,) = shard.replicas
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == shard.primary.port)
+            shard.primary.set_read_only(True)
+            await observer.until(lambda: observer.roles.standing is Standing.NONE_WRITABLE)
+            replica.set_read_only(False)
+            assert await observer.until(lambda: observer.primary == replica.port) < 5
+
+    asyncio.run(body())
+
+
+@BOTH_SERVERS
+@ONE_SHARD
+def test_a_hanging_server_is_found_by_the_deadline(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == shard.primary.port)
+            shard.primary.pause()
+            try:
+                took = await observer.until(lambda: observer.primary is None)
+                failure = observer.health(shard.primary).failure
+                assert failure is not None and failure.kind is FailureKind.TIMEOUT
+                assert took >= QUICK.timeout, "one missed deadline is not enough"
+            finally:
+                shard.primary.resume()
+            await observer.until(lambda: observer.primary == shard.primary.port)
+            assert observer.health(shard.primary).incarnation == 0
+
+    asyncio.run(body())
+
+
+@ONE_SHARD
+def test_a_replica_that_is_written_to_is_reported(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    (replica,) = shard.replicas
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == shard.primary.port)
+            replica.run("CREATE DATABASE by_accident")  # root may write in spite of read_only
+            await observer.until(lambda: Warn.DIVERGED in observer.roles.warnings)
+            assert observer.primary == shard.primary.port
+
+    try:
+        asyncio.run(body())
+    finally:
+        replica.wipe()  # no later test can use it
+
+
+@ONE_SHARD
+def test_replication_status_that_hangs_kills_nobody(
+    world: World, flavour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when SHOW SLAVE STATUS waits for a STOP SLAVE that waits for a statement."""
+    (shard,) = world.shards.values()
+    (replica,) = shard.replicas
+    real = probe.read_channels
+
+    async def hanging(connection: ServiceConnection, timeout: float) -> tuple[probe.Channel, ...]:
+        await connection.query("SELECT SLEEP(2)", timeout)
+        return ()
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == shard.primary.port)
+            monkeypatch.setattr(probe, "read_channels", hanging)
+            await observer.until(lambda: any("SHOW REPLICA" in text for text in _problems(observer, replica)))
+            write(shard)
+            await observer.until(lambda: observer.lag(replica) < 0.1)
+            assert observer.health(replica).state is State.UP
+            assert observer.roles.epoch == 1
+            monkeypatch.setattr(probe, "read_channels", real)
+            await observer.until(lambda: not _problems(observer, replica))
+
+    asyncio.run(body())
+
+
+def _problems(observer: Observer, server: SqlServer) -> tuple[str, ...]:
+    facts = observer.health(server).facts
+    return facts.problems if facts else ()
+
+
+@ONE_SHARD
+def test_a_server_without_a_free_connection_lives(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    (replica,) = shard.replicas
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: observer.primary == shard.primary.port)
+            monitored = replica.value(
+                "SELECT id FROM information_schema.PROCESSLIST WHERE user = 'fairlead' AND info IS NULL"
+            )
+            replica.run("SET GLOBAL max_connections = 10")
+            held = _every_connection(replica)
+            try:
+                with held[0].cursor() as cursor:
+                    cursor.execute(f"KILL {monitored}")
+                await observer.until(lambda: _failure_kind(observer, replica) is FailureKind.BUSY)
+                for _ in range(2 * QUICK.failures):
+                    observer.changed.clear()
+                    await observer.changed.wait()
+                assert observer.health(replica).state is State.UP
+            finally:
+                for one in held:
+                    one.close()
+            await observer.until(lambda: observer.health(replica).failure is None)
+            replica.run("SET GLOBAL max_connections = 1200")
+
+    asyncio.run(body())
+
+
+def _every_connection(server: SqlServer) -> list[Connection[Any]]:
+    held: list[Connection[Any]] = []
+    try:
+        while True:
+            held.append(server.connect())
+    except OperationalError:
+        return held
+
+
+def _failure_kind(observer: Observer, server: SqlServer) -> FailureKind | None:
+    failure = observer.health(server).failure
+    return failure.kind if failure else None
+
+
+@ONE_SHARD
+def test_one_connection_per_server_and_none_after_stop(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    count = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE user = 'fairlead' AND info IS NULL"
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            looks: list[float] = []
+            await observer.until(lambda: observer.primary is not None)
+            while len(looks) < 10:
+                await observer.until(lambda: observer.changed.is_set())
+                observer.changed.clear()
+                looks.append(time.monotonic())
+            assert [server.value(count) for server in shard.servers] == [1, 1]
+        for server in shard.servers:
+            deadline = time.monotonic() + PATIENCE
+            while server.value(count) and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+            assert server.value(count) == 0
+
+    asyncio.run(body())
+
+
+@ONE_SHARD
+def test_a_reload_disturbs_only_what_changed(world: World, flavour: str) -> None:
+    (shard,) = world.shards.values()
+    identify = "SELECT id FROM information_schema.PROCESSLIST WHERE user = 'fairlead' AND info IS NULL"
+
+    async def body() -> None:
+        async with watching(shard, flavour) as observer:
+            await observer.until(lambda: len(observer.seen) == 2)
+            before = shard.primary.value(identify)
+            await observer.monitor.watch(observer.targets[:1])
+            observer.seen.clear()
+            await observer.until(lambda: len(observer.seen) == 1)
+            assert shard.primary.value(identify) == before
+            observer.monitor.look_now(observer.targets[0].name)
+            observer.monitor.look_now("nobody")
+
+    asyncio.run(body())
+
+
+# --- peers --------------------------------------------------------------------------------------------------
+
+
+class Link:
+    """A peer connection that answers as it is told."""
+
+    def __init__(self) -> None:
+        self.works = True
+        self.closed = 0
+
+    async def connect(self) -> Link:
+        if not self.works:
+            raise ConnectionRefusedError("no peer")
+        return self
+
+    async def ping(self) -> None:
+        if not self.works:
+            raise ConnectionResetError("peer gone")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_peers_are_looked_at_by_the_connection_given() -> None:
+    async def body() -> None:
+        link = Link()
+        seen: list[PeerHealth] = []
+        changed = asyncio.Event()
+
+        def on_peer(health: PeerHealth) -> None:
+            seen.append(health)
+            changed.set()
+
+        async def until(state: State) -> None:
+            async with asyncio.timeout(PATIENCE):
+                while not seen or seen[-1].state is not state:
+                    changed.clear()
+                    await changed.wait()
+
+        region = Region(1, "us", False, None, ("us",))
+        monitor = Monitor(lambda _: None, on_peer, health=QUICK)
+        await monitor.watch([], [PeerTarget(region, link.connect)])
+        await until(State.UP)
+        link.works = False
+        await until(State.DOWN)
+        assert seen[-1].failure is not None and link.closed >= 1
+        link.works = True
+        await until(State.UP)
+        await monitor.stop()
+        count = len(seen)
+        await asyncio.sleep(0)
+        assert len(seen) == count and link.closed >= 2
+
+    asyncio.run(body())

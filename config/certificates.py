@@ -59,4 +59,6 @@ def _no_passphrase() -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
         return "the key is not the certificate's"
-    return getattr(error, "reason", None) or str(error) or "not PEM"
+    if isinstance(error, ssl.SSLError):
+        return "not PEM text, or damaged"
+    return str(error)

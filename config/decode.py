@@ -32,6 +32,9 @@ from config.source import Listing, Node, Scalar, Table
 INVALID: Final = object()
 """The result of a value that could not be read; its mistake was added."""
 
+DURATION_WORDS = ("off", "none")
+"""What stands for "not at all" where a duration may be left out."""
+
 LATER: Mapping[str, str] = MappingProxyType({"admin": "the admin console", "redis": "Redis"})
 """Kinds of listener that are named already but not there yet."""
 
@@ -63,11 +66,7 @@ class Decoder:
                 values[field.name] = value
         self._refuse_unknown(cls, table, path, missing)
         if missing:
-            self._findings.add(
-                path,
-                f"{listed(missing)} is missing" if len(missing) == 1 else f"{listed(missing)} are missing",
-                _meaning(cls, missing[0]),
-            )
+            self._findings.add(path, _missing(cls, missing))
         return cls(**values) if all(field.name in values for field in fields_of(cls)) else INVALID
 
     def _table(self, cls: type, node: Node, path: KeyPath) -> Table | None:
@@ -153,7 +152,7 @@ class Decoder:
         if (
             isinstance(node, Scalar)
             and not node.quoted
-            and (node.is_null or (option.unit == DURATION and node.text in ("off", "none")))
+            and (node.is_null or (option.unit == DURATION and node.text in DURATION_WORDS))
         ):
             return None
         return self.value(some[0] if len(some) == 1 else typing.Union[some], option, node, path)  # noqa: UP007
@@ -208,7 +207,7 @@ class Decoder:
 
     def _attempt(self, read: Callable[[], Any], node: Node, path: KeyPath) -> Any:
         """Runs a reader; its ValueError becomes a mistake at this line."""
-        self._findings.places.setdefault(path, node.place)
+        self._findings.saw(path, node.place)
         try:
             return read()
         except ValueError as error:
@@ -335,8 +334,11 @@ def _tagged(classes: tuple[type, ...]) -> tuple[str, dict[str, type]]:
     return name, choices
 
 
-def _meaning(cls: type, name: str) -> str:
-    return next(field.option.meaning for field in fields_of(cls) if field.name == name).rstrip(".")
+def _missing(cls: type, names: list[str]) -> str:
+    if len(names) > 1:
+        return f"{listed(names)} are missing"
+    meaning = next(field.option.meaning for field in fields_of(cls) if field.name == names[0])
+    return f"{names[0]} is missing ({meaning[0].lower()}{meaning[1:].rstrip('.')})"
 
 
 def _where_known(cls: type, name: str) -> str | None:

@@ -17,10 +17,15 @@ class Findings:
 
     def __init__(self) -> None:
         self.places: dict[KeyPath, Place] = {}
+        self._names: dict[KeyPath, list[str]] = {}
         self._mistakes: dict[Mistake, None] = {}
+        self._wrong: set[KeyPath] = set()
 
     def saw(self, path: KeyPath, place: Place) -> None:
-        self.places[path] = place
+        """Notes the line of a key; of one that was seen already, the first."""
+        if path not in self.places:
+            self.places[path] = place
+            self._names.setdefault(path[:-1], []).extend(path[-1:])
 
     def place_of(self, path: KeyPath) -> Place | None:
         """The line of a key, or of its nearest parent."""
@@ -35,10 +40,15 @@ class Findings:
     def add_at(self, place: Place | None, path: KeyPath, message: str, hint: str | None = None) -> None:
         file, line = (place.file, place.line) if place else (None, None)
         self._mistakes[Mistake(file, line, dotted(path), message, hint)] = None
+        self._wrong.update(path[:depth] for depth in range(len(path) + 1))
 
     def declared(self, *path: str) -> list[str]:
         """The names written under a key, whether or not what they hold could be read."""
-        return [key[-1] for key in self.places if key[:-1] == path]
+        return list(self._names.get(path, ()))
+
+    def wrong(self, path: KeyPath) -> bool:
+        """Has a mistake been found at this key or below it? Then what follows from it is not reported."""
+        return path in self._wrong
 
     @property
     def mistakes(self) -> tuple[Mistake, ...]:
@@ -89,6 +99,8 @@ def listed(names: Iterable[str], most: int = 20) -> str:
 
 
 def _quoted(part: str) -> str:
+    if not part.isprintable():
+        return repr(part)
     return f'"{part}"' if any(character in part for character in '. []"') or not part else part
 
 

@@ -54,9 +54,13 @@ class Field:
         return self.default is REQUIRED
 
 
-@functools.cache
 def fields_of(cls: type) -> tuple[Field, ...]:
     """The fields of a settings class, in order. A field without an `Option` is not part of the file."""
+    return _fields_of(cls)
+
+
+@functools.cache
+def _fields_of(cls: Any) -> tuple[Field, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return tuple(
         Field(field.name, bare, option, _default(field))

@@ -50,6 +50,8 @@ def size(text: str) -> int:
     """'64MiB', '64M' -> bytes. Decimal units are refused: too many people mean the binary ones by them."""
     found = _SIZE.fullmatch(text)
     unit = _SIZE_UNITS.get(found[2].lower()) if found else None
+    if found and found[2].lower() in ("kb", "mb", "gb"):
+        raise ValueError(f"write {found[1]}{found[2][0].upper()}iB; {found[2]} means a power of ten to some")
     if found is None or unit is None:
         raise ValueError(f"expected a size such as 4096, 16KiB, 64MiB, 1GiB, not {text!r}")
     return int(float(found[1]) * unit)
@@ -71,7 +73,7 @@ def address(text: str, default_port: int | None) -> Address:
         name, closed, rest = text[1:].partition("]")
         port = rest.removeprefix(":") if closed else "?"
     elif text.count(":") > 1:
-        raise ValueError(f"write an IPv6 address in brackets, [{text}]:3306")
+        raise ValueError(f"write an IPv6 address in brackets, such as [fd00::1]:3306, not {text!r}")
     else:
         name, _, port = text.partition(":")
     return Address(host(name), _port(port, text, default_port))
@@ -127,11 +129,15 @@ _COLUMN = re.compile(
 _WHOLE_NUMBERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint"}
 _CHARACTERS = {"char", "varchar"}
 _BYTES = {"binary", "varbinary"}
+_ALLOWED = "whole numbers, char, varchar, binary, varbinary"
 
 
 def column_type(text: str) -> ColumnType:
     """'bigint unsigned', 'varchar(64) collate utf8mb4_bin' -> ColumnType, of the types that can be keys."""
     found = _COLUMN.fullmatch(text)
+    word = re.match(r"[a-z]*", text.lower())
+    if word and word[0] and word[0] not in _WHOLE_NUMBERS | _CHARACTERS | _BYTES:
+        raise ValueError(f"a {word[0]} column cannot be a sharding key; {_ALLOWED} can")
     if found is None:
         raise ValueError(f"expected a column type such as bigint unsigned, varchar(64), not {text!r}")
     name = found["name"].lower()
@@ -141,10 +147,6 @@ def column_type(text: str) -> ColumnType:
         name = "int" if name == "integer" else name
         unsigned = " unsigned" if "unsigned" in sign or "zerofill" in sign else ""
         return ColumnType(name, name + unsigned)
-    if name not in _CHARACTERS | _BYTES:
-        raise ValueError(
-            f"a {name} column cannot be a sharding key; whole numbers, char, varchar, binary, varbinary can"
-        )
     return _string_type(found, name, text)
 
 

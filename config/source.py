@@ -25,6 +25,7 @@ SUFFIXES = (".yaml", ".yml")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _QUOTES = ("'", '"', "|", ">")
 _PLAIN_TAG = "tag:yaml.org,2002:"
+_MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 @dataclass(slots=True)
@@ -60,14 +61,16 @@ Node = Scalar | Listing | Table
 def read(path: Path, findings: Findings) -> tuple[Table, tuple[Path, ...]]:
     """A file, or a folder of them, as one tree, and the files read.
 
-    Raises ConfigError when a file cannot be read; what is wrong inside one is added to `findings`.
+    Raises ConfigError when a file cannot be read or is not YAML; other mistakes are added to `findings`.
     """
     files = _files(path)
+    trees = [_parse(file, findings) for file in files]
+    if None in trees:
+        findings.raise_if_any()
     whole = Table(Place(files[0], 1))
-    for file in files:
-        tree = _parse(file, findings)
-        if tree is not None:
-            _merge(whole, tree, findings)
+    findings.saw((), whole.place)
+    for tree in trees:
+        _merge(whole, tree or whole, findings)
     return whole, files
 
 
@@ -159,7 +162,7 @@ class _Converter:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._findings.add_at(self._place(key), path, "a key must be a plain word")
-            elif key.value == "<<" and key.style is None:
+            elif key.tag == _MERGE_TAG:
                 inherited.append(self.convert(value, path))
             else:
                 self._enter(table, key, value, path)

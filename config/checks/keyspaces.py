@@ -70,7 +70,7 @@ def _columns_fit(
     known = findings.declared(*path, "vindexes")
     if not check_known(findings, (*where, "vindex"), table.vindex, known, "vindex"):
         return
-    if table.vindex in keyspace.vindexes:
+    if table.vindex in keyspace.vindexes and not findings.wrong((*where, "columns")):
         function = keyspace.vindexes[table.vindex].function
         if len(table.columns) != VINDEX_ARITY[function]:
             message = (

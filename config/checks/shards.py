@@ -29,8 +29,10 @@ def _certificate_names_differ(settings: Settings, findings: Findings) -> None:
 
 def _peers_are_reachable(settings: Settings, findings: Findings) -> None:
     """Shards abroad are reached through their region's Fairlead, over mutual TLS."""
-    for region in sorted(_regions_used(settings) - {settings.region}):
-        if region in settings.regions and settings.regions[region].peer is None:
+    if settings.region not in settings.regions:
+        return
+    for region in sorted(_regions_used(settings) & set(settings.regions) - {settings.region}):
+        if settings.regions[region].peer is None:
             findings.add(
                 ("regions", region),
                 "peer is missing, and keyspaces lie on shards of this region",

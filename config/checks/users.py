@@ -34,9 +34,9 @@ def check_users(settings: Settings, findings: Findings) -> None:
 
 
 def _plugins_fit(findings: Findings, user: UserSettings, path: KeyPath) -> None:
-    if not user.plugins:
+    if not user.plugins and not findings.wrong((*path, "plugins")):
         findings.add((*path, "plugins"), "needs at least one authentication method")
-    if user.password.clear is not None:
+    if user.password.clear is not None or findings.wrong((*path, "password")):
         return
     for plugin, form in ((AuthPlugin.CACHING_SHA2, "sha256"), (AuthPlugin.NATIVE, "native")):
         if plugin in user.plugins and getattr(user.password, form) is None:
@@ -57,7 +57,7 @@ def check_password_forms(findings: Findings, password: Password, path: KeyPath) 
 
 
 def _grant_fits(settings: Settings, findings: Findings, grant: Grant, path: KeyPath) -> None:
-    if not grant.verbs:
+    if not grant.verbs and not findings.wrong((*path, "verbs")):
         findings.add((*path, "verbs"), "needs at least one verb")
     if Verb.ADMIN in grant.verbs and grant.on.keyspace is not None:
         findings.add((*path, "verbs"), "admin is about the servers and is granted on *.* only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from config.settings import HashVindex
 from router.keys import Key, KeyColumn
@@ -37,6 +37,9 @@ class Hash(Vindex):
     def tables(self, columns: Sequence[KeyColumn]) -> VindexTables:
         self.check(columns)
         return VindexTables(self.kind, types_of(columns), limits_of(columns), maps=(packed(self.buckets),))
+
+    def bucket_maps(self) -> Mapping[str, tuple[int, ...]]:
+        return {"": self.buckets}
 
     def describe(self, keys: Sequence[Key]) -> str:
         return f"bucket {bucket_of(keys[0].data)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from config.settings import ListVindex
 from router.keys import Key, KeyColumn, KeyType
@@ -39,6 +39,9 @@ class List(Vindex):
         self.check(columns)
         items = canonical_words(self.words, columns[0].type)
         return VindexTables(self.kind, types_of(columns), limits_of(columns), items=tuple(items.items()))
+
+    def rules(self) -> Mapping[Hashable, int | str]:
+        return dict(self.words)
 
     def describe(self, keys: Sequence[Key]) -> str:
         return "listed value"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from config.settings import RegionBitsVindex
 from router.keys import UINT64_HIGH, Key, KeyColumn
@@ -53,6 +53,16 @@ class RegionBits(Vindex):
             regions=tuple(self.numbers.items()),
             maps=tuple(packed(buckets) for buckets in self.regions.maps),
         )
+
+    def bucket_maps(self) -> Mapping[str, tuple[int, ...]]:
+        return dict(zip(self.regions.names, self.regions.maps, strict=True))
+
+    def rules(self) -> Mapping[Hashable, int | str]:
+        """The position of the bits is part of the rule."""
+        return {
+            (self.shift, self.mask, number): self.regions.names[region]
+            for number, region in self.numbers.items()
+        }
 
     def describe(self, keys: Sequence[Key]) -> str:
         return f"region {self.regions.names[self._region(keys[0])]}, bucket {bucket_of(keys[0].data)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from config.settings import RegionHashVindex
 from router.keys import Key, KeyColumn, KeyType
@@ -50,6 +50,12 @@ class RegionHash(Vindex):
             regions=tuple(canonical_words(self.words, columns[0].type).items()),
             maps=tuple(packed(buckets) for buckets in self.regions.maps),
         )
+
+    def bucket_maps(self) -> Mapping[str, tuple[int, ...]]:
+        return dict(zip(self.regions.names, self.regions.maps, strict=True))
+
+    def rules(self) -> Mapping[Hashable, int | str]:
+        return {value: self.regions.names[region] for value, region in dict(self.words).items()}
 
     def describe(self, keys: Sequence[Key]) -> str:
         region, key = keys

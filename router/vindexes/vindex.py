@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -56,9 +56,9 @@ class VindexTables:
 
     `key_types`: KeyType of each column, in order. `limits`: what each column can store, (low, high,
     ascii_only) as in `KeyColumn`; an INSERT whose key lies beyond must be parked. `regions`: region value
-    (number, or canonical text bytes) -> index into `maps`. `maps`: 4,096 little-endian u16 shard indexes each.
-    `bounds`: rising exclusive upper ends within the key type's range; `bound_shards` has one entry more, -1
-    where no shard holds the range. `items`: canonical key -> shard.
+    (number, or canonical text bytes) -> index into `maps`. `maps`: 4,096 little-endian u16 shard indexes
+    each. `bounds`: rising exclusive upper ends within the key type's range; `bound_shards` has one entry
+    more, -1 where no shard holds the range. `items`: canonical key -> shard.
     """
 
     kind: int
@@ -128,6 +128,14 @@ class Vindex(ABC):
         if low is not None and high is not None and low > high:
             return frozenset()
         return frozenset(self.shards)
+
+    def bucket_maps(self) -> Mapping[str, tuple[int, ...]]:
+        """Region ('' where regions play no part) -> the shard of each bucket; empty without buckets."""
+        return {}
+
+    def rules(self) -> Mapping[Hashable, int | str]:
+        """Listed value -> shard, or region's name; empty where nothing is listed."""
+        return {}
 
     def check(self, columns: Sequence[KeyColumn]) -> None:
         """Raises VindexMismatch when the function cannot take columns of these types."""

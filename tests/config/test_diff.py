@@ -1,0 +1,121 @@
+"""What changed, in sentences; secrets never show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import config
+from config.diff import diff
+from config.load import load
+
+EXAMPLE = Path(config.__file__).with_name("example.yaml")
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """diff() between the example and the example with texts replaced."""
+
+    def changed(*replacements: tuple[str, str]) -> list[str]:
+        text = EXAMPLE.read_text().replace("/run/secrets/", "/run/")
+        new = text
+        for old, other in replacements:
+            assert old in new
+            new = new.replace(old, other)
+        (tmp_path / "fairlead.yaml").write_text(text)
+        before = load(tmp_path / "fairlead.yaml", secrets=False)
+        (tmp_path / "fairlead.yaml").write_text(new)
+        return diff(before, load(tmp_path / "fairlead.yaml", secrets=False))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentences"),
+    [
+        ("region: eu\n\n", "region: us\n\n", ["region changes from eu to us"]),
+        ("# max_packet: 64MiB", "max_packet: 128MiB", ["limits.max_packet changes from 64MiB to 128MiB"]),
+        ("# queue_wait: 5s", "queue_wait: 250ms", ["limits.queue_wait changes from 5s to 250ms"]),
+        ("max_lag: 30s", "max_lag: 1m", ["user reports: max_lag changes from 30s to 1m"]),
+        ("    max_lag: 30s\n", "", ["user reports: max_lag is no longer set, it was 30s"]),
+        (
+            "# version: 10.11.6-MariaDB",
+            "version: 10.11.6-MariaDB",
+            ["listener mysql: version is set to 10.11.6-MariaDB"],
+        ),
+        ("# required: false", "required: true", ["listener mysql: tls.required changes from false to true"]),
+        ("      countries: {kind: reference}\n", "", ["keyspace shop: table countries is removed"]),
+        (
+            "countries: {kind: reference}",
+            "countries: {kind: reference}\n      more: {kind: reference}",
+            ["keyspace shop: table more is added"],
+        ),
+        (
+            "settings: {kind: pinned, shard: eu-0}",
+            "settings: {kind: pinned, shard: us-0}",
+            ["keyspace shop: table settings: shard changes from eu-0 to us-0"],
+        ),
+        (
+            "settings: {kind: pinned, shard: eu-0}",
+            "settings: {kind: reference}",
+            ["keyspace shop: table settings changes from pinned to reference"],
+        ),
+        ("us: [2, 3]", "us: [2, 4]", ["keyspace shop: vindex by_id: regions us loses [3] and gains [4]"]),
+        (
+            "us: [2, 3]",
+            "us: [3, 2]",
+            ["keyspace shop: vindex by_id: regions us changes from [2, 3] to [3, 2]"],
+        ),
+        (
+            "{on: wiki.*, verbs: [all]}",
+            "{on: wiki.*, verbs: [select]}",
+            [
+                "user shop: grants loses [{on: wiki.*, verbs: [all]}] and gains [{on: wiki.*, verbs: [select]}]"
+            ],
+        ),
+        (
+            "buckets: {eu-0: 0-1023, eu-1: 1024-2047,",
+            "buckets: {eu-0: 0-1000, eu-1: 1001-2047,",
+            [
+                "keyspace shop: vindex by_hash: buckets eu-0 changes from 0-1023 to 0-1000",
+                "keyspace shop: vindex by_hash: buckets eu-1 changes from 1024-2047 to 1001-2047",
+            ],
+        ),
+        (
+            "shards: [eu-0, eu-1, us-0, us-1]",
+            "shards: [eu-1, eu-0, us-0, us-1]",
+            ["keyspace shop: shards changes from [eu-0, eu-1, us-0, us-1] to [eu-1, eu-0, us-0, us-1]"],
+        ),
+        (
+            "columns: [customer_id]",
+            "columns: [buyer_id]",
+            [
+                "keyspace shop: table orders: columns loses customer_id",
+                "keyspace shop: table orders: columns gains buyer_id",
+            ],
+        ),
+        ("# --- bounds", "# --- bounds and more", []),
+    ],
+)
+def test_sentences(changed, old, new, sentences):
+    assert changed((old, new)) == sentences
+
+
+def test_passwords_change_without_showing(changed):
+    sentences = changed(("{file: /run/shop-password}", "{value: hunter2}"))
+    assert sentences == ["user shop: password changes"]
+
+
+def test_a_new_account_does_not_show(changed):
+    sentences = changed(("name: db.eu.example.com", "name: x"), ("user: fairlead\n", "user: other\n"))
+    assert "shard eu-0: account.user changes from fairlead to other" in sentences
+
+
+def test_the_order_of_things_means_nothing(changed):
+    one = "      countries: {kind: reference}\n"
+    assert changed((one, ""), ("      customers:", one + "      customers:")) == []
+
+
+def test_added_and_removed_sections(changed):
+    assert changed(("  http: {address: 127.0.0.1, port: 7380}\n", "")) == ["listener http is removed"]

@@ -23,6 +23,7 @@ from config.settings import (
     TableSettings,
 )
 from config.words import Flavour, MultiShardWrites, Scatter
+from router.declared import check_declared
 from router.vindexes import registry
 from router.vindexes.registry import Place
 from router.vindexes.vindex import Vindex
@@ -159,10 +160,14 @@ class Topology:
 
     @classmethod
     def build(cls, settings: Settings) -> Topology:
-        """The topology of settings that `config.load` accepted."""
+        """The topology of settings that `config.load` accepted.
+
+        Raises ConfigError when declared column types do not suit the sharding functions.
+        """
         regions = _regions(settings)
         shards = _shards(settings, regions)
         keyspaces = _keyspaces(settings, shards)
+        check_declared(keyspaces.values(), settings.places)
         return cls(
             region=regions[settings.region],
             regions=tuple(regions.values()),

@@ -162,7 +162,7 @@ class Vindex(ABC):
         return f"<{self.function} {self.name} over {len(self.shards)} shards>"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
+        return self is other or (type(self) is type(other) and self.__dict__ == other.__dict__)
 
     def __hash__(self) -> int:
         return hash((type(self), self.name, self.shards))

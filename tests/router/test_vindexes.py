@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -339,3 +340,26 @@ def test_equal_settings_give_equal_functions():
 def test_how_a_key_was_routed_is_told_without_its_value():
     text = build(BITS).describe([number((2 << 40) + 77)])
     assert text.startswith("region us, bucket ") and "77" not in text.split("bucket")[0]
+
+
+# --- the manual ---
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "sharding.md").read_text()
+
+
+def test_the_manual_shows_vectors_of_the_file():
+    rows = re.findall(r"^\| ([A-Z_]+) \| `(.*)` \| `(.*)` \| `(.*)` \| (\d+) \|$", MANUAL, re.MULTILINE)
+    assert len(rows) >= 10
+    for kind, value, data, digest, bucket in rows:
+        expected = {
+            "type": kind,
+            "value": json.loads(value),
+            "canonical": data,
+            "xxh64": digest,
+            "bucket": int(bucket),
+        }
+        assert expected in VECTORS
+
+
+def test_the_manual_names_every_function():
+    assert all(f"| `{function}` |" in MANUAL for function in registry.functions())

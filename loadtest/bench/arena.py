@@ -46,7 +46,8 @@ class Arena:
         self._fairlead_class, self._ready_timeout = fairlead, ready_timeout
         self.directory = rundir.create()
         self._ports: list[int] = []
-        self.servers = [self._server(number) for number in range(shards)]
+        # Without a sharded target one server holds all that is asked for.
+        self.servers = [self._server(number) for number in range(shards if cells.SHARDED in wanted else 1)]
         self.targets: dict[str, Target] = {}
         self._proxies: list[Server] = []
 

@@ -54,9 +54,9 @@ def cpu_between(before: CpuReading, after: CpuReading) -> CpuUsed:
 
 
 def task_ids(pid: int, proc: Path = PROC) -> list[int]:
-    """Thread ids of a process, [] when it is gone."""
+    """Thread ids of a process in rising order, [] when it is gone."""
     try:
-        return [int(name) for name in os.listdir(proc / f"{pid}/task")]
+        return sorted(int(name) for name in os.listdir(proc / f"{pid}/task"))
     except (FileNotFoundError, ProcessLookupError):
         return []
 

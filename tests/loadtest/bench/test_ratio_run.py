@@ -1,0 +1,55 @@
+"""The bench itself, on real servers: short runs whose figures mean nothing but must be there."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from loadtest.bench.__main__ import main
+from loadtest.world.mariadb import program
+from loadtest.world.sqlserver import ServerMissing
+from tests.conftest import MISSING
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(autouse=True)
+def servers_are_there() -> None:
+    try:
+        program()
+    except ServerMissing as missing:
+        pytest.skip(f"{MISSING}{missing}")
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def test_ratio_of_haproxy_alone(tmp_path: Path) -> None:
+    only = ["--target", "direct", "--target", "haproxy", "--cell", "point_select text 16"]
+    found = bench(
+        "ratio", *only, "--rounds", "1", "--seconds", "1", "--out", str(tmp_path), "--format", "json"
+    )
+    assert found.exit_code == 0, found.output
+    content = json.loads(found.stdout)
+    figures = {figure["target"]: figure for figure in content["figures"]}
+    assert figures["haproxy"]["proxy_us"]["median"] > 1
+    assert figures["direct"]["proxy_us"] is None
+    assert all(figure["qps"] > 100 and figure["server_us"] > 1 for figure in figures.values())
+    assert {"cpu", "kernel", "mariadb", "haproxy", "sysbench", "python", "fairlead"} <= set(
+        content["machine"]
+    )
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".svg"]
+
+
+def test_a_cell_that_does_not_exist_is_a_usage_error() -> None:
+    found = bench("ratio", "--cell", "nonsense")
+    assert found.exit_code == 2
+    assert "oltp_point_select text 16" in found.output
+
+
+def test_idle_clients_of_haproxy_cost_something() -> None:
+    found = bench("idle", "--target", "haproxy", "--clients", "100", "--format", "json")
+    [memory] = json.loads(found.stdout)
+    assert memory["clients"] == 100 and memory["before"] > 1000

@@ -1,0 +1,30 @@
+"""The soak, short: on haproxy, which pools nothing and so must be found without fault, and on Fairlead."""
+
+import pytest
+
+from loadtest.soak.run import Plan, run
+from loadtest.world.mariadb import program
+from loadtest.world.sqlserver import ServerMissing
+from tests.conftest import MISSING
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(autouse=True)
+def servers_are_there() -> None:
+    try:
+        program()
+    except ServerMissing as missing:
+        pytest.skip(f"{MISSING}{missing}")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(Plan(clients=40, seconds=5, target="haproxy"), id="haproxy"),
+    ],
+)
+def test_soak(plan: Plan) -> None:
+    outcome = run(plan, print)
+    broken = [f"{verdict.promise}: {verdict.found}" for verdict in outcome.verdicts if verdict.ok is False]
+    assert broken == [], outcome.evidence.journal.lines

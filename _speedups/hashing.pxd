@@ -15,7 +15,8 @@ cdef inline uint32_t bucket_of(uint64_t h) noexcept nogil:
 
 # Decimal digits only, no sign: `neg` says that a minus stands before. `value` receives two's complement.
 # Returns 0 or KEY_PUNT.
-cdef int canonical_int_from_text(const uint8_t* p, size_t n, bint neg, int key_type, uint64_t* value) noexcept nogil
+cdef int canonical_int_from_text(const uint8_t* p, size_t n, bint neg, int key_type,
+                                 uint64_t* value) noexcept nogil
 # A quoted SQL literal with its quotes.
 cdef int canonical_string(const uint8_t* p, size_t n, int flags, int mode, int key_type,
                           uint8_t* out, size_t cap) noexcept nogil
@@ -23,7 +24,8 @@ cdef int canonical_string(const uint8_t* p, size_t n, int flags, int mode, int k
 cdef int canonical_literal(const uint8_t* p, size_t n, int kind, int flags, int mode, int key_type,
                            uint8_t* out, size_t cap) noexcept nogil
 # The bytes of a value with no quotes around: a string parameter, a column of a row.
-cdef int canonical_bytes(const uint8_t* p, size_t n, int mode, int key_type, uint8_t* out, size_t cap) noexcept nogil
+cdef int canonical_bytes(const uint8_t* p, size_t n, int mode, int key_type, uint8_t* out,
+                         size_t cap) noexcept nogil
 # One non-NULL value of COM_STMT_EXECUTE at p (n bytes to the end of the packet). `type_` is the
 # enum_field_types code, `is_unsigned` bit 0x80 of its second byte. `used` receives the value's length in the
 # packet, also when the key is refused; 0 when the value does not lie inside n bytes or the type is unknown.

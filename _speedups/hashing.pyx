@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Shard hashes and canonical keys.
 
-A key is made canonical (the same bytes for every way to write the same value), hashed by XXH64 with seed 0, and the
-top 12 bits of the hash are its bucket. What cannot be made canonical with certainty is refused (KEY_PUNT, None), so
-that a row is never looked for in the wrong place: the caller then parks or refuses the statement.
+A key is made canonical (the same bytes for every way to write the same value), hashed by XXH64 with seed 0,
+and the top 12 bits of the hash are its bucket. What cannot be made canonical with certainty is refused
+(KEY_PUNT, None), so that a row is never looked for in the wrong place: the caller then parks or refuses the
+statement.
 
     integers        8 bytes, little endian, two's complement
     BYTES           the bytes as they are
@@ -39,7 +40,8 @@ ASCII_KEYS = MODE_ASCII_KEYS
 BINARY_COLUMN = MODE_BINARY_COLUMN
 
 cdef enum:
-    # A quoted number is compared as a double in some positions (IN lists, expressions): digits that a double holds
+    # A quoted number is compared as a double in some positions (IN lists, expressions): digits that a
+    # double holds
     # exactly mean the same either way.
     QUOTED_DIGITS_MAX = 15
 
@@ -136,7 +138,8 @@ cdef inline bint parse_digits(const uint8_t* p, size_t n, uint64_t* value) noexc
     return True
 
 
-cdef int canonical_int_from_text(const uint8_t* p, size_t n, bint neg, int key_type, uint64_t* value) noexcept nogil:
+cdef int canonical_int_from_text(const uint8_t* p, size_t n, bint neg, int key_type,
+                                 uint64_t* value) noexcept nogil:
     cdef uint64_t magnitude
     cdef uint64_t top = INT64_MAX
     if not is_int_key(key_type) or not parse_digits(p, n, &magnitude):
@@ -159,14 +162,16 @@ cdef inline int put_int(uint64_t value, uint8_t* out, size_t cap) noexcept nogil
     return 8
 
 
-cdef inline int int_key(const uint8_t* p, size_t n, bint neg, int key_type, uint8_t* out, size_t cap) noexcept nogil:
+cdef inline int int_key(const uint8_t* p, size_t n, bint neg, int key_type, uint8_t* out,
+                        size_t cap) noexcept nogil:
     cdef uint64_t value
     if canonical_int_from_text(p, n, neg, key_type, &value) == KEY_PUNT:
         return KEY_PUNT
     return put_int(value, out, cap)
 
 
-cdef inline int int_key_from_bytes(const uint8_t* p, size_t n, int key_type, uint8_t* out, size_t cap) noexcept nogil:
+cdef inline int int_key_from_bytes(const uint8_t* p, size_t n, int key_type, uint8_t* out,
+                                   size_t cap) noexcept nogil:
     """A string compared with an integer column: only the one spelling that the server itself would print."""
     if n == 0 or n > QUOTED_DIGITS_MAX or (n > 1 and p[0] == c'0'):
         return KEY_PUNT
@@ -202,7 +207,8 @@ cdef inline size_t key_room(size_t cap) noexcept nogil:
     return cap if cap < KEY_MAX else KEY_MAX
 
 
-cdef int canonical_bytes(const uint8_t* p, size_t n, int mode, int key_type, uint8_t* out, size_t cap) noexcept nogil:
+cdef int canonical_bytes(const uint8_t* p, size_t n, int mode, int key_type, uint8_t* out,
+                         size_t cap) noexcept nogil:
     if is_int_key(key_type):
         return int_key_from_bytes(p, n, key_type, out, cap)
     if mode & MODE_UNSAFE_CHARSET or n > key_room(cap):
@@ -410,7 +416,8 @@ cdef int canonical_param(const uint8_t* p, size_t n, int type_, bint is_unsigned
         if not is_int_key(key_type):
             return KEY_PUNT
         value = int_param(p, length, is_unsigned)
-        # The top bit means different numbers to a signed and an unsigned reader: only the matching one has the key.
+        # The top bit means different numbers to a signed and an unsigned reader: only the matching
+        # one has the key.
         if value > INT64_MAX and (is_unsigned != 0) != (key_type == KEY_INT_UNSIGNED):
             return KEY_PUNT
         return put_int(value, out, cap)
@@ -430,7 +437,8 @@ def bucket(bytes key not None) -> int:
 def canonical_key(int key_type, bytes literal not None, int kind=LIT_STRING, int flags=0, int mode=0):
     """Canonical key bytes of a literal's text (as a lexer slot spans it), or None when it must be refused."""
     cdef uint8_t out[KEY_MAX]
-    cdef int n = canonical_literal(<const uint8_t*>literal, len(literal), kind, flags, mode, key_type, out, KEY_MAX)
+    cdef int n = canonical_literal(<const uint8_t*>literal, len(literal), kind, flags, mode, key_type,
+                                   out, KEY_MAX)
     return None if n == KEY_PUNT else <bytes>out[:n]
 
 
@@ -441,7 +449,8 @@ def canonical_value(int key_type, bytes value not None, int mode=0):
     return None if n == KEY_PUNT else <bytes>out[:n]
 
 
-def canonical_parameter(int key_type, bytes data not None, int field_type, bint is_unsigned=False, int mode=0):
+def canonical_parameter(int key_type, bytes data not None, int field_type, bint is_unsigned=False,
+                        int mode=0):
     """(canonical key or None, bytes of `data` used) for the binary-protocol value at the start of `data`.
 
     0 bytes used says that the value does not lie inside `data` or that its type is none a client may send.

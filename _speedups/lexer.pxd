@@ -14,7 +14,7 @@ cdef enum LexFlag:
     LEX_FOR = 512
     LEX_LOCK = 1024
     LEX_CALC_FOUND_ROWS = 2048
-    LEX_HIGH_BYTE = 4096        # a byte >= 0x80 outside of quotes and comments: only a UTF-8 session reads it as we do
+    LEX_HIGH_BYTE = 4096        # a byte >= 0x80 outside of quotes and comments, read as UTF-8 sessions do
     LEX_OPTIMIZER_HINT = 8192   # /*+ … */, dropped from norm
     LEX_MIXED_ROWS = 16384      # rows of VALUES differ in NULL or sign only; norm says VALUES /*mixed*/ (…)
 
@@ -73,7 +73,8 @@ cdef int lex_into(const uint8_t* sql, size_t n, uint32_t mode, Lexed* out) noexc
 cdef void iter_begin(LiteralIter* it, const uint8_t* sql, uint32_t mode, const Slot* slot) noexcept nogil
 # 1: `item` is the next element of a LIST; 0: no more; -1: the text is not a list of literals.
 cdef int list_next(LiteralIter* it, Slot* item) noexcept nogil
-# 1: `item` is the k-th (from 0) expression of the next row, kind LIT_NONE when it is no plain literal (off and
+# 1: `item` is the k-th (from 0) expression of the next row, kind LIT_NONE when it is no plain literal (off
+# and
 # len then span the expression) and row_off/row_len span the row; 0: no more rows; -1: the row has no k-th
 # expression or the text is not rows.
 cdef int row_next(LiteralIter* it, uint32_t k, Slot* item) noexcept nogil

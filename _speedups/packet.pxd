@@ -55,7 +55,10 @@ cdef inline uint64_t u64(const uint8_t* p) noexcept nogil:
 
 
 cdef inline int lenenc_int(const uint8_t* p, size_t n, uint64_t* value) noexcept nogil:
-    """Bytes used (1, 3, 4, 9); 0 when n is too short to tell; -1 for 0xfb (NULL) and 0xff, which are no integers."""
+    """Bytes used (1, 3, 4, 9).
+
+    0 when n is too short to tell; -1 for 0xfb (NULL) and 0xff, which are no integers.
+    """
     if n == 0:
         return 0
     cdef uint8_t head = p[0]
@@ -94,8 +97,8 @@ cdef inline int response_kind(uint8_t head) noexcept nogil:
 cdef inline int row_kind(uint8_t head, uint32_t length, bint deprecate_eof) noexcept nogil:
     """What a packet in the row phase is, from its first byte and the payload length in its own head.
 
-    With CLIENT_DEPRECATE_EOF rows end by an OK packet that wears the byte 0xfe; a row may start with 0xfe only
-    when its first column is 16 MB or longer. Continuation packets of a long row must not be asked about.
+    With CLIENT_DEPRECATE_EOF rows end by an OK packet that wears the byte 0xfe; a row may start with 0xfe
+    only when its first column is 16 MB or longer. Continuation packets of a long row must not be asked about.
     """
     if head == HEAD_ERR:
         return PKT_ERR
@@ -111,7 +114,8 @@ cdef inline int row_kind(uint8_t head, uint32_t length, bint deprecate_eof) noex
 cdef inline int ok_status(const uint8_t* p, size_t n, uint16_t* status, uint16_t* warnings) noexcept nogil:
     """Status flags and warning count of an OK payload (head 0x00 or 0xfe), protocol 4.1.
 
-    Returns the offset of what follows them (info, session track), 0 when n bytes are too few, -1 when malformed.
+    Returns the offset of what follows them (info, session track), 0 when n bytes are too few, -1 when
+    malformed.
     """
     cdef uint64_t skipped
     cdef size_t i = 1

@@ -130,7 +130,10 @@ def read_nul_string(bytes payload not None, Py_ssize_t offset=0) -> tuple:
 
 
 def slice_row(bytes payload not None, Py_ssize_t ncols) -> list:
-    """The columns of a text-protocol row as bytes, None for NULL. The row must hold exactly `ncols` columns."""
+    """The columns of a text-protocol row as bytes, None for NULL.
+
+    The row must hold exactly `ncols` columns.
+    """
     cdef const uint8_t* p = payload
     cdef Py_ssize_t n = len(payload), i = 0, _
     cdef list row = []

@@ -105,6 +105,8 @@ def test_equals_no_row(value, key_type):
         ("99999999999999999999", U),
         ("9" * 50, S),
         ("\t5", S),
+        (1e-300, S),
+        (Decimal("5.0000001"), U),
         (1e300, S),
         (float(2**53), S),
         (float("nan"), S),

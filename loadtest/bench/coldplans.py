@@ -13,14 +13,16 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from statistics import median
 
-from loadtest.bench import cells, procfs, shapes
+from loadtest.bench import cells, metrics, procfs, shapes
 from loadtest.bench.arena import Arena
+from loadtest.bench.metrics import Metrics
 from loadtest.bench.progress import Progress
 from loadtest.bench.stats import quantile
 from loadtest.bench.steady import Pace, Steady, Window, pooled
 from loadtest.bench.sysbench import Endpoint
 from loadtest.bench.targets import Target
 from loadtest.bench.wire import Connection
+from loadtest.world.fairlead import Fairlead
 
 SHAPES, BURST_CONNECTIONS = 2_000, 8
 QUIET_SECONDS = 1.5
@@ -28,6 +30,7 @@ DELAY_LIMIT_MS = 20.0
 LIST_SHAPES, SHORT_LIST, LONG_LIST = 60, 2, 10_000
 # "No more" leaves room for noise and for copying 60 KB, not for parsing 5,000 times as many literals.
 LIST_LIMIT = 1.25
+UNUSED_SEED = 999_999_999
 DEFAULT_TARGETS = (cells.DIRECT, cells.SHARDED)
 
 
@@ -56,15 +59,23 @@ class Delay:
 
 @dataclass(frozen=True)
 class ListCost:
-    """Proxy CPU, microseconds per statement, of planning a new shape (first time less second time)."""
+    """Proxy CPU, microseconds per statement, of planning a new shape (first time less second time).
+
+    `misses` counts plans made for a long list whose shape was known from a short one: none are needed.
+    """
 
     target: str
     short: float
     long: float
+    misses: int = 0
 
     @property
     def ratio(self) -> float:
         return self.long / self.short if self.short > 0 else float("inf")
+
+    @property
+    def kept(self) -> bool:
+        return self.ratio <= LIST_LIMIT and self.misses == 0
 
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "ratio": self.ratio}
@@ -82,7 +93,7 @@ def measure(
             delays.append(asyncio.run(_delay(target, rounds, count, burster)))
             if name in (cells.UNSHARDED, cells.SHARDED):
                 progress.say(f"{name}: lists of {SHORT_LIST} and of {LONG_LIST}")
-                costs.append(asyncio.run(_list_cost(target, rounds)))
+                costs.append(asyncio.run(_list_cost(target, rounds, arena.fairlead)))
     return delays, costs
 
 
@@ -141,7 +152,7 @@ async def _send(connection: Connection, statements: Iterable[str]) -> None:
         await connection.query(statement)
 
 
-async def _list_cost(target: Target, rounds: int) -> ListCost:
+async def _list_cost(target: Target, rounds: int, fairlead: Fairlead) -> ListCost:
     to = target.endpoint
     connection = await Connection.open(to.host, to.port, to.user, to.password, to.database)
     planning: dict[int, list[float]] = {SHORT_LIST: [], LONG_LIST: []}
@@ -151,9 +162,23 @@ async def _list_cost(target: Target, rounds: int) -> ListCost:
             first = await _cpu(target, connection, statements)
             second = await _cpu(target, connection, statements)
             planning[items].append((first - second) / LIST_SHAPES)
+    misses = await _misses_of_longer_list(connection, fairlead)
     connection.quit()
     # The first pair pays for what happens once in a process's life.
-    return ListCost(target.name, median(planning[SHORT_LIST][1:]), median(planning[LONG_LIST][1:]))
+    short, long = (median(planning[items][1:]) for items in (SHORT_LIST, LONG_LIST))
+    return ListCost(target.name, short, long, misses)
+
+
+async def _misses_of_longer_list(connection: Connection, fairlead: Fairlead) -> int:
+    """Plans made for lists of 10,000 when the same statements with lists of 2 are known."""
+    await _send(connection, list(shapes.with_list(UNUSED_SEED, LIST_SHAPES, SHORT_LIST)))
+    before = _plan_misses(fairlead)
+    await _send(connection, list(shapes.with_list(UNUSED_SEED, LIST_SHAPES, LONG_LIST)))
+    return _plan_misses(fairlead) - before
+
+
+def _plan_misses(fairlead: Fairlead) -> int:
+    return int(Metrics.parse(fairlead.http("/metrics")).sum(metrics.PLAN_LOOKUPS, result="miss"))
 
 
 async def _cpu(target: Target, connection: Connection, statements: Sequence[str]) -> float:
@@ -169,9 +194,7 @@ async def _cpu(target: Target, connection: Connection, statements: Sequence[str]
 def kept(delays: Sequence[Delay], costs: Sequence[ListCost]) -> bool:
     """Whether every proxy keeps both promises; the direct way makes none."""
     proxied = [delay for delay in delays if delay.target != cells.DIRECT]
-    return all(delay.added <= DELAY_LIMIT_MS for delay in proxied) and all(
-        c.ratio <= LIST_LIMIT for c in costs
-    )
+    return all(delay.added <= DELAY_LIMIT_MS for delay in proxied) and all(cost.kept for cost in costs)
 
 
 def lines(delays: Sequence[Delay], costs: Sequence[ListCost]) -> list[str]:
@@ -191,9 +214,9 @@ def _delay_line(delay: Delay) -> str:
 
 def _cost_line(cost: ListCost) -> str:
     return (
-        f"{_word(cost.ratio <= LIST_LIMIT)}  {cost.target}: planning a new shape costs "
+        f"{_word(cost.kept)}  {cost.target}: planning a new shape costs "
         f"{cost.short:.0f} µs with a list of {SHORT_LIST}, {cost.long:.0f} µs with one of {LONG_LIST} "
-        f"({cost.ratio:.2f} times, at most {LIST_LIMIT})"
+        f"({cost.ratio:.2f} times, at most {LIST_LIMIT}); {cost.misses} plans made for lists that only grew"
     )
 
 

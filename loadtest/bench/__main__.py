@@ -44,7 +44,7 @@ def reports_failures(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (CannotMeasure, ServerFailed, ServerMissing) as error:
-            click.echo(f"bench: {error}", err=True)
+            click.echo("\n".join([f"bench: {error}", *getattr(error, "__notes__", [])]), err=True)
             sys.exit(BROKEN)
 
     return guarded

@@ -62,6 +62,10 @@ class Arena:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            # The logs go with the directory, so their ends travel with the error.
+            for proxy in self._proxies:
+                error.add_note(f"end of {proxy.name}'s log:\n{proxy.log_tail()}")
         self.close()
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ def command(folder: Path, program: list[str]) -> list[str]:
         "valgrind",
         "--tool=callgrind",
         "--trace-children=yes",
+        # Threads take turns in order: valgrind serialises them, and a busy one could starve another.
+        "--fair-sched=try",
         f"--callgrind-out-file={folder}/callgrind.out.%p",
         "--",
         *program,

@@ -131,8 +131,10 @@ def _raise_descriptor_limit(clients: int) -> None:
     wanted = clients + SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise CannotMeasure(f"{clients} clients need {wanted} descriptors, the limit is {hard}: ulimit -n")
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft != resource.RLIM_INFINITY and soft < 2 * wanted:
+        # The proxy inherits it, and needs a descriptor per client as well.
+        enough = 2 * wanted if hard == resource.RLIM_INFINITY else min(2 * wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def lines(found: Sequence[Memory]) -> list[str]:

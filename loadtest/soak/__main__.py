@@ -70,7 +70,7 @@ def main(
     try:
         outcome = run(plan, lambda line: click.echo(line, err=True))
     except (ServerFailed, ServerMissing) as error:
-        click.echo(f"soak: {error}", err=True)
+        click.echo("\n".join([f"soak: {error}", *getattr(error, "__notes__", [])]), err=True)
         sys.exit(BROKEN)
     click.echo(json.dumps(as_dict(plan, outcome)) if style == "json" else "\n".join(lines(outcome)))
     sys.exit(0 if outcome.ok else FINDINGS)

@@ -58,6 +58,8 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and hasattr(self, "proxy"):
+            error.add_note(f"end of {self.proxy.name}'s log:\n{self.proxy.log_tail()}")
         self.close()
 
     def close(self) -> None:

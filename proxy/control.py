@@ -1,0 +1,104 @@
+"""What the supervisor and its workers say to each other, and what a worker is given at its fork.
+
+Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pair:
+
+    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…"}   {"verb": "drain", "seconds": 30.0}
+    worker -> supervisor   {"verb": "ready"}   {"verb": "reloaded", "number": N}
+                           {"verb": "refused", "number": N, "error": "…"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from _speedups.stats import StatsPage
+from config.settings import Settings
+
+MAX_MESSAGE = 64 * 1024
+MAX_ERROR = 8 * 1024
+"""Characters of a refusal's reason; JSON may need six bytes for one."""
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """What a forked worker is given. `control`: its non-blocking end of the pair; `secret`: for its Accounts.
+
+    `digest` is that of the files which `settings` were read from; a reload's files must match the message's.
+    """
+
+    index: int
+    workers: int
+    page: StatsPage
+    settings: Settings
+    number: int
+    config: Path
+    region: str | None
+    digest: str
+    control: socket.socket
+    secret: bytes = field(repr=False)
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """SHA-256 (hex) over the files' names and bytes, in their order. Raises OSError."""
+    whole = hashlib.sha256()
+    for file in files:
+        data = file.read_bytes()
+        for part in (str(file).encode(), data):
+            whole.update(len(part).to_bytes(8, "little") + part)
+    return whole.hexdigest()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """(supervisor's end, worker's end), both non-blocking."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """One datagram. An `error` that is too long is cut."""
+    whole = dict(message)
+    if "error" in whole:
+        whole["error"] = str(whole["error"])[:MAX_ERROR]
+    return json.dumps(whole).encode()
+
+
+def decode(data: bytes) -> Message:
+    """The message in a datagram. Raises ValueError for what is none."""
+    message = json.loads(data)
+    if not isinstance(message, dict) or not isinstance(message.get("verb"), str):
+        raise ValueError("a control message is an object with a verb")
+    return message
+
+
+def send(control: socket.socket, message: Mapping[str, Any]) -> bool:
+    """False when the other side has gone or takes nothing any more."""
+    try:
+        control.send(encode(message))
+    except OSError:
+        return False
+    return True
+
+
+def receive(control: socket.socket) -> list[Message] | None:
+    """All messages that are there, now; None when the other side has gone. Raises ValueError."""
+    messages: list[Message] = []
+    while True:
+        try:
+            data = control.recv(MAX_MESSAGE)
+        except BlockingIOError:
+            return messages
+        except OSError:
+            data = b""
+        if not data:
+            return messages or None
+        messages.append(decode(data))

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 CONNECTS = "fairlead_backend_connects_total"
-CONNECT_FAILURES = "fairlead_backend_connect_failures_total"
 SHARD_CONNECTIONS = "fairlead_shard_connections"
 SHARD_WAITING = "fairlead_shard_waiting_sessions"
-TRANSACTIONS_OPEN = "fairlead_transactions_open"
 PARKED = "fairlead_parked"
 CLIENTS = "fairlead_clients"
 PLAN_LOOKUPS = "fairlead_plan_cache_lookups_total"
-SHARD_QUERIES = "fairlead_shard_queries_total"
 
 
 class NoSuchMetric(KeyError):

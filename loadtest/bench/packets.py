@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CLIENT_LONG_PASSWORD = 1 << 0
-CLIENT_FOUND_ROWS = 1 << 1
 CLIENT_LONG_FLAG = 1 << 2
 CLIENT_CONNECT_WITH_DB = 1 << 3
 CLIENT_PROTOCOL_41 = 1 << 9

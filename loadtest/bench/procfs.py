@@ -94,20 +94,6 @@ def rss_kib(pid: int, proc: Path = PROC) -> int:
     return parse_kib((proc / f"{pid}/status").read_text(), "VmRSS")
 
 
-def pss_kib(pid: int, proc: Path = PROC) -> int:
-    """Proportional resident memory in KiB: pages shared with a forked sibling count by their part."""
-    return parse_kib((proc / f"{pid}/smaps_rollup").read_text(), "Pss")
-
-
-def command_line(pid: int, proc: Path = PROC) -> str:
-    """The command line with spaces, "" when the process is gone."""
-    try:
-        raw = (proc / f"{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return raw.replace(b"\0", b" ").decode(errors="replace").strip()
-
-
 def pin(pids: Iterable[int], cpus: Iterable[int]) -> None:
     """Binds every task of every process to `cpus`; tasks they create later inherit it.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 
 
@@ -19,9 +19,6 @@ class Interval:
     high: float
     coverage: float
     n: int
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -15,7 +15,6 @@ from typing import Self, cast
 from loadtest.bench.packets import (
     COM_QUERY,
     COM_QUIT,
-    COM_STMT_CLOSE,
     COM_STMT_PREPARE,
     MAX_PAYLOAD,
     Cell,
@@ -114,14 +113,6 @@ class Connection(asyncio.Protocol):
     ) -> Result:
         self._binary = True
         return cast(Result, await self._command(execute_payload(statement, values), self._on_result, timeout))
-
-    def close_statement(self, statement: Statement) -> None:
-        """COM_STMT_CLOSE, which has no answer."""
-        self._write(packet(struct.pack("<BI", COM_STMT_CLOSE, statement.id)))
-
-    def send_only(self, sql: str) -> None:
-        """Sends COM_QUERY and waits for nothing: what is left is to abort or to close."""
-        self._write(packet(bytes((COM_QUERY,)) + sql.encode()))
 
     def quit(self) -> None:
         """COM_QUIT and close."""

@@ -1,6 +1,7 @@
 """One client of the soak: endless small transactions on its own rows, every answer checked."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,11 +49,6 @@ class Customer:
             ("slow", self._slow, 1),
         )
 
-    @property
-    def doomed(self) -> bool:
-        """Whether a death is still awaited."""
-        return self._doom is not None or (self._session is not None and self._session.doom is not None)
-
     def condemn(self, doom: Doom) -> None:
         """Dies in this way at the next moment that fits."""
         self._doom = doom
@@ -79,9 +75,15 @@ class Customer:
             except WireError as error:
                 self._found(Faults(foreign=[f"owner {self.book.owner}: {error}"]))
                 self._give_up()
-        if self._session is not None and self._doom is not None:
-            self._session.doom = self._doom
+        await self._die_overdue()
         await self._leave()
+
+    async def _die_overdue(self) -> None:
+        """A death still awaited when the run ends comes on leaving."""
+        if self._doom is not None:
+            with contextlib.suppress(ServerError, ConnectionLost, TimeoutError):
+                (await self._connected()).doom = self._doom
+            self._doom = None
 
     async def _act(self, session: Session) -> None:
         session.doom, self._doom = self._doom or session.doom, None
@@ -114,12 +116,11 @@ class Customer:
     async def _leave(self) -> None:
         if self._session is not None:
             session, self._session = self._session, None
-            self._doom = session.doom
             await session.end()
 
     def _give_up(self) -> None:
         if self._session is not None:
-            self._doom = self._session.doom
+            self._doom = self._doom or self._session.doom
             self._session.drop()
             self._session = None
 

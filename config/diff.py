@@ -75,8 +75,8 @@ def _entry_changes(
         for key, value in before.items()
         if key in after and value != after[key]
     ]
-    changes += [f"{name} loses {_entry(key, before[key], option)}" for key in before if key not in after]
-    changes += [f"{name} gains {_entry(key, after[key], option)}" for key in after if key not in before]
+    changes += [f"{name}, gone: {_entry(key, before[key], option)}" for key in before if key not in after]
+    changes += [f"{name}, new: {_entry(key, after[key], option)}" for key in after if key not in before]
     return changes
 
 
@@ -99,8 +99,8 @@ def _sentence(name: str, option: Option, before: Any, after: Any) -> str:
 def _list_change(before: tuple[Any, ...], after: tuple[Any, ...], option: Option) -> str:
     lost = tuple(one for one in before if one not in after)
     gained = tuple(one for one in after if one not in before)
-    parts = [f"loses {_shown(lost, option)}"] if lost else []
-    return " and ".join([*parts, *([f"gains {_shown(gained, option)}"] if gained else [])])
+    parts = [f"gone: {_shown(lost, option)}"] if lost else []
+    return "changes, " + "; ".join([*parts, *([f"new: {_shown(gained, option)}"] if gained else [])])
 
 
 def _shown(value: Any, option: Option) -> str:

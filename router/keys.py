@@ -178,7 +178,7 @@ def _without_fraction(value: float | Decimal, nearest: int) -> int:
     """GOTCHA: servers find 1e-300 equal to 0, so a tiny fraction decides nothing."""
     if value == nearest:
         return nearest
-    if abs(value - nearest) < TINY_FRACTION:
+    if abs(Decimal(value) - nearest) < TINY_FRACTION:
         raise Unpinnable("a number with so small a fraction equals a whole number to some servers")
     raise NoMatch("a number with a fraction equals no whole number")
 

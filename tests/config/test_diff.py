@@ -61,7 +61,11 @@ def changed(tmp_path):
             "settings: {kind: reference}",
             ["keyspace shop: table settings changes from pinned to reference"],
         ),
-        ("us: [2, 3]", "us: [2, 4]", ["keyspace shop: vindex by_id: regions us loses [3] and gains [4]"]),
+        (
+            "us: [2, 3]",
+            "us: [2, 4]",
+            ["keyspace shop: vindex by_id: regions us changes, gone: [3]; new: [4]"],
+        ),
         (
             "us: [2, 3]",
             "us: [3, 2]",
@@ -71,7 +75,8 @@ def changed(tmp_path):
             "{on: wiki.*, verbs: [all]}",
             "{on: wiki.*, verbs: [select]}",
             [
-                "user shop: grants loses [{on: wiki.*, verbs: [all]}] and gains [{on: wiki.*, verbs: [select]}]"
+                "user shop: grants changes, gone: [{on: wiki.*, verbs: [all]}]; "
+                "new: [{on: wiki.*, verbs: [select]}]"
             ],
         ),
         (
@@ -91,8 +96,8 @@ def changed(tmp_path):
             "columns: [customer_id]",
             "columns: [buyer_id]",
             [
-                "keyspace shop: table orders: columns loses customer_id",
-                "keyspace shop: table orders: columns gains buyer_id",
+                "keyspace shop: table orders: columns, gone: customer_id",
+                "keyspace shop: table orders: columns, new: buyer_id",
             ],
         ),
         ("# --- bounds", "# --- bounds and more", []),

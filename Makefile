@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test lint bench bench-full bench-instructions fuzz clean
+.PHONY: help build demo test lint bench bench-full bench-instructions soak fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -39,11 +39,17 @@ lint: build  ## ruff, mypy, cython-lint, direction of imports
 bench: build  ## CPU per query against haproxy, the cells that are promised (10 minutes)
 	@$(PY) -m loadtest.bench ratio --check
 
-bench-full: build  ## every script, protocol and number of threads (an hour)
+bench-full: build  ## everything that can be measured (more than an hour)
 	@$(PY) -m loadtest.bench ratio --full
+	@$(PY) -m loadtest.bench idle
+	@$(PY) -m loadtest.bench latency
+	@$(PY) -m loadtest.bench coldplans
 
 bench-instructions: build  ## user instructions per query, by callgrind
 	@$(PY) -m loadtest.bench instructions --check
+
+soak: build  ## 500 clients over 20 connections for a minute, with kills
+	@$(PY) -m loadtest.soak
 
 fuzz: build  ## the longer property tests
 	@$(PY) -m pytest -q --timeout 3600 -m slow $(TESTS)

@@ -39,6 +39,7 @@ wanted_packages() {
     have haproxy || echo haproxy
     have sysbench || echo sysbench
     have valgrind || echo valgrind
+    have strace || echo strace
     have setpriv || echo util-linux
 }
 

@@ -78,6 +78,7 @@ def main() -> None:
 @click.option(
     "--unpinned", is_flag=True, help="Let the kernel place everything: for latency, not for ratios."
 )
+@click.option("--fresh", is_flag=True, help="Start the proxies anew for every round.")
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Of the keys asked for and the order of runs."
 )
@@ -93,6 +94,7 @@ def ratio_command(
     seconds: int,
     cpu: int | None,
     unpinned: bool,
+    fresh: bool,
     seed: int,
     check: bool,
     out: Path,
@@ -109,7 +111,7 @@ def ratio_command(
         name for name in TARGETS if name in (names or TARGETS) and any(name in cell.targets for cell in cells)
     ]
     pinned = None if unpinned else rounds.default_cpu() if cpu is None else cpu
-    plan = rounds.Plan(cells, count, seconds, pinned, seed=seed)
+    plan = rounds.Plan(cells, count, seconds, pinned, seed=seed, fresh=fresh)
     content = ratio.run(plan, wanted, Progress())
     files = ratio.keep(content, out)
     if style == "json":

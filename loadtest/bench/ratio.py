@@ -28,7 +28,13 @@ def run(plan: Plan, wanted: Sequence[str], progress: Progress) -> dict[str, Any]
     verdicts = judge(runs, promises())
     return {
         "machine": facts,
-        "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "cpu": plan.cpu, "seed": plan.seed},
+        "plan": {
+            "rounds": plan.rounds,
+            "seconds": plan.seconds,
+            "cpu": plan.cpu,
+            "seed": plan.seed,
+            "fresh": plan.fresh,
+        },
         "figures": [asdict(figure) for figure in figures],
         "verdicts": [{**asdict(verdict), "kept": verdict.kept} for verdict in verdicts],
         "runs": [run.as_dict() for run in runs],
@@ -70,5 +76,5 @@ def _subtitle(facts: dict[str, str], plan: Plan) -> str:
 
 def _say(progress: Progress, done: int, total: int, run: Run, left: float) -> None:
     cpu = f"{run.proxy_us:6.2f} µs/query" if run.proxy_us is not None else " " * 15
-    head = f"round {run.round}" if run.round else "warm-up"
+    head = "warm-up" if run.warm else f"round {run.round}"
     progress.step(done, total, f"{head}  {run.cell:<29} {run.target:<16} {cpu} {run.qps:8.0f} qps", left)

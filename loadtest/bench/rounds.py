@@ -17,7 +17,11 @@ from loadtest.bench.targets import Target
 
 @dataclass(frozen=True)
 class Plan:
-    """How the rounds are run. `cpu` None leaves scheduling alone, and then ratios mean little."""
+    """How the rounds are run.
+
+    `cpu` None leaves scheduling alone, and then ratios mean little. `fresh` starts the proxies anew for every
+    round, so that the luck of one process (where its memory lies) is not taken for its cost.
+    """
 
     cells: Sequence[Cell]
     rounds: int
@@ -25,6 +29,10 @@ class Plan:
     cpu: int | None
     warm_seconds: int = 1
     seed: int = 1
+    fresh: bool = False
+
+    def seconds_of(self, step: "Step") -> int:
+        return self.warm_seconds if step.warm else self.seconds
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Run:
     """One cell on one target in one round. Times in microseconds of CPU, latency in milliseconds."""
 
     round: int
+    warm: bool
     cell: str
     target: str
     queries: int
@@ -49,37 +58,50 @@ class Run:
         return asdict(self)
 
 
-def schedule(plan: Plan, available: Iterable[str]) -> list[tuple[int, Cell, str]]:
-    """(round, cell, target) in the order of running. Round 0 warms up: plan caches, pools, buffer pools."""
+@dataclass(frozen=True)
+class Step:
+    """One run to be made. What is `warm` fills plan caches, pools and buffer pools, and is thrown away."""
+
+    round: int
+    cell: Cell
+    target: str
+    warm: bool
+
+
+def schedule(plan: Plan, available: Iterable[str]) -> list[Step]:
+    """All runs in their order: a warm-up before round 1 (and every round, of fresh processes), the rounds."""
     names, draw = set(available), random.Random(plan.seed)
-    steps: list[tuple[int, Cell, str]] = []
-    for number in range(plan.rounds + 1):
-        for cell in plan.cells:
-            targets = [name for name in cell.targets if name in names]
-            draw.shuffle(targets)
-            steps.extend((number, cell, target) for target in targets)
+    steps: list[Step] = []
+    for number in range(1, plan.rounds + 1):
+        for warm in (True, False) if number == 1 or plan.fresh else (False,):
+            for cell in plan.cells:
+                targets = [name for name in cell.targets if name in names]
+                draw.shuffle(targets)
+                steps.extend(Step(number, cell, target, warm) for target in targets)
     return steps
 
 
 def run_all(
     plan: Plan, targets: dict[str, Target], report: Callable[[int, int, Run, float], None]
 ) -> list[Run]:
-    """Runs the schedule and returns the runs of rounds 1 and up.
+    """Runs the schedule and returns what was measured.
 
     `report(done, total, run, seconds_left)` is called after each. Raises SysbenchError when a run fails: a
     bench with a hole in it compares nothing.
     """
-    if plan.cpu is not None:
-        _pin_everything(plan.cpu, targets.values())
     steps = schedule(plan, targets)
     runs: list[Run] = []
     clock = Remaining(steps, plan)
-    for done, (number, cell, name) in enumerate(steps, 1):
+    last = 0
+    for done, step in enumerate(steps, 1):
         begun = time.monotonic()
-        run = measure(plan, number, cell, targets[name])
-        clock.spent(number, time.monotonic() - begun)
+        if step.round != last:
+            _prepare(plan, step.round, list(targets.values()))
+            last = step.round
+        run = measure(plan, step, targets[step.target])
+        clock.spent(step, time.monotonic() - begun)
         report(done, len(steps), run, clock.left(done))
-        if number:
+        if not step.warm:
             runs.append(run)
     return runs
 
@@ -87,27 +109,27 @@ def run_all(
 class Remaining:
     """The time left, from what the runs so far cost beyond their nominal seconds."""
 
-    def __init__(self, steps: Sequence[tuple[int, Cell, str]], plan: Plan) -> None:
-        self._nominal = [plan.seconds if number else plan.warm_seconds for number, _, _ in steps]
+    def __init__(self, steps: Sequence[Step], plan: Plan) -> None:
         self._plan, self._overhead = plan, [0.3]
+        self._nominal = [plan.seconds_of(step) for step in steps]
 
-    def spent(self, number: int, seconds: float) -> None:
-        nominal = self._plan.seconds if number else self._plan.warm_seconds
-        self._overhead.append(max(0.0, seconds - nominal))
+    def spent(self, step: Step, seconds: float) -> None:
+        self._overhead.append(max(0.0, seconds - self._plan.seconds_of(step)))
 
     def left(self, done: int) -> float:
         rest = self._nominal[done:]
         return sum(rest) + len(rest) * sum(self._overhead) / len(self._overhead)
 
 
-def measure(plan: Plan, number: int, cell: Cell, target: Target) -> Run:
-    """Runs one cell on one target."""
+def measure(plan: Plan, step: Step, target: Target) -> Run:
+    """Makes one run."""
+    cell = step.cell
     load = sysbench.Load(
         cell.script,
         cell.threads,
         cell.prepared,
-        seconds=plan.seconds if number else plan.warm_seconds,
-        seed=plan.seed + number,
+        seconds=plan.seconds_of(step),
+        seed=plan.seed + step.round,
         table_size=target.rows,
     )
     proxy, servers = target.proxy_pids(), target.server_pids()
@@ -123,7 +145,8 @@ def measure(plan: Plan, number: int, cell: Cell, target: Target) -> Run:
     server_used = procfs.cpu_between(started[1], procfs.read_cpu(servers))
     login = procfs.cpu_between(before, started[0])
     return Run(
-        round=number,
+        round=step.round,
+        warm=step.warm,
         cell=cell.name,
         target=target.name,
         queries=report.queries,
@@ -137,6 +160,15 @@ def measure(plan: Plan, number: int, cell: Cell, target: Target) -> Run:
         ignored_errors=report.ignored_errors,
         vanished_tasks=proxy_used.vanished,
     )
+
+
+def _prepare(plan: Plan, number: int, targets: Sequence[Target]) -> None:
+    """Before a round: fresh proxies where wanted, and everything on its CPU."""
+    if plan.fresh and number > 1:
+        for proxy in {id(target.proxy): target.proxy for target in targets if target.proxy}.values():
+            proxy.restart()
+    if plan.cpu is not None and (plan.fresh or number == 1):
+        _pin_everything(plan.cpu, targets)
 
 
 def _pin_everything(cpu: int, targets: Iterable[Target]) -> None:

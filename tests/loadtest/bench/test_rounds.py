@@ -3,6 +3,7 @@
 import io
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from loadtest.bench.rounds import Plan, Remaining, Run, schedule
 
 
 def made(number: int, target: str, proxy: float | None, cell: str = "oltp_point_select text 16") -> Run:
-    return Run(number, cell, target, 1000, 1.0, 1000.0, 1.5, 1.0, proxy, 50.0, proxy, 0, 0)
+    return Run(number, False, cell, target, 1000, 1.0, 1000.0, 1.5, 1.0, proxy, 50.0, proxy, 0, 0)
 
 
 # --- cells --------------------------------------------------------------------------------------------------
@@ -52,35 +53,45 @@ def plan(rounds: int = 3) -> Plan:
     return Plan(cells.short_cells(), rounds, 4, 1)
 
 
-def test_every_cell_runs_on_every_target_in_every_round() -> None:
-    steps = schedule(plan(), [DIRECT, HAPROXY, SHARDED])
-    assert Counter(number for number, _, _ in steps) == dict.fromkeys(range(4), 12)
-    assert len({(number, cell.name, target) for number, cell, target in steps}) == len(steps)
+NAMES = [DIRECT, HAPROXY, SHARDED]
+
+
+def test_every_cell_runs_on_every_target_in_every_round_after_a_warm_up() -> None:
+    steps = schedule(plan(), NAMES)
+    assert len(set(steps)) == len(steps)
+    assert all(step.warm for step in steps[:12]) and not any(step.warm for step in steps[12:])
+    assert Counter(step.round for step in steps[12:]) == dict.fromkeys((1, 2, 3), 12)
+
+
+def test_fresh_processes_warm_up_in_every_round() -> None:
+    steps = schedule(replace(plan(), fresh=True), NAMES)
+    assert Counter((step.round, step.warm) for step in steps) == {
+        (number, warm): 12 for number in (1, 2, 3) for warm in (True, False)
+    }
 
 
 def test_targets_of_a_cell_run_back_to_back() -> None:
-    steps = schedule(plan(), [DIRECT, HAPROXY, SHARDED])
+    steps = schedule(plan(), NAMES)
     for start in range(0, len(steps), 3):
-        assert len({(number, cell.name) for number, cell, _ in steps[start : start + 3]}) == 1
+        assert len({(step.round, step.warm, step.cell.name) for step in steps[start : start + 3]}) == 1
 
 
 def test_their_order_changes_and_is_the_same_every_time() -> None:
-    names = [DIRECT, HAPROXY, SHARDED]
-    steps = schedule(plan(9), names)
-    assert steps == schedule(plan(9), names)
-    assert len({tuple(target for _, _, target in steps[at : at + 3]) for at in range(0, len(steps), 3)}) == 6
+    steps = schedule(plan(9), NAMES)
+    assert steps == schedule(plan(9), NAMES)
+    assert len({tuple(step.target for step in steps[at : at + 3]) for at in range(0, len(steps), 3)}) == 6
 
 
 def test_a_target_that_is_not_there_is_left_out() -> None:
-    assert {target for _, _, target in schedule(plan(), [HAPROXY])} == {HAPROXY}
+    assert {step.target for step in schedule(plan(), [HAPROXY])} == {HAPROXY}
 
 
 def test_time_left_learns_what_a_run_costs_beside_its_seconds() -> None:
     steps = schedule(plan(1), [HAPROXY])
     remaining = Remaining(steps, plan(1))
     for _ in range(200):
-        remaining.spent(1, 5.0)
-    assert remaining.left(len(steps) - 1) == pytest.approx(5.0, abs=0.01)
+        remaining.spent(steps[-1], 5.0)
+    assert remaining.left(len(steps) - 1) == pytest.approx(5.0, abs=0.05)
     assert remaining.left(len(steps)) == 0
 
 

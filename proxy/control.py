@@ -9,6 +9,7 @@ Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -23,6 +24,8 @@ from config.settings import Settings
 MAX_MESSAGE = 64 * 1024
 MAX_ERROR = 8 * 1024
 """Characters of a refusal's reason; JSON may need six bytes for one."""
+
+MALFORMED = "malformed"
 
 Message = dict[str, Any]
 
@@ -73,11 +76,12 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """The message in a datagram. Raises ValueError for what is none."""
-    message = json.loads(data)
-    if not isinstance(message, dict) or not isinstance(message.get("verb"), str):
-        raise ValueError("a control message is an object with a verb")
-    return message
+    """The message in a datagram; one with the verb MALFORMED for what is none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        message = json.loads(data)
+        if isinstance(message, dict) and isinstance(message.get("verb"), str):
+            return message
+    return {"verb": MALFORMED}
 
 
 def send(control: socket.socket, message: Mapping[str, Any]) -> bool:
@@ -90,7 +94,7 @@ def send(control: socket.socket, message: Mapping[str, Any]) -> bool:
 
 
 def receive(control: socket.socket) -> list[Message] | None:
-    """All messages that are there, now; None when the other side has gone. Raises ValueError."""
+    """All messages that are there, now; None when the other side has gone."""
     messages: list[Message] = []
     while True:
         try:

@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _speedups.stats import StatsPage
+from config.advice import advice
 from config.diff import diff
-from config.errors import ConfigError
+from config.errors import SHOWN, ConfigError
 from config.settings import Settings
-from proxy import banner, candidate, control, logs, systemd
+from proxy import banner, candidate, logs, systemd
 from proxy.candidate import Bind, Candidate, Signature
 from proxy.children import Child, Wakeup, ending
 from proxy.control import WorkerStart
+from proxy.crew import Crew
 
 log = logging.getLogger(__name__)
 
@@ -40,28 +42,9 @@ DRAIN_GRACE = 2.0
 """Seconds that a worker may take beyond `limits.drain` before it is killed."""
 ADMIN_GRACE = 4.0
 """Seconds that the admin process may take to finish its requests."""
-ANSWER_TIME = 15.0
-"""Seconds in which workers should have put a new configuration in force."""
 WATCH_INTERVAL = 2.0
-FIRST_DEATHS = 5
-"""So many deaths of a worker before any worker was ever ready end the start."""
-
-
-@dataclass(slots=True)
-class Worker(Child):
-    """A worker's place. `number`: its configuration; `asked`: the one it has been told to load."""
-
-    index: int = 0
-    control: socket.socket | None = None
-    ready: bool = False
-    number: int = 0
-    asked: int = 0
-    answer_by: float | None = None
-
-    def hang_up(self) -> None:
-        if self.control is not None:
-            self.control.close()
-            self.control = None
+OTHER_FILES = 64
+"""Descriptors of a worker beside those of clients and servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +91,7 @@ def run(
     programs = programs or real_programs()
     gc.collect()
     gc.freeze()
-    places = [Worker(f"worker {index}", index=index) for index in range(workers)]
-    return Supervisor(source, first, seen, page, listeners, places, programs, wakeup, watch=watch).run()
+    return Supervisor(source, first, seen, page, listeners, workers, programs, wakeup, watch=watch).run()
 
 
 def real_programs() -> Programs:
@@ -140,7 +122,7 @@ class Supervisor:
         seen: Signature,
         page: StatsPage,
         listeners: dict[Bind, socket.socket],
-        workers: list[Worker],
+        workers: int,
         programs: Programs,
         wakeup: Wakeup,
         *,
@@ -151,12 +133,10 @@ class Supervisor:
         self.programs = programs
         self.number = 1
         self.current = first
-        self.workers = workers
         self.admin = Child("admin")
         self.listeners = listeners
         self.secret = secrets.token_bytes(32)
         self.stop_by: float | None = None
-        self.started = False
         self.served = False
         self.exit_code = OK
         self._old_admins: list[Child] = []
@@ -165,6 +145,7 @@ class Supervisor:
         self._wakeup = wakeup
         self._selector = selectors.PollSelector()
         self._selector.register(wakeup, selectors.EVENT_READ)
+        self.crew = Crew(workers, page, programs.worker, self._begin, self._close_own, self._selector)
 
     @property
     def settings(self) -> Settings:
@@ -177,15 +158,15 @@ class Supervisor:
     # --- life -----------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        _allow_descriptors(self.settings)
+        _allow_descriptors(self.settings, len(self.crew.workers))
+        _remark(self.settings)
         self.page.started(os.getpid())
         self.page.config_loaded(self.number)
-        banner.show(self.settings, self.source.config, len(self.workers))
+        banner.show(self.settings, self.source.config, len(self.crew.workers))
         try:
             self._start_admin()
-            for worker in self.workers:
-                self._start_worker(worker)
-            while not self._finished():
+            self.crew.start()
+            while not (self.stopping and not self.crew.any_alive):
                 self._turn()
             self._stop_admin()
         finally:
@@ -193,55 +174,61 @@ class Supervisor:
         log.info("stopped")
         return self.exit_code
 
-    def _finished(self) -> bool:
-        return self.stopping and not any(worker.alive for worker in self.workers)
-
     def _turn(self) -> None:
         """One round: what has come, who has died, what is due."""
         for key, _ in self._selector.select(self._patience()):
             if key.data is None:
-                self._on_wakeup()
+                self._on_signals()
             else:
-                self._on_message(key.data)
+                self.crew.on_readable(key.data)
         self._reap()
-        self._do_what_is_due()
+        self._do_what_is_due(time.monotonic())
+        if self.crew.take_refusals():
+            self._reload_if_changed()
+        if self.crew.all_ready and not self.served and not self.stopping:
+            self._announce()
+        if self.crew.hopeless and not self.stopping:
+            self.exit_code = FAILED
+            self.stop("the start failed")
 
     def _patience(self) -> float | None:
         """Seconds until something is due."""
-        due = [self.stop_by, self._watch_at, self.admin.restart_at]
-        due += [time_due for worker in self.workers for time_due in (worker.restart_at, worker.answer_by)]
-        times = [one for one in due if one is not None]
+        own = (self.stop_by, self._watch_at, self.admin.restart_at)
+        times = [*self.crew.due(), *(one for one in own if one is not None)]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def _do_what_is_due(self) -> None:
-        now = time.monotonic()
-        for worker in self.workers:
-            if worker.restart_at is not None and now >= worker.restart_at:
-                self._start_worker(worker)
-            if worker.answer_by is not None and now >= worker.answer_by:
-                self._on_silence(worker)
+    def _do_what_is_due(self, now: float) -> None:
+        self.crew.do_what_is_due(now)
         if self.admin.restart_at is not None and now >= self.admin.restart_at:
             self._start_admin()
         if self._watch_at is not None and now >= self._watch_at:
             self._look_at_files(now)
         if self.stop_by is not None and now >= self.stop_by:
-            self._insist()
+            self.crew.kill()
+            self.stop_by = now + DRAIN_GRACE
 
-    def _on_wakeup(self) -> None:
+    def _on_signals(self) -> None:
         for number in self._wakeup.take():
             if number is signal.SIGHUP:
                 self.reload()
             elif number is not signal.SIGCHLD:
                 self.stop(number.name)
 
+    def _announce(self) -> None:
+        self.served = True
+        log.info("ready: %d workers accept clients", len(self.crew.workers))
+        systemd.ready(self._status())
+
+    def _status(self) -> str:
+        return f"configuration {self.number}, {len(self.crew.workers)} workers"
+
     # --- processes ------------------------------------------------------------------------------------------
 
-    def _start_worker(self, worker: Worker) -> None:
-        ours, theirs = control.pair()
-        worker.control, worker.ready, worker.number, worker.asked = ours, False, self.number, self.number
-        start = WorkerStart(
-            index=worker.index,
-            workers=len(self.workers),
+    def _begin(self, index: int, theirs: socket.socket) -> WorkerStart:
+        """What a worker that starts now is given."""
+        return WorkerStart(
+            index=index,
+            workers=len(self.crew.workers),
             page=self.page,
             settings=self.settings,
             number=self.number,
@@ -252,130 +239,32 @@ class Supervisor:
             secret=self.secret,
         )
 
-        def main() -> None:
-            self._forget_descriptors()
-            for sock in self.listeners.values():
-                sock.close()
-            self.page.worker_started(start.index, os.getpid())
-            logs.configure(start.settings.telemetry, worker.name)
-            self.programs.worker(start)
-
-        pid = worker.start(main)
-        theirs.close()
-        worker.answer_by = time.monotonic() + ANSWER_TIME
-        self._selector.register(ours, selectors.EVENT_READ, worker)
-        log.info("%s started, pid %d, configuration %d", worker.name, pid, self.number)
+    def _close_own(self) -> None:
+        """In a worker: what belongs to the supervisor and to the admin process."""
+        self._wakeup.close()
+        for sock in self.listeners.values():
+            sock.close()
 
     def _start_admin(self) -> None:
         if not self.listeners:
             return
-        listeners = list(self.listeners.values())
+        try:
+            log.info("admin started, pid %d", self.admin.start(self._run_admin))
+        except OSError as error:
+            log.error("admin cannot be started: %s; next attempt in %g s", error, self.admin.start_later())
 
-        def main() -> None:
-            self._forget_descriptors()
-            logs.configure(self.settings.telemetry, self.admin.name)
-            self.programs.admin(self.page, listeners)
-
-        log.info("admin started, pid %d", self.admin.start(main))
-
-    def _forget_descriptors(self) -> None:
-        """In a child: the supervisor's own descriptors are not its business."""
-        for worker in self.workers:
-            worker.hang_up()
+    def _run_admin(self) -> None:
+        """In the child."""
+        self.crew.close_controls()
         self._wakeup.close()
+        logs.configure(self.settings.telemetry, self.admin.name)
+        self.programs.admin(self.page, list(self.listeners.values()))
 
     def _reap(self) -> None:
-        for worker in self.workers:
-            if worker.alive and (status := worker.reap()) is not None:
-                self._on_worker_end(worker, status)
+        self.crew.reap(self.stopping)
         if self.admin.alive and (status := self.admin.reap()) is not None and not self.stopping:
             log.error("admin %s, starts again in %g s", ending(status), self.admin.start_later())
         self._old_admins = [old for old in self._old_admins if old.reap() is None]
-
-    def _on_worker_end(self, worker: Worker, status: int) -> None:
-        if worker.control is not None:
-            self._read_messages(worker)
-            self._drop_control(worker)
-        worker.answer_by = None
-        self.page.worker_exited(worker.index, status)
-        if self.stopping:
-            (log.warning if status else log.info)("%s %s", worker.name, ending(status))
-            return
-        pause = worker.start_later()
-        log.error("%s %s, starts again in %g s", worker.name, ending(status), pause)
-        if not self.started and worker.backoff.deaths >= FIRST_DEATHS:
-            log.critical("%s cannot start: %d attempts failed", worker.name, worker.backoff.deaths)
-            self.exit_code = FAILED
-            self.stop("the failed start")
-
-    def _drop_control(self, worker: Worker) -> None:
-        if worker.control is not None:
-            self._selector.unregister(worker.control)
-            worker.hang_up()
-
-    # --- what workers say -----------------------------------------------------------------------------------
-
-    def _on_message(self, worker: Worker) -> None:
-        if worker.control is not None and not self._read_messages(worker):
-            self._drop_control(worker)
-
-    def _read_messages(self, worker: Worker) -> bool:
-        """False when nothing more will come."""
-        assert worker.control is not None
-        try:
-            messages = control.receive(worker.control)
-        except ValueError:
-            log.error("%s sent what is no control message", worker.name)
-            return True
-        for message in messages or ():
-            self._on_verb(worker, message)
-        return messages is not None
-
-    def _on_verb(self, worker: Worker, message: control.Message) -> None:
-        verb, number = message["verb"], message.get("number")
-        if verb == "ready":
-            worker.ready = self.started = True
-            if worker.asked == worker.number:
-                worker.answer_by = None
-            self._on_ready()
-        elif verb == "reloaded" and isinstance(number, int):
-            worker.number = number
-            self._on_answer(worker, number)
-        elif verb == "refused" and isinstance(number, int):
-            kept, reason = worker.number, message.get("error")
-            log.error("%s refuses configuration %d and keeps %d: %s", worker.name, number, kept, reason)
-            self._on_answer(worker, number)
-            self._reload_if_changed()
-        else:
-            log.error("%s sent an unknown message", worker.name)
-
-    def _on_ready(self) -> None:
-        if self.served or not all(worker.ready for worker in self.workers):
-            return
-        self.served = True
-        log.info("ready: %d workers accept clients", len(self.workers))
-        systemd.ready(self._status())
-
-    def _on_answer(self, worker: Worker, number: int) -> None:
-        if number != worker.asked:
-            return
-        worker.answer_by = None
-        if all(one.answer_by is None for one in self.workers) and not self._behind():
-            log.info("configuration %d is in force in all workers", self.number)
-
-    def _on_silence(self, worker: Worker) -> None:
-        worker.answer_by = None
-        if worker.ready:
-            what = f"has not put configuration {worker.asked} in force"
-        else:
-            what = "has not become ready"
-        log.error("%s %s in %g s", worker.name, what, ANSWER_TIME)
-
-    def _behind(self) -> list[Worker]:
-        return [worker for worker in self.workers if worker.alive and worker.number != self.number]
-
-    def _status(self) -> str:
-        return f"configuration {self.number}, {len(self.workers)} workers"
 
     # --- reload ---------------------------------------------------------------------------------------------
 
@@ -388,30 +277,41 @@ class Supervisor:
             systemd.reloading()
         self._seen = self._tried = candidate.signature(self.source.config)
         try:
-            fresh, listeners = self._acceptable()
+            fresh, changes, listeners = self._acceptable()
         except ConfigError as error:
-            self.page.config_refused()
-            for mistake in error.mistakes:
-                log.error("configuration refused: %s", mistake)
-            log.error("configuration %d stays in force", self.number)
+            self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]])
+        except Exception as error:
+            # Our bug, and no reason to take all clients down: nothing has been changed yet.
+            self._refuse([f"internal error: {logs.told(error)}"])
         else:
-            self._put_in_force(fresh, listeners)
+            self._put_in_force(fresh, changes, listeners)
         if self.served:
             systemd.ready(self._status())
 
-    def _acceptable(self) -> tuple[Candidate, dict[Bind, socket.socket]]:
-        """The new configuration and its HTTP sockets, all checked, nothing changed. Raises ConfigError."""
+    def _refuse(self, reasons: list[str]) -> None:
+        self.page.config_refused()
+        for reason in reasons:
+            log.error("configuration refused: %s", reason)
+        log.error("configuration %d stays in force", self.number)
+
+    def _acceptable(self) -> tuple[Candidate, list[str], dict[Bind, socket.socket]]:
+        """The new configuration, what it changes, its HTTP sockets: all checked, nothing changed yet.
+
+        Raises ConfigError.
+        """
         fresh = candidate.read(self.source.config, self.source.region, self.number + 1)
         if mistake := candidate.restart_only(self.settings, fresh.settings):
             raise ConfigError([mistake])
         candidate.check_room(self.page, fresh)
         held = {candidate.address_of(listener) for listener in self.settings.listeners.values()}
         candidate.check_ports(fresh.settings, held)
-        return fresh, candidate.bind_http(fresh.settings, self.listeners)
-
-    def _put_in_force(self, fresh: Candidate, listeners: dict[Bind, socket.socket]) -> None:
         changes = diff(self.settings, fresh.settings)
-        if not changes and not self._behind():
+        return fresh, changes, candidate.bind_http(fresh.settings, self.listeners)
+
+    def _put_in_force(
+        self, fresh: Candidate, changes: list[str], listeners: dict[Bind, socket.socket]
+    ) -> None:
+        if not changes and not self.crew.behind(self.number):
             log.info("configuration read again: nothing changes")
             self.current = fresh
             return
@@ -421,7 +321,7 @@ class Supervisor:
         candidate.declare(self.page, fresh)
         self.page.config_loaded(self.number)
         logs.configure(fresh.settings.telemetry, "supervisor")
-        self._tell_workers()
+        self.crew.tell_reload(self.number, fresh.digest)
         self._move_admin(listeners)
 
     def _tell_changes(self, changes: list[str], settings: Settings) -> None:
@@ -429,17 +329,7 @@ class Supervisor:
             log.info("configuration %d: %s", self.number + 1, change)
         for name in candidate.waits_for_restart(self.settings, settings):
             log.warning("configuration %d: %s counts from the next start on", self.number + 1, name)
-
-    def _tell_workers(self) -> None:
-        message = {"verb": "reload", "number": self.number, "digest": self.current.digest}
-        for worker in self.workers:
-            if not worker.alive:
-                continue
-            if worker.control is None or not control.send(worker.control, message):
-                log.warning("%s cannot be told of configuration %d", worker.name, self.number)
-                continue
-            worker.asked = self.number
-            worker.answer_by = time.monotonic() + ANSWER_TIME
+        _remark(settings)
 
     def _move_admin(self, listeners: dict[Bind, socket.socket]) -> None:
         """A new admin process when the HTTP listeners have changed; the old one ends its requests."""
@@ -485,17 +375,7 @@ class Supervisor:
         self.page.drain()
         systemd.stopping()
         log.info("%s: draining for up to %g s", reason, seconds)
-        for worker in self.workers:
-            worker.restart_at = worker.answer_by = None
-            if worker.control is not None:
-                control.send(worker.control, {"verb": "drain", "seconds": seconds})
-
-    def _insist(self) -> None:
-        for worker in self.workers:
-            if worker.alive:
-                log.warning("%s has not ended in time, killed", worker.name)
-                worker.signal(signal.SIGKILL)
-        self.stop_by = time.monotonic() + DRAIN_GRACE
+        self.crew.tell_drain(seconds)
 
     def _stop_admin(self) -> None:
         """The admin process goes last: it says `draining` until there is nothing left to drain."""
@@ -510,19 +390,29 @@ class Supervisor:
                 return
 
     def _kill_all(self) -> None:
-        for child in (*self.workers, self.admin, *self._old_admins):
+        children: list[Child] = [*self.crew.workers, self.admin, *self._old_admins]
+        for child in children:
             child.signal(signal.SIGKILL)
-        for child in (*self.workers, self.admin, *self._old_admins):
+        for child in children:
             child.wait()
 
 
-def _allow_descriptors(settings: Settings) -> None:
-    """As many descriptors as the system lets us have; told when they may not suffice for one worker."""
+def _remark(settings: Settings) -> None:
+    for remark in advice(settings)[:SHOWN]:
+        log.warning("%s", remark)
+
+
+def _allow_descriptors(settings: Settings, workers: int) -> None:
+    """As many descriptors as the system lets us have; told when a worker's share of clients may not fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    servers = [(shard.limits.connections, 1 + len(shard.replicas)) for shard in settings.shards.values()]
-    needed = settings.limits.clients + sum(limit * count for limit, count in servers)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        log.warning("%d file descriptors allowed, %d clients and connections configured", hard, needed)
+    servers = sum(shard.limits.connections * (1 + len(shard.replicas)) for shard in settings.shards.values())
+    wanted = (settings.limits.clients + servers) // workers + OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning(
+            "limits.clients may not be reached: a worker may open %d files and would need %d (ulimit -n)",
+            hard,
+            wanted,
+        )

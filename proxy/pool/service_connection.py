@@ -22,6 +22,8 @@ from pymysql.constants import CLIENT
 
 from config.settings import Account, ServerTls, TlsSettings
 from config.words import Flavour, TlsMode, TlsVersion
+from proxy.mysql.certificates import ClientFiles, TlsFilesError, client_context
+from proxy.mysql.certificates import TlsMode as CertificateMode
 
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
@@ -30,6 +32,7 @@ CHARSET = "utf8mb4"
 PROGRAM_NAME = "fairlead-monitor"
 SAFE_PLUGINS = frozenset({"mysql_native_password", "caching_sha2_password"})
 MAX_ERROR_TEXT = 256
+QUIT_TIMEOUT = 0.5
 
 # What a server says when it is alive and cannot take one more connection (mysqld_error.txt:
 # ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED, ER_OUT_OF_RESOURCES).
@@ -76,19 +79,13 @@ class Endpoint:
 
 
 def tls_context(tls: ServerTls, minimum: TlsVersion) -> ssl.SSLContext | None:
-    """The client side of TLS to a server; None when disabled. Reads the files anew, so renewed ones are
-    used.
+    """The client side of TLS to a server; None when disabled. Reads the files anew, so renewed ones are used.
+
+    Raises TlsFilesError.
     """
-    if tls.mode is TlsMode.DISABLED:
-        return None
-    context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
-    if tls.mode is not TlsMode.VERIFY:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    wanted = ssl.TLSVersion.TLSv1_3 if minimum is TlsVersion.TLS_1_3 else ssl.TLSVersion.TLSv1_2
-    context.minimum_version = wanted
-    if tls.cert:
-        context.load_cert_chain(str(tls.cert), str(tls.key) if tls.key else None)
+    context = client_context(ClientFiles(CertificateMode(tls.mode.value), tls.ca, tls.cert, tls.key))
+    if context is not None and minimum is TlsVersion.TLS_1_3:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
 
 
@@ -115,6 +112,9 @@ class _Guarded(aiomysql.Connection):  # type: ignore[misc]
             self._host = self._tls_name  # aiomysql checks the certificate against the host it holds
         try:
             await super()._request_authentication()
+        except BaseException:
+            self._writer.transport.abort()  # aiomysql would end TLS politely, and wait for it
+            raise
         finally:
             self._host = self._address
 
@@ -134,6 +134,9 @@ class ServiceConnection:
 
     def __init__(self, raw: _Guarded, flavour: Flavour) -> None:
         self._raw = raw
+        # Kept apart: when a read is cancelled aiomysql begins a polite end, which may take long, and
+        # forgets it.
+        self._transport = raw._writer.transport
         self.flavour = flavour
         # MariaDB announces itself as 5.5.5-10.11…, for replicas of long ago.
         self.version: str = raw.get_server_info().removeprefix("5.5.5-")
@@ -185,18 +188,27 @@ class ServiceConnection:
 
     def close(self) -> None:
         """At once, without COM_QUIT: a server that hangs must not hold us."""
-        writer = self._raw._writer
-        if writer is not None:
-            writer.transport.abort()
+        self._transport.abort()
         self._raw.close()
 
     async def __aenter__(self) -> Self:
         return self
 
+    async def quit(self) -> None:
+        """Politely, so that the server does not log an aborted connection."""
+        try:
+            async with asyncio.timeout(QUIT_TIMEOUT):
+                await self._raw.ensure_closed()
+        except Exception:
+            self.close()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if kind is None:
+            await self.quit()
+        else:
+            self.close()
 
 
 async def connect(endpoint: Endpoint, timeout: float) -> ServiceConnection:
@@ -248,6 +260,8 @@ def _failure(error: Exception) -> ServerUnavailable:
         return error
     if isinstance(error, TimeoutError):
         return ServerUnavailable(FailureKind.TIMEOUT, "no answer in time")
+    if isinstance(error, TlsFilesError):
+        return ServerUnavailable(FailureKind.INSECURE, str(error))
     cause = error.__cause__
     if isinstance(cause, ssl.SSLError) or isinstance(error, ssl.SSLError):
         return ServerUnavailable(FailureKind.INSECURE, f"TLS: {cause or error}")
@@ -266,6 +280,8 @@ def _server_failure(error: Exception) -> ServerUnavailable:
         return ServerUnavailable(FailureKind.BUSY, text, errno)
     if errno in DENIED_ERRNOS:
         return ServerUnavailable(FailureKind.DENIED, text, errno)
+    if isinstance(error, aiomysql.InternalError) and not errno:
+        return ServerUnavailable(FailureKind.PROTOCOL, text)
     if errno == 0 or 2000 <= errno < 3000:  # CR_*: the client library's own, about the connection
         cause = error.__cause__
         return ServerUnavailable(FailureKind.UNREACHABLE, str(cause) if cause else text, errno)

@@ -240,8 +240,7 @@ class ReplicaSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSettings:
-    """One shard: a primary and its replicas, in one region. Only the Fairlead of that region connects "
-    "to them."""
+    """One shard: a primary and its replicas. Only the Fairlead of their region connects to them."""
 
     region: Annotated[str, Option("The home region.")]
     flavour: Annotated[Flavour, Option("Which server software.")]

@@ -63,15 +63,18 @@ cdef inline uint32_t token(Scan* s, uint32_t i, uint8_t kind) noexcept nogil:
     elif kind == C_MINUS or kind == C_SLASH or kind == C_HASH:
         return comment_or_symbol(s, i)
     elif kind == C_PLUS:
-        return plus(s, i)
+        return put_sign(s, i)
     elif kind == C_AT:
         return variable(s, i)
     elif kind == C_SEMICOLON:
         return semicolon(s, i)
     elif kind == C_BACKSLASH:
         return backslash(s, i)
-    elif kind == C_HIGH or (kind == C_DOLLAR and s.mode & MODE_MARIADB):
-        return NOT_ONE              # with $, MySQL 9 opens a $$ quoted text $$
+    elif kind == C_HIGH:
+        space_before_word(s)
+        return any_word(s, i, False)
+    elif kind == C_DOLLAR and s.mode & MODE_MARIADB:
+        return NOT_ONE              # MySQL 9 opens a $$ quoted text $$ here
     if s.p[i] == 0:
         s.flags |= LEX_NUL_BYTE
     return fail(s, LEX_MALFORMED)

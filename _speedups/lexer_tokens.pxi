@@ -638,7 +638,7 @@ cdef uint32_t comment_or_symbol(Scan* s, uint32_t i) noexcept nogil:
     elif starts_line_comment(s.p, i, s.n):
         s.flags |= LEX_NUL_BYTE
         return fail(s, LEX_MALFORMED)
-    return put_symbol(s, i)
+    return put_sign(s, i) if s.p[i] == c'-' else put_symbol(s, i)
 
 
 # ---------------------------------------------------------------- operators and punctuation
@@ -653,23 +653,23 @@ cdef inline uint32_t put_symbol(Scan* s, uint32_t i) noexcept nogil:
     return i + 1
 
 
-cdef inline uint32_t plus(Scan* s, uint32_t i) noexcept nogil:
-    cdef bint by_number = s.by_number       # ORDER BY +1 is still a position
+cdef inline uint32_t put_sign(Scan* s, uint32_t i) noexcept nogil:
+    cdef bint by_number = s.by_number       # ORDER BY +1 is still a position, to MariaDB - -1 as well
     i = put_symbol(s, i)
     s.by_number = by_number
     return i
 
 
 cdef uint32_t star(Scan* s, uint32_t i) noexcept nogil:
-    if i + 1 < s.n and s.p[i + 1] == c'/' and (i + 2 == s.n or s.p[i + 2] != c'*'):
-        if i != s.version_end or i == 0:
-            return fail(s, LEX_MALFORMED)
+    if s.version_end and i == s.version_end:
         s.version_end = 0
         put(s, c' ')
         put(s, c'*')
         put(s, c'/')
         token_done(s, PREV_MARK)
         return i + 2
+    if i + 1 < s.n and s.p[i + 1] == c'/' and (i + 2 == s.n or s.p[i + 2] != c'*'):
+        return fail(s, LEX_MALFORMED)
     if s.prev >= PREV_CLOSE or (s.prev != PREV_NONE and s.gap):
         put(s, c' ')
     put(s, c'*')

@@ -73,6 +73,24 @@ cdef enum Step:                 # what the backend works on
     STEP_PROBE = 6              # COM_PING after an error: is a transaction open?
     STEP_NONE = 7
 
+cdef enum ErrorKind:            # payloads of ERR packets, filled from the catalogue by the uvloop side
+    ERROR_LOST_WRITE = 0        # per shard: a write's outcome is unknown
+    ERROR_LOST_READ = 1         # per shard: nothing was changed
+    ERROR_LOST_COMMIT = 2       # per shard: whether it was committed is unknown
+    ERROR_LOST_IDLE = 3         # per shard: the transaction went with it
+    ERROR_QUEUE_TIMEOUT = 4     # per shard
+    ERROR_SHARD_KINDS = 5
+    ERROR_PACKET_TOO_LARGE = 5
+    ERROR_OUT_OF_ORDER = 6
+    ERROR_MALFORMED = 7
+    ERROR_UNKNOWN_STATEMENT = 8
+    ERROR_DRAINING = 9
+    ERROR_IDLE = 10
+    ERROR_INTERNAL = 11
+    ERROR_NO_PRIMARY = 12
+    ERROR_KINDS = 13
+    ERROR_ROOM = 1024           # longest payload
+
 cdef enum Event:
     EVENT_PARKED = 1
     EVENT_CLOSED = 2
@@ -172,6 +190,7 @@ cdef struct Session:
     uint8_t notify              # push EVENT_DONE when the command completes
     uint8_t events
     uint8_t in_events
+    uint8_t committing          # the current command is COMMIT
     uint32_t caps
     uint32_t ctx
     uint32_t state
@@ -201,6 +220,8 @@ cdef struct Session:
     Buf out
     Buf extra                   # framed packets to be sent first, one response each
     uint16_t nextra
+    Buf deferred                # framed SAVEPOINT … of a transaction that has no shard yet
+    uint16_t ndeferred
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     ClientStatement* stmts
     uint32_t nstmts
@@ -256,6 +277,7 @@ cdef struct Pool:
     uint8_t up
     uint8_t wanted              # the uvloop side was told that sessions wait
     uint8_t in_events
+    uint32_t base               # which variables a fresh connection has: part of a Diff's key
     uint32_t server             # index of the server in the health table, ~0 for none
     uint32_t total
     uint32_t nidle
@@ -273,6 +295,7 @@ cdef struct Route:              # one shard
     uint32_t nreplicas
     uint32_t turn
     uint8_t remote
+    Buf errors[5]               # ERROR_SHARD_KINDS
 
 cdef struct Vindex:
     uint8_t kind                # 1 hash, 2 range, 3 list
@@ -301,6 +324,7 @@ cdef struct Vindex:
     uint8_t* item_bytes
 
 cdef struct Diff:
+    uint32_t base
     uint32_t from_state
     uint32_t to_state
     uint8_t used
@@ -368,6 +392,7 @@ cdef struct Core:
     uint32_t diff_cap
     Source sources[64]
     uint32_t nsources
+    Buf errors[13]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock
     # queues

@@ -25,7 +25,7 @@ next session's command) and are to be inlined.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from _speedups.buffers cimport Buf, buf_append, buf_consume, buf_free, buf_head, buf_reserve
 from _speedups.hashing cimport canonical_literal, canonical_param, param_length, xxh64

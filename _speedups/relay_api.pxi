@@ -115,6 +115,9 @@ cdef class Relay:
             vindex_free(c.vindexes[i])
         for i in range(8):
             buf_free(&c.begins[i])
+        for i in range(ERROR_KINDS):
+            buf_free(&c.errors[i])
+        routes_free(c.routes, c.nroutes)
         free(c.sessions)
         free(c.session_gens)
         free(c.session_stack)
@@ -122,7 +125,6 @@ cdef class Relay:
         free(c.backend_gens)
         free(c.backend_stack)
         free(c.pools)
-        free(c.routes)
         free(c.peer_pools)
         free(c.user_positions)
         free(c.health)
@@ -394,9 +396,11 @@ cdef class Relay:
                 s.digest = digest
                 s.digest_generation = digest_generation
                 put_extra(s, p, n)
+                if s.command == COM_STMT_EXECUTE and other == NULL and client_statement(s) != NULL:
+                    s.exec = client_statement(s).st
                 if other != NULL and not replace_command(c, s, other, length):
                     s.hangup = 1
-                    reply_err(c, s, ERR_INTERNAL, 1041, b"HY000", b"FL1902: Out of memory")
+                    reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
                 else:
                     c.stats.queries += 1
                     go_to_shard(c, s, shard)
@@ -484,7 +488,7 @@ cdef class Relay:
             "warnings_lost": bool(copy.warnings_lost), "warnings": copy.warnings, "last_error": bool(copy.last_error),
             "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
             "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
-            "command_shard": copy.shard, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
+            "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
         }
 
     def set_session(self, uint64_t handle, *, ctx=None, state=None, lexmode=None, autocommit=None, consistency=None,
@@ -583,9 +587,11 @@ cdef class Relay:
             raise RelayFull("no session slot left")
         return handle
 
-    def lease_submit(self, uint64_t handle, int32_t shard, bytes payload, *, uint32_t flags=0):
+    def lease_submit(self, uint64_t handle, int32_t shard, bytes payload, *, uint32_t flags=0,
+                     StatementRef statement=None):
         """Send one command (payload with its command byte) to `shard`; EVENT_DATA and EVENT_DONE follow.
 
+        `statement`: what a COM_STMT_EXECUTE (with types) executes; the caller keeps it alive until EVENT_DONE.
         -> False when the lease is gone or busy.
         """
         cdef Core* c = &self.core
@@ -603,11 +609,12 @@ cdef class Relay:
                 s.flags = <uint16_t>flags
                 s.cmd_pins = 0
                 s.phase = PHASE_BUSY
+                if statement is not None:
+                    s.exec = statement.st
                 taken = True
-                if c.routes[shard].remote and primary_pool(c, s, shard) == NULL:
-                    reply_err(c, s, ERR_UNAVAILABLE, 1105, b"HY000", b"FL1403: No connection to the region's Fairlead")
-                elif primary_pool(c, s, shard) == NULL:
-                    reply_err(c, s, ERR_UNAVAILABLE, 1105, b"HY000", b"FL1402: The shard has no usable primary server")
+                s.shard = shard
+                if primary_pool(c, s, shard) == NULL:
+                    reply_err(c, s, ERR_UNAVAILABLE, ERROR_NO_PRIMARY)
                 else:
                     go_to_shard(c, s, shard)
             self.unlock()
@@ -696,6 +703,21 @@ cdef class Relay:
             self.unlock()
         return failed
 
+    def pool_base(self, uint32_t pool, uint32_t base):
+        """Which base (see diff_put) the pool's fresh connections have."""
+        self.lock()
+        if pool < self.core.npools:
+            self.core.pools[pool].base = base
+        self.unlock()
+
+    def diffs_clear(self):
+        """Forget all ways between states: state numbers were given out anew."""
+        cdef uint32_t i
+        self.lock()
+        for i in range(self.core.diff_cap):
+            diff_clear(&self.core.diffs[i])
+        self.unlock()
+
     def pool_state(self, uint32_t pool):
         """-> (waiting, idle, lingering, total)"""
         cdef Core* c = &self.core
@@ -757,7 +779,7 @@ cdef class Relay:
         for i, index in enumerate(health):
             table[i] = self.block.page.health_ptr(index)
         self.lock()
-        free(c.routes)
+        routes_free(c.routes, c.nroutes)
         free(c.peer_pools)
         free(c.user_positions)
         free(c.health)
@@ -905,6 +927,17 @@ cdef class Relay:
             self.unlock()
         return id
 
+    def has_long_data(self, uint64_t handle, uint32_t id):
+        """Did COM_STMT_SEND_LONG_DATA bring parameters that the next EXECUTE therefore leaves out?"""
+        cdef Session* s
+        cdef bint found = False
+        self.lock()
+        s = session_at(&self.core, handle)
+        if s != NULL and 0 < id <= s.stmt_cap and s.stmts[id - 1].st != NULL:
+            found = s.stmts[id - 1].omitted != NULL
+        self.unlock()
+        return found
+
     def client_replace(self, uint64_t handle, uint32_t id, StatementRef ref not None):
         """The session's statement was planned anew (configuration, schema or database changed)."""
         cdef Core* c = &self.core
@@ -916,10 +949,28 @@ cdef class Relay:
                 ref.st.refs += 1
                 statement_release(c, s.stmts[id - 1].st)
                 s.stmts[id - 1].st = ref.st
+                s.exec = NULL
             self.unlock()
 
-    def diff_put(self, uint32_t from_state, uint32_t to_state, list packets):
-        """Framed packets (at most MAX_STEPS) that bring a backend from one state to the other."""
+    def statement_context(self, StatementRef ref not None):
+        """The context number that the statement was planned for."""
+        return ref.st.ctx
+
+    def statement_types(self, uint64_t handle, uint32_t id):
+        """The parameter types (2 bytes each) as the parked session's client last sent them; b"" when it never did."""
+        cdef Session* s
+        cdef uint8_t copy[65536 * 2]
+        cdef size_t n = 0
+        self.lock()
+        s = self.parked(handle)
+        if s != NULL and 0 < id <= s.stmt_cap and s.stmts[id - 1].st != NULL and s.stmts[id - 1].types != NULL:
+            n = 2 * <size_t>s.stmts[id - 1].st.nparams
+            memcpy(copy, s.stmts[id - 1].types, n)
+        self.unlock()
+        return PyBytes_FromStringAndSize(<char*>copy, n)
+
+    def diff_put(self, uint32_t base, uint32_t from_state, uint32_t to_state, list packets):
+        """Framed packets (at most MAX_STEPS) that bring a backend of this base from one state to the other."""
         cdef Core* c = &self.core
         cdef Diff fresh
         cdef Diff* slot
@@ -927,6 +978,7 @@ cdef class Relay:
         if len(packets) > MAX_STEPS:
             raise ValueError("too many packets")
         memset(&fresh, 0, sizeof(Diff))
+        fresh.base = base
         fresh.from_state = from_state
         fresh.to_state = to_state
         fresh.used = 1
@@ -935,9 +987,10 @@ cdef class Relay:
             fresh.packets[i] = copy_bytes(packet)
             fresh.length[i] = <uint32_t>len(packet)
         self.lock()
-        i = (from_state * <uint32_t>2654435761u ^ to_state * <uint32_t>40503u) & (c.diff_cap - 1)
+        i = diff_home(c, base, from_state, to_state)
         slot = &c.diffs[i]
-        while slot.used and not (slot.from_state == from_state and slot.to_state == to_state) and tries > 1:
+        while slot.used and tries > 1 and not (slot.from_state == from_state and slot.to_state == to_state
+                                               and slot.base == base):
             i = (i + 1) & (c.diff_cap - 1)
             slot = &c.diffs[i]
             tries -= 1
@@ -946,16 +999,50 @@ cdef class Relay:
         self.unlock()
 
     def wanted_states(self, uint64_t handle):
-        """Of a session parked for a state change: (backend's state, session's state); None when there is no backend."""
+        """Of a session parked for a state change: (base, backend's state, session's state); None without a backend."""
         cdef Session* s
-        cdef uint32_t a = 0, b = 0
+        cdef uint32_t a = 0, b = 0, base = 0
         cdef bint found = False
         self.lock()
         s = session_at(&self.core, handle)
         if s != NULL and s.backend != NULL and not s.linger:
-            a, b, found = s.backend.state, s.state, True
+            a, b, base, found = s.backend.state, s.state, s.backend.pool.base, True
         self.unlock()
-        return (a, b) if found else None
+        return (base, a, b) if found else None
+
+    def error_put(self, int kind, bytes payload, int32_t shard=-1):
+        """The ERR packet (payload) of one ErrorKind, for all shards or for one."""
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(payload)
+        cdef Buf* buf
+        if not 0 <= kind < ERROR_KINDS or len(payload) > ERROR_ROOM:
+            raise ValueError("error kind or length")
+        self.lock()
+        buf = &self.core.routes[shard].errors[kind] if shard >= 0 else &self.core.errors[kind]
+        buf_free(buf)
+        buf_append(buf, p, len(payload))
+        self.unlock()
+
+    def defer(self, uint64_t handle, bytes packet):
+        """Keep a framed SAVEPOINT (or its kin) of a transaction that has no shard yet. False beyond 64 KiB."""
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packet)
+        cdef bint kept = False
+        self.lock()
+        s = self.parked(handle)
+        if s != NULL and s.trx == TRX_PENDING and s.deferred.len + len(packet) <= 65536:
+            kept = buf_append(&s.deferred, p, len(packet))
+            s.ndeferred += kept
+        self.unlock()
+        return kept
+
+    def drop_pending(self, uint64_t handle):
+        """End a transaction that reached no shard (an implicit commit)."""
+        cdef Session* s
+        self.lock()
+        s = self.parked(handle)
+        if s != NULL:
+            drop_pending(&self.core, s)
+        self.unlock()
 
     def begin_put(self, int variant, bytes packet):
         """Framed COM_QUERY of a START TRANSACTION variant (0..7)."""
@@ -1013,6 +1100,14 @@ cdef class Relay:
 # ---------------------------------------------------------------- helpers of the door
 cdef extern from "stdlib.h" nogil:
     void* realloc(void* p, size_t n)
+
+
+cdef void routes_free(Route* routes, uint32_t n) noexcept nogil:
+    cdef uint32_t i, k
+    for i in range(n):
+        for k in range(ERROR_SHARD_KINDS):
+            buf_free(&routes[i].errors[k])
+    free(routes)
 
 
 cdef uint8_t* copy_bytes(bytes data) except? NULL:

@@ -270,19 +270,21 @@ cdef void expire_waiters(Core* c, Pool* pool) noexcept nogil:
         stop_waiting(c, s)
         c.stats.pool_timeouts += 1
         c.shard_stats[pool.shard].timeouts += 1
-        reply_err(c, s, ERR_QUEUE_TIMEOUT, 1040, b"08004",
-                  b"FL1401: No backend connection of the shard became free within 'limits.queue_wait'. "
-                  b"Raise the shard's limit, shorten transactions, or look at /metrics for what holds them")
+        reply_err(c, s, ERR_QUEUE_TIMEOUT, ERROR_QUEUE_TIMEOUT)
 
 
 # ---------------------------------------------------------------- steps
-cdef Diff* diff_find(Core* c, uint32_t from_state, uint32_t to_state) noexcept nogil:
-    cdef uint32_t i = (from_state * 2654435761u ^ to_state * 40503u) & (c.diff_cap - 1)
+cdef inline uint32_t diff_home(Core* c, uint32_t base, uint32_t from_state, uint32_t to_state) noexcept nogil:
+    return (from_state * <uint32_t>2654435761 ^ to_state * <uint32_t>40503 ^ base * <uint32_t>97) & (c.diff_cap - 1)
+
+
+cdef Diff* diff_find(Core* c, uint32_t base, uint32_t from_state, uint32_t to_state) noexcept nogil:
+    cdef uint32_t i = diff_home(c, base, from_state, to_state)
     cdef uint32_t tries = 16
     while tries:
         if not c.diffs[i].used:
             return NULL
-        if c.diffs[i].from_state == from_state and c.diffs[i].to_state == to_state:
+        if c.diffs[i].from_state == from_state and c.diffs[i].to_state == to_state and c.diffs[i].base == base:
             return &c.diffs[i]
         i = (i + 1) & (c.diff_cap - 1)
         tries -= 1
@@ -292,7 +294,7 @@ cdef Diff* diff_find(Core* c, uint32_t from_state, uint32_t to_state) noexcept n
 cdef void advance(Core* c, Session* s) noexcept nogil:
     """The attached backend is free: do what must come before the command, or send the command."""
     cdef Backend* b = s.backend
-    if b.state != s.state:
+    if b.state != s.state and state_differs(c, s, b):
         start_step(c, s, STEP_STATE)
     elif s.trx == TRX_PENDING and not s.flags & PLAN_OUTSIDE:
         start_step(c, s, STEP_BEGIN)
@@ -302,6 +304,15 @@ cdef void advance(Core* c, Session* s) noexcept nogil:
         start_step(c, s, STEP_PREPARE)
     else:
         start_step(c, s, STEP_COMMAND)
+
+
+cdef bint state_differs(Core* c, Session* s, Backend* b) noexcept nogil:
+    """Two states between which no packet is needed are one: the backend simply takes the other's number."""
+    cdef Diff* d = diff_find(c, b.pool.base, b.state, s.state)
+    if d == NULL or d.count:
+        return True
+    b.state = s.state
+    return False
 
 
 cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
@@ -317,12 +328,12 @@ cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
     if step == STEP_COMMAND:
         sent = send_command(c, s, b)
     elif step == STEP_STATE:
-        if diff_find(c, b.state, s.state) == NULL:
+        if diff_find(c, b.pool.base, b.state, s.state) == NULL:
             park_for_diff(c, s)
             return
         c.stats.state_switches += 1
         b.want_state = s.state
-        sent = send_diff(c, b, diff_find(c, b.state, s.state))
+        sent = send_diff(c, b, diff_find(c, b.pool.base, b.state, s.state))
     elif step == STEP_BEGIN:
         sent = send_framed(c, b, EXPECT_QUERY, buf_head(&c.begins[s.begin]), c.begins[s.begin].len)
     elif step == STEP_EXTRA:
@@ -343,7 +354,7 @@ cdef void park_for_diff(Core* c, Session* s) noexcept nogil:
     if s.trx == TRX_ACTIVE or s.pins:
         # SET inside of a transaction or on a pinned backend is applied there at once, so this is our bug.
         backend_close(c, s.backend)
-        reply_err(c, s, ERR_INTERNAL, 1105, b"HY000", b"FL1901: [BUG] session state lost. Reconnect, and report this")
+        reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
         return
     park(c, s, PARK_SESSION)
 
@@ -355,8 +366,6 @@ cdef inline bint send_framed(Core* c, Backend* b, uint8_t expect, const uint8_t*
 
 
 cdef bint send_diff(Core* c, Backend* b, Diff* d) noexcept nogil:
-    if b.step_index >= d.count:
-        return True
     return send_framed(c, b, EXPECT_OK, d.packets[b.step_index], d.length[b.step_index])
 
 
@@ -689,7 +698,20 @@ cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
         return
     if not error and s.cmd_pins:
         add_pins(c, s, s.cmd_pins)
+    if b.scan.outcome == OUTCOME_PREPARED and not close_prepared(c, b):
+        backend_lost(c, b)
+        return
     settle(c, s, b)
+
+
+cdef bint close_prepared(Core* c, Backend* b) noexcept nogil:
+    """COM_STMT_PREPARE was asked for its metadata only; executions prepare by a step of their own."""
+    cdef uint8_t packet[9]
+    memset(packet, 0, 9)
+    packet[0] = 5
+    packet[4] = COM_STMT_CLOSE
+    memcpy(packet + 5, &b.scan.stmt_id, 4)
+    return backend_send(c, b, packet, 9)
 
 
 cdef void add_pins(Core* c, Session* s, uint32_t pins) noexcept nogil:
@@ -738,7 +760,7 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
     if b.scan.outcome != OUTCOME_PREPARED:
         b.status = b.scan.status
     if b.step == STEP_STATE:
-        d = diff_find(c, b.state, b.want_state)
+        d = diff_find(c, b.pool.base, b.state, b.want_state)
         b.step_index += 1
         if d != NULL and b.step_index < d.count:
             if not send_diff(c, b, d):
@@ -747,6 +769,7 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
         b.state = b.want_state
     elif b.step == STEP_BEGIN:
         set_trx(c, s, TRX_ACTIVE)
+        replay_deferred(c, s)
     elif b.step == STEP_PREPARE:
         if not stmt_learn(c, b, s.exec.id, b.scan.stmt_id):
             backend_lost(c, b)
@@ -762,6 +785,20 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
         settle(c, s, b)
         return
     advance(c, s)
+
+
+cdef void replay_deferred(Core* c, Session* s) noexcept nogil:
+    """The transaction has its shard now: SAVEPOINTs that came before go there before the statement."""
+    if s.ndeferred == 0:
+        return
+    if buf_append(&s.deferred, buf_head(&s.extra), s.extra.len):
+        buf_free(&s.extra)
+        s.extra = s.deferred
+        s.nextra += s.ndeferred
+    else:
+        s.hangup = 1
+    memset(&s.deferred, 0, sizeof(Buf))
+    s.ndeferred = 0
 
 
 cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
@@ -901,21 +938,18 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
 
 cdef void fail_command(Core* c, Session* s, Backend* b, bint in_trx) noexcept nogil:
     """Answer the running command with error 2013. Inside a transaction the connection is closed behind it."""
-    cdef uint8_t packet[600]
-    cdef size_t n
+    cdef uint8_t packet[1028]
     cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else 1
-    cdef bint sent_write = b.step == STEP_COMMAND and s.flags & (PLAN_WRITES | PLAN_OPAQUE) != 0
-    c.stats.errors_by_class[ERR_UNKNOWN_OUTCOME if sent_write else ERR_BACKEND_LOST] += 1
+    cdef uint8_t kind = ERROR_LOST_READ
+    if b.step == STEP_COMMAND and s.committing:
+        kind = ERROR_LOST_COMMIT
+    elif b.step == STEP_COMMAND and s.flags & (PLAN_WRITES | PLAN_OPAQUE) and not in_trx:
+        kind = ERROR_LOST_WRITE
+    elif in_trx:
+        kind = ERROR_LOST_IDLE
+    c.stats.errors_by_class[ERR_BACKEND_LOST if kind == ERROR_LOST_READ else ERR_UNKNOWN_OUTCOME] += 1
     if not s.broken:
-        if sent_write:
-            n = put_err(packet, seq, 2013, b"08S01",
-                        b"FL1501: Lost connection to the shard's server during the statement: its outcome is unknown. "
-                        b"Check before you repeat it")
-        else:
-            n = put_err(packet, seq, 2013, b"08S01",
-                        b"FL1502: Lost connection to the shard's server during the statement, which changed nothing "
-                        b"(an open transaction is rolled back). Try again")
-        client_send(c, s, packet, n)
+        client_send(c, s, packet, put_err(c, packet, seq, kind, s.shard))
     if s.kind == KIND_LEASE:
         push_event(c, s, EVENT_LOST)
     s.last_error = 1
@@ -929,10 +963,8 @@ cdef void fail_command(Core* c, Session* s, Backend* b, bint in_trx) noexcept no
 
 cdef void session_kill(Core* c, Session* s) noexcept nogil:
     """Tell an idle client why it is disconnected, then do it."""
-    cdef uint8_t packet[300]
-    cdef size_t n = put_err(packet, 0, 2013, b"08S01",
-                            b"FL1503: Lost the server connection that held this session's transaction. Reconnect")
-    client_send(c, s, packet, n)
+    cdef uint8_t packet[1028]
+    client_send(c, s, packet, put_err(c, packet, 0, ERROR_LOST_IDLE, s.shard))
     session_close(c, s)
 
 

@@ -132,10 +132,8 @@ cdef void client_pump(Core* c, Session* s) noexcept nogil:
 
 cdef void packet_too_large(Core* c, Session* s) noexcept nogil:
     """As the server does: error 1153, then the connection is closed, since the rest is not read."""
-    cdef uint8_t packet[200]
-    cdef size_t n = put_err(packet, 1, 1153, b"08S01",
-                            b"FL1011: Got a packet bigger than 'limits.max_packet' bytes. "
-                            b"Send less at once or raise the limit")
+    cdef uint8_t packet[1028]
+    cdef size_t n = put_err(c, packet, 1, ERROR_PACKET_TOO_LARGE, -1)
     c.stats.errors_by_class[ERR_CLIENT_PROTOCOL] += 1
     client_send(c, s, packet, n)
     session_close(c, s)
@@ -159,7 +157,7 @@ cdef void begin_command(Core* c, Session* s, uint8_t* framed, size_t total) noex
         s.big = 1
     if s.cmd_len == 0 or framed[3] != 0:
         s.hangup = 1
-        reply_err(c, s, ERR_CLIENT_PROTOCOL, 1156, b"08S01", b"FL1012: Got packets out of order")
+        reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_OUT_OF_ORDER)
         return
     s.command = s.cmd[0]
     if s.command == COM_QUERY:
@@ -278,8 +276,7 @@ cdef void keep_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogi
 
 
 cdef void unknown_statement(Core* c, Session* s) noexcept nogil:
-    reply_err(c, s, ERR_CLIENT_PROTOCOL, 1243, b"HY000",
-              b"FL1013: Unknown prepared statement handler. Prepare the statement on this connection first")
+    reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_UNKNOWN_STATEMENT)
 
 
 cdef bint read_params(Session* s, ClientStatement* cs, ParamCursor* cursor) noexcept nogil:
@@ -329,11 +326,10 @@ cdef void command_execute(Core* c, Session* s) noexcept nogil:
         return
     if cs.overflow:
         forget_long_data(c, cs)
-        reply_err(c, s, ERR_LIMIT, 1153, b"08S01",
-                  b"FL1015: COM_STMT_SEND_LONG_DATA sent more than 'limits.max_packet' bytes, or names no parameter")
+        reply_err(c, s, ERR_LIMIT, ERROR_PACKET_TOO_LARGE)
         return
     if not read_params(s, cs, &cursor):
-        reply_err(c, s, ERR_CLIENT_PROTOCOL, 1835, b"HY000", b"FL1014: Malformed COM_STMT_EXECUTE packet")
+        reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_MALFORMED)
         return
     c.stats.queries_prepared += 1
     execute(c, s, &st.plan, &cursor)
@@ -402,11 +398,9 @@ cdef void begin_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
         s.begin = plan.begin
         start_step(c, s, STEP_COMMIT)
         return
-    if s.trx == TRX_NONE:
-        c.stats.transactions += 1
-        c.stats.transactions_open += 1
+    drop_pending(c, s)
     s.begin = plan.begin
-    s.trx = TRX_PENDING
+    set_trx(c, s, TRX_PENDING)
     reply_ok(c, s)
 
 
@@ -415,11 +409,19 @@ cdef void end_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
     if plan.opcode == OP_ROLLBACK and s.trx != TRX_NONE:
         c.stats.rollbacks += 1
     if s.backend != NULL and not s.linger:
+        s.committing = plan.opcode == OP_COMMIT
         start_step(c, s, STEP_COMMAND)
         return
+    drop_pending(c, s)
+    reply_ok(c, s)
+
+
+cdef void drop_pending(Core* c, Session* s) noexcept nogil:
+    """A transaction that reached no shard ends without a trace."""
     if s.trx == TRX_PENDING:
         set_trx(c, s, TRX_NONE)
-    reply_ok(c, s)
+    buf_free(&s.deferred)
+    s.ndeferred = 0
 
 
 cdef inline void set_trx(Core* c, Session* s, uint8_t trx) noexcept nogil:
@@ -447,7 +449,8 @@ cdef void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
                 return
             release_linger(c, s)
         elif s.backend.pool.shard != shard:
-            refuse_second_shard(c, s)
+            # Another shard than the transaction's or the pin's: the uvloop side words the refusal.
+            park(c, s, PARK_TRANSACTION)
             return
         else:
             advance(c, s)
@@ -457,17 +460,6 @@ cdef void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
         park(c, s, PARK_CONNECT)
         return
     acquire(c, s, pool)
-
-
-cdef void refuse_second_shard(Core* c, Session* s) noexcept nogil:
-    if s.trx != TRX_NONE:
-        reply_err(c, s, ERR_UNSUPPORTED, 1235, b"42000",
-                  b"FL1301: This statement belongs to another shard than the open transaction: transactions over "
-                  b"several shards are not supported yet. Commit first, or keep the transaction's rows on one shard")
-    else:
-        reply_err(c, s, ERR_UNSUPPORTED, 1235, b"42000",
-                  b"FL1302: This statement belongs to another shard than the one this session is pinned to "
-                  b"(user variable, temporary table, lock ...). Use another connection, or reset this one")
 
 
 cdef Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:

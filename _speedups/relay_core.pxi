@@ -54,6 +54,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     buf_free(&s.inb)
     buf_free(&s.out)
     buf_free(&s.extra)
+    buf_free(&s.deferred)
     free(s.positions)
     c.sessions[s.index] = NULL
     c.session_gens[s.index] += 1
@@ -162,6 +163,7 @@ cdef void end_command(Core* c, Session* s) noexcept nogil:
     s.exec = NULL
     s.big = 0
     s.nextra = 0
+    s.committing = 0
     if s.extra.mem != NULL:
         buf_free(&s.extra)
     s.response_started = s.partial = 0
@@ -271,21 +273,23 @@ cdef size_t put_ok(uint8_t* p, uint8_t seq, uint16_t status) noexcept nogil:
     return 11
 
 
-cdef size_t put_err(uint8_t* p, uint8_t seq, uint16_t code, const char* state, const char* text) noexcept nogil:
-    """ERR packet; `p` has room for 13 bytes and the text."""
-    cdef size_t n = strlen(text)
-    cdef size_t size = 9 + n
-    p[0] = size & 0xff
-    p[1] = (size >> 8) & 0xff
+cdef size_t put_err(Core* c, uint8_t* p, uint8_t seq, uint8_t kind, int32_t shard) noexcept nogil:
+    """The catalogue's ERR packet of this kind; `p` has ERROR_ROOM + 4 bytes."""
+    cdef Buf* payload = &c.errors[kind]
+    if kind < ERROR_SHARD_KINDS and 0 <= shard < <int32_t>c.nroutes and c.routes[shard].errors[kind].len:
+        payload = &c.routes[shard].errors[kind]
+    if payload.len == 0:
+        memcpy(p + 4, <const char*>b"\xff\x51\x04#HY000Fairlead", 17)
+        p[0] = 17
+        p[1] = p[2] = 0
+        p[3] = seq
+        return 21
+    p[0] = payload.len & 0xff
+    p[1] = (payload.len >> 8) & 0xff
     p[2] = 0
     p[3] = seq
-    p[4] = 0xff
-    p[5] = code & 0xff
-    p[6] = code >> 8
-    p[7] = c'#'
-    memcpy(p + 8, state, 5)
-    memcpy(p + 13, text, n)
-    return size + 4
+    memcpy(p + 4, buf_head(payload), payload.len)
+    return payload.len + 4
 
 
 cdef inline uint16_t session_status(Session* s) noexcept nogil:
@@ -303,10 +307,9 @@ cdef void reply_ok(Core* c, Session* s) noexcept nogil:
     end_command(c, s)
 
 
-cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint16_t code, const char* state,
-                    const char* text) noexcept nogil:
+cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint8_t kind) noexcept nogil:
     """Our own ERR as the answer to the current command."""
-    cdef uint8_t packet[600]
+    cdef uint8_t packet[1028]
     cdef size_t n
     c.stats.errors_by_class[error_class] += 1
     s.last_error = 1
@@ -314,8 +317,8 @@ cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint16_t code, con
     if s.partial:
         s.hangup = 1            # the last packet was cut: nothing can follow it
     else:
-        n = put_err(packet, <uint8_t>(s.backend.scan.seq + 1) if s.response_started and s.backend != NULL else 1,
-                    code, state, text)
+        n = put_err(c, packet, <uint8_t>(s.backend.scan.seq + 1) if s.response_started and s.backend != NULL else 1,
+                    kind, s.shard)
         client_send(c, s, packet, n)
     if s.kind == KIND_LEASE:
         push_event(c, s, EVENT_LOST)

@@ -110,15 +110,14 @@ cdef void sweep_clients(Core* c) noexcept nogil:
         if s == NULL or s.kind != KIND_CLIENT or s.phase != PHASE_IDLE:
             continue
         if c.draining and s.backend == NULL and s.trx == TRX_NONE:
-            say_goodbye(c, s, 1053, b"FL1004: Server shutdown in progress. Reconnect")
+            say_goodbye(c, s, ERROR_DRAINING)
         elif c.idle_timeout_ns and c.now > s.t_last and c.now - s.t_last > c.idle_timeout_ns:
-            say_goodbye(c, s, 4031, b"FL1005: The client was disconnected because of inactivity. Reconnect")
+            say_goodbye(c, s, ERROR_IDLE)
 
 
-cdef void say_goodbye(Core* c, Session* s, uint16_t code, const char* text) noexcept nogil:
-    cdef uint8_t packet[200]
-    cdef size_t n = put_err(packet, 0, code, b"08S01", text)
-    client_send(c, s, packet, n)
+cdef void say_goodbye(Core* c, Session* s, uint8_t kind) noexcept nogil:
+    cdef uint8_t packet[1028]
+    client_send(c, s, packet, put_err(c, packet, 0, kind, -1))
     session_close(c, s)
 
 

@@ -315,3 +315,94 @@ def without_session_track(bytes packet):
     if n == 0:
         raise ValueError("not an OK packet")
     return bytes(copy[:n])
+
+
+cdef class RowStream:
+    """One server's response taken apart for the executor: the head once, then runs of whole rows, then the end.
+
+    `head`: payloads of the column count, the definitions and (without DEPRECATE_EOF) their EOF, as framed bytes with
+    sequence numbers from 1; None until complete. `end`: payload of the OK, EOF or ERR packet; None until it came.
+    """
+
+    cdef bytes rest
+    cdef bytearray gathered
+    cdef bint deprecate_eof
+    cdef bint continued
+    cdef int phase
+    cdef uint64_t left
+    cdef readonly bytes head
+    cdef readonly bytes end
+    cdef readonly uint64_t rows
+
+    def __cinit__(self, bint deprecate_eof):
+        self.deprecate_eof = deprecate_eof
+        self.rest = b""
+        self.gathered = bytearray()
+        self.phase = SCAN_FIRST
+
+    def feed(self, bytes data):
+        """-> a bytearray of the whole row packets in `data` (sequence numbers as the server gave them).
+
+        Raises ValueError on a malformed response.
+        """
+        cdef bytes all_bytes = self.rest + data if self.rest else data
+        cdef const uint8_t* p = all_bytes
+        cdef size_t n = len(all_bytes), pos = 0, start = 0, size
+        cdef bytearray out = bytearray()
+        while n - pos >= 4 and self.end is None:
+            size = 4 + u24(p + pos)
+            if n - pos < size:
+                break
+            if self.phase == SCAN_ROWS and (self.continued or not self.ends(p + pos + 4, size - 4)):
+                self.rows += not self.continued
+                self.continued = size == 4 + 0xffffff
+                pos += size
+                continue
+            out += all_bytes[start:pos]
+            self.whole(all_bytes[pos:pos + size])
+            pos += size
+            start = pos
+        if self.phase == SCAN_ROWS or self.end is not None:
+            out += all_bytes[start:pos]
+        self.rest = all_bytes[pos:]
+        if self.end is not None and self.rest:
+            raise ValueError("bytes behind the end of a response")
+        return out
+
+    cdef bint ends(self, const uint8_t* p, size_t n) noexcept:
+        if n == 0:
+            return False
+        return p[0] == 0xff or (p[0] == 0xfe and (n < 0xffffff if self.deprecate_eof else n < 9))
+
+    cdef whole(self, bytes packet):
+        """A packet that is no row."""
+        cdef const uint8_t* p = <const uint8_t*>packet + 4
+        cdef size_t n = len(packet) - 4, at = 0
+        cdef uint64_t columns = 0
+        if n == 0:
+            raise ValueError("an empty packet where none may be")
+        if self.phase == SCAN_ROWS or p[0] == 0xff or (self.phase == SCAN_FIRST and p[0] == 0):
+            self.end = packet[4:]
+            return
+        self.gathered += packet
+        if self.phase == SCAN_FIRST:
+            if not lenenc(p, n, &at, &columns) or columns == 0:
+                raise ValueError("no column count")
+            self.left = columns + (not self.deprecate_eof)
+            self.phase = SCAN_COLUMNS
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.phase = SCAN_ROWS
+            self.head = bytes(self.gathered)
+
+
+def renumber(bytearray packets, int seq):
+    """Give whole framed packets sequence numbers from `seq` (modulo 256), in place. -> the number after the last."""
+    cdef uint8_t* p = packets
+    cdef size_t n = len(packets), pos = 0
+    while n - pos >= 4:
+        p[pos + 3] = seq & 0xff
+        seq += 1
+        pos += 4 + u24(p + pos)
+    return seq & 0xff

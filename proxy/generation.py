@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from config.settings import MysqlListener, Settings, UserSettings
 from config.words import AuthPlugin, Consistency
-from proxy.mysql.auth.accounts import Account, Accounts, Verifier
+from proxy.mysql.auth.accounts import Account, Verifier
 from proxy.mysql.auth.scramble import native_digest, sha256_digest
 from router.privileges import Grants
 from router.topology import Topology
@@ -24,7 +24,7 @@ class Generation:
     number: int
     settings: Settings
     topology: Topology
-    accounts: Accounts
+    accounts: tuple[Account, ...]
     grants: Mapping[str, Grants]
 
     @classmethod
@@ -34,7 +34,7 @@ class Generation:
             number=number,
             settings=settings,
             topology=Topology.build(settings),
-            accounts=Accounts([account_of(name, user) for name, user in settings.users.items()]),
+            accounts=tuple(account_of(name, user) for name, user in settings.users.items()),
             grants=MappingProxyType({name: Grants(name, user.grants) for name, user in settings.users.items()}),
         )
 

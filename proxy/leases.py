@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from _speedups.relay import Relay
+from _speedups.relay import Relay, StatementRef
 from _speedups.scanner import ResponseScanner
 from proxy.mysql.constants.capabilities import Capability
 
@@ -41,6 +41,7 @@ class Lease:
         self._leases = leases
         self._wake = asyncio.Event()
         self._done = True
+        self._statement: StatementRef | None = None
         self.capabilities = capabilities
         self.handle = leases.relay.lease_open(
             caps=int(capabilities), ctx=ctx, state=state, user=user, hop=hop, credit=credit
@@ -64,13 +65,14 @@ class Lease:
             self._done = True
         self._wake.set()
 
-    def submit(self, shard: int, payload: bytes, flags: int = 0) -> None:
-        """Start a command; `stream` or `collect` gives its response."""
+    def submit(self, shard: int, payload: bytes, flags: int = 0, statement: StatementRef | None = None) -> None:
+        """Start a command; `stream` or `collect` gives its response. `statement`: of a COM_STMT_EXECUTE."""
         if not self._done:
             raise LeaseBusy
         self._done = False
         self._wake.clear()
-        if not self._leases.relay.lease_submit(self.handle, shard, payload, flags=flags):
+        self._statement = statement
+        if not self._leases.relay.lease_submit(self.handle, shard, payload, flags=flags, statement=statement):
             raise LeaseBusy
 
     async def stream(self) -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.collations import Collation
+from proxy.pool.varstate import SessionState
 from router.variables import UNSAFE_CHARSETS
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4, 8, 256
@@ -52,7 +53,7 @@ class ContextTable:
 
 @dataclass(slots=True)
 class Session:
-    """One client. `variables`: what SET changed, name -> SQL text of the value, in the order of first change."""
+    """One client. `state`: its database and what SET changed, as it is carried from backend to backend."""
 
     handle: int
     connection_id: int
@@ -60,18 +61,27 @@ class Session:
     peer: str
     capabilities: Capability
     collation: Collation
-    database: str | None
     listener: str
     hop: bool = False
     mariadb: bool = True
-    sql_mode: str | None = None
-    charset: str = "utf8mb4"
-    variables: dict[str, str] = field(default_factory=dict)
+    state: SessionState = SessionState()
+    initial: SessionState = SessionState()
+    prepared: dict[int, object] = field(default_factory=dict)
+
+    @property
+    def database(self) -> str | None:
+        return self.state.database
+
+    @property
+    def charset(self) -> str:
+        """The client's character set: how its statements' bytes are to be read."""
+        literal = self.state.literal("character_set_client")
+        return literal.strip("'").lower() if literal and literal != "DEFAULT" else "utf8mb4"
 
     @property
     def mode(self) -> int:
         """How its statements are to be lexed and its keys read: sql_mode, character set, flavour."""
-        bits = mode_bits(self.sql_mode or "") | (MARIADB if self.mariadb else 0)
+        bits = mode_bits((self.state.literal("sql_mode") or "").strip("'")) | (MARIADB if self.mariadb else 0)
         if self.charset not in UTF8_CHARSETS:
             bits |= ASCII_KEYS
         return bits | UNSAFE_CHARSET if self.charset in UNSAFE_CHARSETS else bits

@@ -25,7 +25,7 @@ from pathlib import Path
 from _speedups.stats import StatsPage
 from config.advice import advice
 from config.diff import diff
-from config.errors import SHOWN, ConfigError
+from config.errors import SHOWN, ConfigError, Mistake
 from config.settings import Settings
 from proxy import banner, candidate, logs, systemd
 from proxy.candidate import Bind, Candidate, Signature
@@ -158,11 +158,11 @@ class Supervisor:
     # --- life -----------------------------------------------------------------------------------------------
 
     def run(self) -> int:
+        banner.show(self.settings, self.source.config, len(self.crew.workers))
         _allow_descriptors(self.settings, len(self.crew.workers))
-        _remark(self.settings)
+        _remark(advice(self.settings))
         self.page.started(os.getpid())
         self.page.config_loaded(self.number)
-        banner.show(self.settings, self.source.config, len(self.crew.workers))
         try:
             self._start_admin()
             self.crew.start()
@@ -329,7 +329,8 @@ class Supervisor:
             log.info("configuration %d: %s", self.number + 1, change)
         for name in candidate.waits_for_restart(self.settings, settings):
             log.warning("configuration %d: %s counts from the next start on", self.number + 1, name)
-        _remark(settings)
+        known = {remark.message for remark in advice(self.settings)}
+        _remark([remark for remark in advice(settings) if remark.message not in known])
 
     def _move_admin(self, listeners: dict[Bind, socket.socket]) -> None:
         """A new admin process when the HTTP listeners have changed; the old one ends its requests."""
@@ -397,8 +398,8 @@ class Supervisor:
             child.wait()
 
 
-def _remark(settings: Settings) -> None:
-    for remark in advice(settings)[:SHOWN]:
+def _remark(remarks: list[Mistake]) -> None:
+    for remark in remarks[:SHOWN]:
         log.warning("%s", remark)
 
 

@@ -13,8 +13,7 @@ Theory of operation. Two directions, each with at most one chunk in hand and no 
 - outbound: recv(inner) -> encrypt -> send(remote). What `remote` does not take is kept, and `inner` is not
   read until it is gone.
 So a reader that stops reading stops the writer at the other end, and a shuttle holds at most about 64 KiB of
-each direction besides the kernel's socket buffers. In the steady state there are two reader callbacks and
-nothing else: no task, no timer.
+each direction besides the kernel's socket buffers. In the steady state there is no task and no timer.
 
 Ends of life:
 - remote EOF or close_notify: `inner` is shut for writing once everything is delivered, so `outer` reads EOF;
@@ -27,6 +26,7 @@ Ends of life:
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Mapping
@@ -34,11 +34,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.mysql.errors import TlsRefused
+from proxy.mysql.poller import Poller
 
 CHUNK: Final = 64 * 1024
 # After `outer` is closed: how long the rest may take to leave, then how long the remote may take to close.
 FLUSH_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 2.0
+
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_GONE: Final = select.EPOLLHUP | select.EPOLLERR
+_UNWATCHED: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +150,16 @@ class Shuttle:
     __slots__ = (
         "_closed",
         "_discarding",
+        "_inbound_over",
         "_incoming",
         "_inner",
+        "_inner_mask",
         "_loop",
         "_outgoing",
+        "_poller",
         "_remote",
         "_remote_eof",
+        "_remote_mask",
         "_timer",
         "_tls",
         "_to_inner",
@@ -166,6 +176,7 @@ class Shuttle:
         outgoing: ssl.MemoryBIO,
     ) -> None:
         self._loop = loop
+        self._poller = Poller.of(loop)
         self._remote = remote
         self._inner = inner
         self._tls = tls
@@ -176,19 +187,70 @@ class Shuttle:
             b""  # ciphertext that `remote` did not take; while there is some, `inner` is not read
         )
         self._remote_eof = False  # nothing more comes from the remote
+        self._inbound_over = False  # nothing more goes to `inner`
         self._discarding = False  # `outer` was closed: send what is left, read only to throw away
+        self._remote_mask = _UNWATCHED
+        self._inner_mask = _UNWATCHED
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def start(self) -> None:
         """Begin; what arrived together with the end of the TLS handshake is delivered first."""
-        self._loop.add_reader(self._inner, self._on_inner_readable)
-        self._loop.add_reader(self._remote, self._on_remote_readable)
         self._deliver()
+        self._settle()
+
+    # What is watched follows from what is in hand.
+
+    @property
+    def _reads_remote(self) -> bool:
+        if self._discarding:
+            return not self._to_remote and not self._remote_eof
+        return not (self._to_inner or self._remote_eof or self._inbound_over)
+
+    @property
+    def _reads_inner(self) -> bool:
+        return not (self._to_remote or self._discarding)
+
+    def _settle(self) -> None:
+        if self._closed:
+            return
+        remote = (_IN if self._reads_remote else 0) | (_OUT if self._to_remote else 0)
+        if remote != self._remote_mask and (remote or self._remote_mask != _UNWATCHED):
+            self._poller.watch(self._remote.fileno(), remote, self._on_remote)
+            self._remote_mask = remote
+        inner = (_IN if self._reads_inner else 0) | (_OUT if self._to_inner else 0)
+        if inner != self._inner_mask and (inner or self._inner_mask != _UNWATCHED):
+            self._poller.watch(self._inner.fileno(), inner, self._on_inner)
+            self._inner_mask = inner
+
+    def _on_remote(self, events: int) -> None:
+        if self._to_remote and events & (_OUT | _GONE):
+            self._send_remote()
+        if not self._closed and events & (_IN | _GONE):
+            if self._reads_remote:
+                self._receive_remote()
+            elif events & _GONE:
+                # A reset. What it left in the receive queue is read when it is its turn.
+                self._poller.forget(self._remote.fileno())
+                self._remote_mask = _UNWATCHED
+        self._settle()
+
+    def _on_inner(self, events: int) -> None:
+        if self._to_inner and events & (_OUT | _GONE):
+            self._send_inner()
+        if not self._closed and events & (_IN | _GONE):
+            if self._reads_inner:
+                self._receive_inner()
+            elif events & _GONE:
+                # `outer` was closed while the remote is slow: what is left has only so long to leave.
+                self._poller.forget(self._inner.fileno())
+                self._inner_mask = _UNWATCHED
+                self._limit(FLUSH_SECONDS)
+        self._settle()
 
     # Inbound: remote to inner.
 
-    def _on_remote_readable(self) -> None:
+    def _receive_remote(self) -> None:
         try:
             data = self._remote.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
@@ -208,13 +270,13 @@ class Shuttle:
 
     def _deliver(self) -> None:
         try:
-            plain = self._decrypt()
+            self._to_inner = self._decrypt()
             self._flush()  # TLS itself may have something to answer
         except OSError:  # SSLError is one
             self._close()
             return
-        if plain:
-            self._give_inner(plain)
+        if self._to_inner:
+            self._send_inner()
         elif self._remote_eof:
             self._end_inbound()
 
@@ -233,58 +295,33 @@ class Shuttle:
             pass
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _give_inner(self, plain: bytes) -> None:
-        try:
-            sent = self._inner.send(plain)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self._drop_inbound()
-            return
-        if sent == len(plain):
-            if self._remote_eof:
-                self._end_inbound()
-            return
-        self._to_inner = plain[sent:]
-        self._loop.remove_reader(self._remote)
-        self._loop.add_writer(self._inner, self._on_inner_writable)
-
-    def _on_inner_writable(self) -> None:
+    def _send_inner(self) -> None:
         try:
             sent = self._inner.send(self._to_inner)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._drop_inbound()
+            # `outer` is closed. What it wrote before that may still be waiting to be read and sent.
+            self._to_inner = b""
+            self._inbound_over = True
             return
         self._to_inner = self._to_inner[sent:]
-        if self._to_inner:
-            return
-        self._loop.remove_writer(self._inner)
-        if self._remote_eof:
+        if self._remote_eof and not self._to_inner:
             self._end_inbound()
-        else:
-            self._loop.add_reader(self._remote, self._on_remote_readable)
-
-    def _drop_inbound(self) -> None:
-        """`outer` is closed: nobody to deliver to. What it wrote before may still have to be sent."""
-        self._to_inner = b""
-        self._loop.remove_writer(self._inner)
-        self._loop.remove_reader(self._remote)
 
     def _end_inbound(self) -> None:
-        self._loop.remove_reader(self._remote)
+        self._inbound_over = True
         with contextlib.suppress(OSError):
             self._inner.shutdown(socket.SHUT_WR)
 
     # Outbound: inner to remote.
 
-    def _on_inner_readable(self) -> None:
+    def _receive_inner(self) -> None:
         try:
             data = self._inner.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:  # `outer` was closed with bytes unread; what it wrote before was read already
+        except OSError:  # `outer` was closed with bytes unread; what it wrote came before this error
             data = b""
         if not data:
             self._start_closing()
@@ -302,53 +339,34 @@ class Shuttle:
             written = self._tls.write(data)
 
     def _flush(self) -> None:
-        """Send ciphertext, or wait for `remote` to take it. Raises OSError when it cannot any more."""
-        if self._to_remote or not self._outgoing.pending:
+        """Send what TLS has made, unless something is in hand already. Raises OSError."""
+        if self._to_remote:
             if self._outgoing.pending > CHUNK:
                 raise OSError("the remote makes TLS answer without reading the answers")
-            return
-        cipher = self._outgoing.read()
-        try:
-            sent = self._remote.send(cipher)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        if sent < len(cipher):
-            self._to_remote = cipher[sent:]
-            self._loop.remove_reader(self._inner)
-            self._loop.add_writer(self._remote, self._on_remote_writable)
+        elif self._outgoing.pending:
+            self._to_remote = self._outgoing.read()
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                self._to_remote = self._to_remote[self._remote.send(self._to_remote) :]
 
-    def _on_remote_writable(self) -> None:
+    def _send_remote(self) -> None:
         try:
-            sent = self._remote.send(self._to_remote)
+            self._to_remote = self._to_remote[self._remote.send(self._to_remote) :]
+            self._flush()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._close()
             return
-        self._to_remote = self._to_remote[sent:]
-        if self._to_remote:
-            return
-        self._loop.remove_writer(self._remote)
-        try:
-            self._flush()
-        except OSError:
-            self._close()
-            return
-        if self._to_remote:
-            return
-        if self._discarding:
+        if self._discarding and not self._to_remote:
             self._finish_sending()
-        else:
-            self._loop.add_reader(self._inner, self._on_inner_readable)
 
     # The end.
 
     def _start_closing(self) -> None:
         """`outer` is closed: send what is in hand and close_notify, then wait for the remote's own end."""
         self._discarding = True
-        self._drop_inbound()
-        self._loop.remove_reader(self._inner)
-        self._timer = self._loop.call_later(FLUSH_SECONDS, self._close)
+        self._to_inner = b""
+        self._limit(FLUSH_SECONDS)
         try:
             # Sends close_notify, then asks for the other side's, which need not be waited for.
             with contextlib.suppress(ssl.SSLError):
@@ -368,11 +386,13 @@ class Shuttle:
             return
         if self._remote_eof:
             self._close()
-            return
+        else:
+            self._limit(LINGER_SECONDS)
+
+    def _limit(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(LINGER_SECONDS, self._close)
-        self._loop.add_reader(self._remote, self._on_remote_readable)
+        self._timer = self._loop.call_later(seconds, self._close)
 
     def _close(self) -> None:
         if self._closed:
@@ -381,6 +401,5 @@ class Shuttle:
         if self._timer is not None:
             self._timer.cancel()
         for end in (self._remote, self._inner):
-            self._loop.remove_reader(end)
-            self._loop.remove_writer(end)
+            self._poller.forget(end.fileno())
             end.close()

@@ -24,11 +24,13 @@ from proxy.pool.health import Monitor
 from proxy.pool.pools import CLASSES, Pools, Source
 from proxy.pool.roles import Roster, ShardRoles
 from proxy.pool.server_health import ServerHealth, State, Target, targets_of
+from proxy.pool.service_connection import ServerUnavailable, connect
 from router.topology import Server, Shard
 
 log = logging.getLogger(__name__)
 
 NO_POOL = -1
+KILLS_AT_ONCE = 16
 SOURCES_MAX = 60
 
 
@@ -51,6 +53,7 @@ class Backends:
         self.user_ids: dict[str, int] = {}
         self._peer_rows: dict[str, int] = {}
         self.roles: dict[int, ShardRoles] = {}
+        self._kills: set[asyncio.Task[None]] = set()
         self.on_roles: Callable[[ShardRoles], None] = lambda _: None
 
     # --- configuration --------------------------------------------------------------------------------------
@@ -203,16 +206,41 @@ class Backends:
             f"peer {shard.region.name} as {user}",
             self._peer_rows[shard.region.name],
             shard.region.peer.connections,
-            PeerConnector(shard.region, user, context, settings.limits.connect),
+            PeerConnector(shard.region, user, shard.flavour, context, settings.limits.connect),
         )
         pool = self.pools.add(source, number, capability_class, server=0xFFFFFFFF, remote=True)
         self._peer_pools[key] = pool
         self._relay.peer_route(self.user_ids[user], number, capability_class, pool)
 
+    def kill_soon(self, server: int, thread: int) -> None:
+        """KILL the connection of a statement that nobody waits for any more; best effort, never queued."""
+        target = self._target_of(server)
+        if target is not None and len(self._kills) < KILLS_AT_ONCE:
+            task = asyncio.ensure_future(_kill(target, thread, self.generation.settings.health.timeout))
+            self._kills.add(task)
+            task.add_done_callback(self._kills.discard)
+
+    def _target_of(self, server: int) -> Target | None:
+        targets = targets_of(self.generation.topology, self.generation.settings.tls.minimum)
+        return next((one for one in targets if self.server_ids[one.server.index] == server), None)
+
     async def close(self) -> None:
+        for task in self._kills:
+            task.cancel()
         if self._monitor is not None:
             await self._monitor.stop()
         await self.pools.close()
+
+
+async def _kill(target: Target, thread: int, timeout: float) -> None:
+    try:
+        connection = await connect(target.endpoint, timeout)
+        try:
+            await connection.query(f"KILL {thread:d}", timeout)
+        finally:
+            connection.close()
+    except ServerUnavailable as error:
+        log.debug("cannot stop statement %d on %s: %s", thread, target.name, error)
 
 
 def _reads_replicas(settings: Settings) -> bool:

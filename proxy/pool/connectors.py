@@ -11,15 +11,20 @@ import socket
 import ssl
 from dataclasses import dataclass
 
+from _speedups.packet import split_packets
+from _speedups.scanner import ResponseScanner
 from config.settings import Account, ServerTls
 from config.words import Flavour
 from proxy.mysql.auth.client import BackendAccount
 from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
-from proxy.mysql.client_handshake import NO_TLS, BackendTls, connect_backend
+from proxy.mysql.client_handshake import NO_TLS, BackendConnection, BackendTls, connect_backend
+from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.errors import ProtocolViolation, ServerError
 from proxy.mysql.packets.replies import ERR_HEAD, ErrPacket
+from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.pool.pools import Opened, capabilities_of
+from proxy.pool.varstate import Base, base_query
 from proxy.session import PEER_LOGIN, USER_ATTRIBUTE
 from router.topology import Region, Server
 
@@ -40,6 +45,7 @@ class Ready:
 
     fd: int
     thread_id: int
+    base: Base | None = None
 
 
 def tls_of(settings: ServerTls) -> BackendTls:
@@ -61,7 +67,7 @@ class ServerConnector:
     tls: BackendTls
     timeout: float
 
-    async def __call__(self, capability_class: int) -> Opened:
+    async def __call__(self, capability_class: int, want_base: bool) -> Opened:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.timeout
         connection = await connect_backend(
@@ -75,10 +81,11 @@ class ServerConnector:
         try:
             async with asyncio.timeout_at(deadline):
                 await command(loop, connection.sock, b"\x03" + REPORT[self.flavour])
+                base = await read_base(loop, connection, self.flavour) if want_base else None
         except BaseException:
             connection.sock.close()
             raise
-        return Ready(connection.sock.detach(), connection.thread_id)
+        return Ready(connection.sock.detach(), connection.thread_id, base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +94,11 @@ class PeerConnector:
 
     region: Region
     user: str
+    flavour: Flavour
     context: ssl.SSLContext
     timeout: float
 
-    async def __call__(self, capability_class: int) -> Opened:
+    async def __call__(self, capability_class: int, want_base: bool) -> Opened:
         peer = self.region.peer
         assert peer is not None
         loop = asyncio.get_running_loop()
@@ -102,7 +110,13 @@ class PeerConnector:
             attributes={"program_name": "fairlead", USER_ATTRIBUTE: self.user},
             deadline=loop.time() + self.timeout,
         )
-        return Ready(connection.sock.detach(), 0)
+        try:
+            async with asyncio.timeout(self.timeout):
+                base = await read_base(loop, connection, self.flavour) if want_base else None
+        except BaseException:
+            connection.sock.close()
+            raise
+        return Ready(connection.sock.detach(), 0, base)
 
 
 async def command(loop: asyncio.AbstractEventLoop, sock: socket.socket, payload: bytes) -> None:
@@ -118,6 +132,30 @@ async def command(loop: asyncio.AbstractEventLoop, sock: socket.socket, payload:
         raise ServerError(error.errno, error.sqlstate, error.message)
     if answer[0] != 0:
         raise ProtocolViolation("a session setting was not answered by OK")
+
+
+async def read_base(loop: asyncio.AbstractEventLoop, connection: BackendConnection, flavour: Flavour) -> Base:
+    """The variables of a fresh connection. Raises ServerError, ProtocolViolation, OSError."""
+    sock, capabilities = connection.sock, connection.capabilities
+    await loop.sock_sendall(sock, frame(b"\x03" + base_query(flavour).encode(), 0))
+    scanner = ResponseScanner(
+        0, bool(capabilities & Capability.DEPRECATE_EOF), bool(capabilities & Capability.SESSION_TRACK)
+    )
+    data, passed, done = b"", 0, False
+    while not done:
+        piece = await loop.sock_recv(sock, REPLY_LIMIT)
+        if not piece or len(data) > 16 * REPLY_LIMIT:
+            raise ProtocolViolation("the server's variables could not be read")
+        data += piece
+        seen, done = scanner.feed(data[passed:])
+        passed += seen
+    payloads = [payload for _, payload in split_packets(data)]
+    if payloads[0][0] == ERR_HEAD:
+        error = ErrPacket.parse(payloads[0])
+        raise ServerError(error.errno, error.sqlstate, error.message)
+    first = 3 if capabilities & Capability.DEPRECATE_EOF else 4
+    rows = [parse_text_row(payload) for payload in payloads[first:-1]]
+    return Base.of(flavour, [((name or b"").decode(), (text or b"").decode()) for name, text in rows])
 
 
 async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:

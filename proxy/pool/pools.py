@@ -17,6 +17,7 @@ from _speedups.relay import Relay, RelayFull
 from _speedups.stats import StatsPage
 from proxy.mysql.constants.capabilities import BACKEND_CAPABILITIES, Capability
 from proxy.mysql.errors import WireError
+from proxy.pool.varstate import Base
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,38 @@ def capabilities_of(capability_class: int) -> Capability:
 
 
 class Opened(Protocol):
-    """A logged-in connection in the base state; `fd` is the relay's from now on."""
+    """A logged-in connection in the base state; `fd` is the relay's from now on. `base`: when it was asked for."""
 
-    fd: int
-    thread_id: int
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def thread_id(self) -> int: ...
+
+    @property
+    def base(self) -> Base | None: ...
 
 
-Connect = Callable[[int], Awaitable[Opened]]
-"""Capability class -> a connection. Raises OSError, TimeoutError or WireError."""
+Connect = Callable[[int, bool], Awaitable[Opened]]
+"""(capability class, is the base wanted?) -> a connection. Raises OSError, TimeoutError or WireError."""
+
+
+class Bases:
+    """The different sets of variables that fresh connections have, by small numbers; 0 is none yet."""
+
+    def __init__(self) -> None:
+        self._bases: list[Base | None] = [None]
+        self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+
+    def number(self, base: Base) -> int:
+        key = (base.flavour.value, tuple(sorted(base.literals.items())))
+        if key not in self._numbers:
+            self._numbers[key] = len(self._bases)
+            self._bases.append(base)
+        return self._numbers[key]
+
+    def base(self, number: int) -> Base | None:
+        return self._bases[number]
 
 
 @dataclass(slots=True)
@@ -59,6 +84,7 @@ class Source:
     limit_row: int
     limit: int
     connect: Connect
+    base: int = 0
     pause: float = 0.0
     failure: str = ""
 
@@ -82,6 +108,7 @@ class Pools:
         self._relay = relay
         self._page = page
         self._worker = worker
+        self.bases = Bases()
         self._pools: dict[int, Pool] = {}
         self._of_source: dict[str, list[Pool]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,7 +175,10 @@ class Pools:
     async def _open(self, pool: Pool) -> None:
         """One attempt. Whatever happens, the count and the limit are right afterwards."""
         try:
-            opened = await pool.source.connect(pool.capability_class)
+            opened = await pool.source.connect(pool.capability_class, pool.source.base == 0)
+            if opened.base is not None:
+                pool.source.base = self.bases.number(opened.base)
+            self._relay.pool_base(pool.id, pool.source.base)
             self._relay.backend_add(pool.id, opened.fd, state=0, thread_id=opened.thread_id)
         except (OSError, TimeoutError, WireError, RelayFull) as error:
             self._failed(pool, error)

@@ -1,0 +1,454 @@
+"""Answers to what the relay parks: one handler per command, one answer per park.
+
+A parked session is not read from, so a handler may take its time; it must end in exactly one of the relay's
+answers (resume, run_on, reply, reply_ok, close). `Dispatcher.on_events` is the loop's callback on the relay's
+event descriptor. Cold plans are made one per loop turn, so that a burst of new shapes delays nobody's handshake or
+answer by more than one plan; the relay itself runs in its own thread meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from _speedups import lexer
+from _speedups.stats import PARK_REASONS, PIN_REASONS
+from proxy.compile import NOTIFY, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
+from proxy.executor import Execution
+from proxy.mysql.constants.commands import Command
+from proxy.mysql.wire import frame
+from proxy.session import Session
+from router import plan as plans
+from router.errors import CATALOGUE, Refusal, refusal
+from router.literals import Params
+from router.plan import Planned
+from router.route import route
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+log = logging.getLogger(__name__)
+
+PARKED, CLOSED, DRAINED, DONE = 1, 2, 4, 16
+CONNECT, TRANSACTION, SESSION = (PARK_REASONS.index(name) for name in ("connect", "transaction", "session"))
+PLANNED_MAX = 8192
+"""Plans kept on this side, so that what fell out of the relay's cache need not be parsed again."""
+LONG_TEXT = 16 << 10
+"""Templates longer than this are planned in a thread."""
+RETRIES = 3
+"""How often one command may come back as a miss before it is carried out from here."""
+
+
+class Dispatcher:
+    """The uvloop side's half of the conversation with one relay."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.relay = worker.relay
+        self._planned: OrderedDict[tuple[int, int, bytes], tuple[int, Planned]] = OrderedDict()
+        self._cold: deque[tuple[int, Session, bytes]] = deque()
+        self._thawing = False
+        self._misses: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._done: dict[int, Callable[[], None]] = {}
+        self._drained: dict[int, asyncio.Event] = {}
+
+    # --- events ---------------------------------------------------------------------------------------------
+
+    def on_events(self) -> None:
+        sessions, pools, lost = self.relay.events()
+        for number, waiting, _, total in pools:
+            self.worker.backends.pools.on_event(number, waiting, total)
+        for handle, bits, reason, command, _, is_lease in sessions:
+            if is_lease:
+                self._on_lease(handle, bits, reason)
+            else:
+                self._on_session(handle, bits, reason, command)
+        if lost:
+            self.worker.kill_lost(lost)
+
+    def _on_lease(self, handle: int, bits: int, reason: int) -> None:
+        """Leases park for what their backend lacks only: a way between states, or a way to the shard."""
+        if bits & PARKED:
+            try:
+                if reason != SESSION or not self.worker.add_way_between_states(handle):
+                    raise refusal("SHARD_FAILED", "of this statement", "there is no way to it")
+                self.relay.resume(handle)
+            except Refusal as error:
+                self.refuse(handle, error)
+        self.worker.leases.on_event(handle, bits)
+
+    def _on_session(self, handle: int, bits: int, reason: int, command: int) -> None:
+        if bits & CLOSED:
+            self._forget(handle)
+            return
+        if bits & DRAINED and handle in self._drained:
+            self._drained[handle].set()
+        if bits & DONE and (done := self._done.pop(handle, None)) is not None:
+            done()
+        if bits & PARKED:
+            self._on_parked(handle, reason, command)
+
+    def _forget(self, handle: int) -> None:
+        self._misses.pop(handle, None)
+        if (done := self._done.pop(handle, None)) is not None:
+            done()
+        if (event := self._drained.pop(handle, None)) is not None:
+            event.set()
+        self.worker.forget(handle)
+
+    def _on_parked(self, handle: int, reason: int, command: int) -> None:
+        session = self.worker.sessions.get(handle)
+        if session is None:
+            self.relay.close(handle)
+            return
+        try:
+            self._handle(handle, session, reason, command)
+        except Refusal as error:
+            self.refuse(handle, error)
+        except Exception:
+            log.exception("answering a parked command")
+            self.worker.loop_block.error("internal")
+            self.refuse(handle, refusal("INTERNAL", "the statement could not be handled"), close=True)
+
+    def _handle(self, handle: int, session: Session, reason: int, command: int) -> None:
+        if reason == CONNECT:
+            self._no_pool(handle, session)
+        elif reason == TRANSACTION and self._on_second_shard(handle):
+            return
+        elif reason == SESSION and self.worker.add_way_between_states(handle):
+            self.relay.resume(handle)
+        elif command == Command.QUERY:
+            self._on_query(handle, session)
+        elif command in _HANDLERS:
+            _HANDLERS[command](self, handle, session)
+        else:
+            raise refusal("COMMAND", _command_name(command), "Use another command, or connect to the server itself")
+
+    # --- plain answers --------------------------------------------------------------------------------------
+
+    def refuse(self, handle: int, error: Refusal, *, close: bool = False) -> None:
+        """The catalogue's error as the parked command's answer."""
+        self.worker.loop_block.add("refusals")
+        self.worker.loop_block.error("refused" if error.id.startswith("FL2") else "unsupported")
+        self.relay.reply(handle, frame(error_payload(error), 1), error=True, close=close)
+
+    def spawn(self, handle: int, work: Awaitable[None]) -> None:
+        """Carry out a parked command in a task; whatever it raises becomes the answer."""
+        task = asyncio.ensure_future(self._guarded(handle, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, handle: int, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Refusal as error:
+            self.refuse(handle, error)
+        except asyncio.CancelledError:
+            self.relay.close(handle)
+            raise
+        except Exception:
+            log.exception("carrying out a statement")
+            self.worker.loop_block.error("internal")
+            self.refuse(handle, refusal("INTERNAL", "the statement could not be carried out"), close=True)
+
+    def when_done(self, handle: int) -> asyncio.Future[None]:
+        """Completes when the command that `run_on(notify=True)` sends is answered, or the session is gone."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self._done[handle] = done
+        return future
+
+    async def drained(self, handle: int, packets: bytes) -> bool:
+        """Send part of an answer and wait until the client has taken it. False when it is gone."""
+        event = self._drained.setdefault(handle, asyncio.Event())
+        event.clear()
+        waiting = self.relay.write(handle, packets)
+        if waiting < 0:
+            return False
+        if waiting:
+            await event.wait()
+        return handle in self.worker.sessions
+
+    def _on_second_shard(self, handle: int) -> bool:
+        """Does the statement need another shard than the one that the session is bound to? Then it is refused."""
+        info = self.relay.info(handle)
+        if info is None or info["shard"] < 0 or info["shard"] == info["command_shard"]:
+            return False
+        bound = self.worker.shard_of_number(info["shard"]).name
+        wanted = self.worker.shard_of_number(info["command_shard"]).name
+        if info["trx"]:
+            raise refusal("SECOND_SHARD", bound, wanted)
+        pins = [name.replace("_", " ") for bit, name in enumerate(PIN_REASONS) if info["pins"] >> bit & 1]
+        raise refusal("PINNED_SESSION", bound, ", ".join(pins) or "its state", wanted)
+
+    def _no_pool(self, handle: int, session: Session) -> None:
+        """The relay found no way to a shard: a peer's pool is missing, or the shard has no primary."""
+        info = self.relay.info(handle)
+        if info is None:
+            return
+        shard = self.worker.shard_of_number(info["command_shard"])
+        if shard.is_local:
+            raise refusal("NO_PRIMARY", shard.name)
+        if session.hop:
+            raise refusal("PEER_LOOP", session.listener, shard.region.name)
+        if shard.region.peer is None:
+            raise refusal("PEER_DOWN", shard.region.name, "no peer is configured")
+        if self._count_miss(handle):
+            raise refusal("PEER_DOWN", shard.region.name, "there is no way to it")
+        self.worker.backends.peer_pool(session.user, shard, info["capclass"])
+        self.relay.resume(handle)
+
+    def _count_miss(self, handle: int) -> bool:
+        """True when the same session came back too often: something does not hold what was put there."""
+        count = self._misses.get(handle, 0) + 1
+        self._misses[handle] = count
+        return count > RETRIES
+
+    # --- COM_QUERY ------------------------------------------------------------------------------------------
+
+    def _on_query(self, handle: int, session: Session) -> None:
+        command = self.relay.command(handle)
+        if command is None:
+            return
+        sql = command[1:]
+        found = lexer.lex(sql, session.mode)
+        planned = self._remembered(session, found)
+        if planned is None:
+            self._cold.append((handle, session, sql))
+            self._thaw()
+            return
+        self.follow(handle, session, sql, found, planned)
+
+    def _remembered(self, session: Session, found: Any) -> Planned | None:
+        if found.error:
+            return None
+        key = (self.worker.contexts.number(session.context()), found.fingerprint, found.norm)
+        entry = self._planned.get(key)
+        if entry is None or entry[0] != self.worker.epoch:
+            return None
+        self._planned.move_to_end(key)
+        return entry[1]
+
+    def _thaw(self) -> None:
+        if not self._thawing and self._cold:
+            self._thawing = True
+            asyncio.get_running_loop().call_soon(self._thaw_one)
+
+    def _thaw_one(self) -> None:
+        """Plan one cold statement; the next one has to wait for the loop's next turn."""
+        self._thawing = False
+        handle, session, sql = self._cold.popleft()
+        if session.handle in self.worker.sessions:
+            try:
+                found = lexer.lex(sql, session.mode)
+                planned = self._remembered(session, found)
+                if planned is None and len(found.norm) > LONG_TEXT and not found.error:
+                    self.spawn(handle, self._plan_aside(handle, session, sql, found))
+                else:
+                    self.follow(handle, session, sql, found, planned or self.plan(session, sql, found))
+            except Refusal as error:
+                self.refuse(handle, error)
+            except Exception:
+                log.exception("planning a statement")
+                self.worker.loop_block.error("internal")
+                self.refuse(handle, refusal("INTERNAL", "the statement could not be planned"))
+        self._thaw()
+
+    async def _plan_aside(self, handle: int, session: Session, sql: bytes, found: Any) -> None:
+        context = self.worker.context_of(session)
+        loop = asyncio.get_running_loop()
+        planned = await loop.run_in_executor(self.worker.threads, self.worker.make_plan, found, sql, context)
+        self._remember(session, found, planned)
+        self.follow(handle, session, sql, found, planned)
+
+    def plan(self, session: Session, sql: bytes, found: Any) -> Planned:
+        """The router's plan, remembered when it holds for every statement of this template."""
+        planned = self.worker.make_plan(found, sql, self.worker.context_of(session))
+        self._remember(session, found, planned)
+        return planned
+
+    def _remember(self, session: Session, found: Any, planned: Planned) -> None:
+        if not planned.facts.cacheable or found.error:
+            return
+        key = (self.worker.contexts.number(session.context()), found.fingerprint, found.norm)
+        self._planned[key] = (self.worker.epoch, planned)
+        if len(self._planned) > PLANNED_MAX:
+            self._planned.popitem(last=False)
+
+    def follow(self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned) -> None:
+        """Give the plan to the relay if it can carry it out by itself, else carry it out from here."""
+        compiled = self.worker.compiler.compile(planned)
+        cached = planned.facts.cacheable and not found.error and compiled.opcode != OP_PARK
+        info = self.relay.info(handle)
+        if cached and info is not None and not self._missed(handle, found.fingerprint):
+            self._install(session, found, compiled)
+            self.relay.resume(handle)
+            return
+        self._misses.pop(handle, None)
+        self.carry_out(handle, session, sql, found, planned, compiled)
+
+    def _missed(self, handle: int, fingerprint: int) -> bool:
+        """Was the plan of this very command installed a moment ago, and the command is here again?"""
+        if self._misses.get(handle) == -(fingerprint & 0xFFFFFFFF) - 1:
+            return True
+        self._misses[handle] = -(fingerprint & 0xFFFFFFFF) - 1
+        return False
+
+    def _install(self, session: Session, found: Any, compiled: Compiled) -> None:
+        digest, generation = self.worker.claim_digest(session, found)
+        self.relay.plan_put(
+            fingerprint=found.fingerprint,
+            norm=found.norm,
+            ctx=self.worker.contexts.number(session.context()),
+            epoch=self.worker.epoch,
+            keys=compiled.keys,
+            reply=compiled.reply,
+            digest=digest,
+            digest_generation=generation,
+            **compiled.arguments(),
+        )
+
+    # --- carrying out ---------------------------------------------------------------------------------------
+
+    def carry_out(
+        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, compiled: Compiled,
+        params: Params = (), execution: Execution | None = None,
+    ) -> None:  # fmt: skip
+        """One execution of a plan that the relay does not carry out by itself."""
+        plan = planned.plan
+        if isinstance(plan, plans.Refuse):
+            raise Refusal(CATALOGUE[plan.entry], plan.args)
+        if planned.facts.uses_warnings:
+            self.worker.local.show_warnings(handle, session, planned, sql)
+        elif isinstance(plan, plans.Transaction):
+            self._transaction(handle, session, plan, sql)
+        elif isinstance(plan, plans.SetSession):
+            self.worker.variables.set(handle, session, plan, sql, found, params)
+        elif isinstance(plan, plans.UseDatabase):
+            self.worker.use(handle, session, plan.keyspace)
+        elif isinstance(plan, plans.SessionValue | plans.Names | plans.ShowRoute | plans.Nothing):
+            self.worker.local.answer(handle, session, plan, execution is not None)
+        else:
+            self._on_shards(handle, session, sql, found, planned, compiled, params, execution)
+
+    def _on_shards(
+        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, compiled: Compiled,
+        params: Params, execution: Execution | None,
+    ) -> None:  # fmt: skip
+        """Where this execution goes: one shard by the relay, several by the executor."""
+        shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
+        if isinstance(shards, plans.Refuse):
+            raise Refusal(CATALOGUE[shards.entry], shards.args)
+        plan = planned.plan
+        if isinstance(plan, plans.ByKey) and len(shards) > 1:
+            plan = plan.otherwise
+        if isinstance(plan, plans.MultiWrite | plans.SplitInsert) and len(shards) > 1 or isinstance(plan, plans.Scatter):
+            self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution)
+            return
+        if planned.facts.implicit_commit:
+            # A transaction that has reached no shard yet ends here; an open one is committed by its server.
+            self.relay.drop_pending(handle)
+        info = self.relay.info(handle)
+        if info is not None:
+            self._on_one_shard(handle, session, planned, compiled, shards, info)
+
+    def _on_one_shard(
+        self, handle: int, session: Session, planned: Planned, compiled: Compiled, shards: tuple[str, ...],
+        info: dict[str, Any],
+    ) -> None:  # fmt: skip
+        facts = planned.facts
+        if isinstance(planned.plan, plans.AnyShard) and info["shard"] >= 0:
+            shard = info["shard"]
+        else:
+            shard = self.worker.compiler.nearest(shards)
+        extra = b""
+        if facts.needs_connection and info["shard"] < 0:
+            raise refusal("CONNECTION_FUNCTION", facts.needs_connection[0].upper())
+        if facts.needs_last_insert_id:
+            extra = frame(b"\x03SET LAST_INSERT_ID=%d" % info["last_insert_id"], 0)
+        self._hint(handle, session, planned)
+        if facts.ddl:
+            self._done[handle] = self.worker.schema_changed
+        self.relay.run_on(
+            handle,
+            shard,
+            flags=compiled.flags | (NOTIFY if facts.ddl else 0),
+            pins=compiled.pins,
+            extra=extra,
+            notify=facts.ddl or self._has_level_hint(planned),
+        )
+
+    def _has_level_hint(self, planned: Planned) -> bool:
+        hints = planned.facts.hints
+        return hints.consistency is not None or hints.max_lag is not None
+
+    def _hint(self, handle: int, session: Session, planned: Planned) -> None:
+        """consistency= and max_lag= hold for this statement only; the session's own come back behind it."""
+        if not self._has_level_hint(planned):
+            return
+        hints = planned.facts.hints
+        level, lag = self.worker.level_of(session)
+        self._done[handle] = lambda: self.relay.set_session(handle, consistency=level, max_lag_ms=lag) and None
+        wanted = {"primary": 0, "session": 1, "eventual": 2}.get(hints.consistency or "", 2)
+        self.relay.set_session(handle, consistency=wanted, max_lag_ms=hints.max_lag if hints.max_lag is not None else lag)
+
+    def _transaction(self, handle: int, session: Session, plan: plans.Transaction, sql: bytes) -> None:
+        """SAVEPOINT and its kin; BEGIN, COMMIT and ROLLBACK when they did not fit the relay's tables."""
+        info = self.relay.info(handle)
+        if info is None:
+            return
+        if plan.verb in ("begin", "commit", "rollback"):
+            raise refusal("TRANSACTION_OPTION", " ".join((plan.verb.upper(), *sorted(plan.options))).upper())
+        if info["trx"] == 1:
+            # The transaction has no shard yet: savepoints are kept and sent behind its BEGIN.
+            if not self.relay.defer(handle, frame(b"\x03" + sql, 0)):
+                raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
+            self.relay.reply_ok(handle)
+            return
+        shard = info["shard"] if info["shard"] >= 0 else self.worker.any_shard(session)
+        self.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
+
+    # --- other commands -------------------------------------------------------------------------------------
+
+    def on_init_db(self, handle: int, session: Session) -> None:
+        command = self.relay.command(handle)
+        if command is not None:
+            self.worker.use(handle, session, command[1:].decode("utf-8", "replace"))
+
+    def on_reset_connection(self, handle: int, session: Session) -> None:
+        self.worker.reset(handle, session)
+        self.relay.reply_ok(handle)
+
+    def on_prepare(self, handle: int, session: Session) -> None:
+        self.worker.statements.prepare(handle, session)
+
+    def on_execute(self, handle: int, session: Session) -> None:
+        self.worker.statements.execute(handle, session)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+_HANDLERS: dict[int, Callable[[Dispatcher, int, Session], None]] = {
+    Command.INIT_DB: Dispatcher.on_init_db,
+    Command.RESET_CONNECTION: Dispatcher.on_reset_connection,
+    Command.STMT_PREPARE: Dispatcher.on_prepare,
+    Command.STMT_EXECUTE: Dispatcher.on_execute,
+}
+
+
+def _command_name(command: int) -> str:
+    try:
+        return f"COM_{Command(command).name}"
+    except ValueError:
+        return f"command 0x{command:02x}"

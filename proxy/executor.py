@@ -1,0 +1,246 @@
+"""Statements of several shards: scatter reads that need no merging, and best-effort writes.
+
+Everything runs on leases, so back-pressure, transactions and the proof of idleness are the relay's. A read is
+relayed shard by shard while the others wait at their credit. A write is begun on all shards, executed on all, then
+committed on all; what fails before the commits is rolled back everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from _speedups.relay import StatementRef
+from _speedups.scanner import RowStream, renumber
+from proxy.compile import error_payload
+from proxy.leases import Lease
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.replies import EOF_HEAD, ERR_HEAD, EofPacket, OkPacket
+from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.session import Session
+from router import plan as plans
+from router.errors import Refusal, refusal
+from router.plan import Planned
+from router.route import split
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+FIRST_SEQUENCE = 1
+_WORDS_AND_NUMBERS = re.compile(rb"([^0-9]+)([0-9]+)")
+WRITES = 2
+"""The relay's plan flag: a lost answer means an unknown outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A COM_STMT_EXECUTE: what is executed, and the payload with its types in it."""
+
+    statement: StatementRef
+    payload: bytes
+
+
+class Executor:
+    """One worker's statements of several shards."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def begin(
+        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, plan: plans.Plan,
+        shards: Sequence[str], execution: Execution | None,
+    ) -> None:  # fmt: skip
+        """Carry out a parked statement on `shards`. Raises Refusal."""
+        info = self._worker.relay.info(handle)
+        if info is None:
+            return
+        if info["trx"] or not info["autocommit"]:
+            raise refusal("MULTI_SHARD_IN_TRANSACTION")
+        if info["pins"]:
+            bound = self._worker.shard_of_number(info["shard"]).name
+            raise refusal("PINNED_SESSION", bound, "its state", "several shards")
+        match plan:
+            case plans.Scatter():
+                work = self._scatter(handle, session, shards, b"\x03" + sql, execution, info)
+            case plans.MultiWrite(sum_rows=sum_rows):
+                payloads = {shard: b"\x03" + sql for shard in shards}
+                work = self._write(handle, session, payloads, execution, sum_rows, info)
+            case plans.SplitInsert():
+                if execution is not None:
+                    raise refusal("PREPARED_SPLIT")
+                parts = split(planned, found, sql, mode=session.mode, charset=session.charset)
+                payloads = {shard: b"\x03" + text for shard, text in parts.items()}
+                work = self._write(handle, session, payloads, None, True, info)
+            case _:
+                raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
+        self._worker.dispatcher.spawn(handle, work)
+
+    # --- reads ----------------------------------------------------------------------------------------------
+
+    async def _scatter(
+        self, handle: int, session: Session, shards: Sequence[str], payload: bytes, execution: Execution | None,
+        info: dict[str, Any],
+    ) -> None:  # fmt: skip
+        async with AsyncExitStack() as stack:
+            leases: list[Lease] = []
+            for name in shards:
+                shard = self._worker.compiler.shard(name)
+                lease = await stack.enter_async_context(self._worker.lease(session, shard))
+                self._submit(lease, shard, payload, execution)
+                leases.append(lease)
+            answer = _Answer(self._worker, handle, session, Status(info["status"]))
+            for name, lease in zip(shards, leases, strict=True):
+                if not await answer.append(name, lease):
+                    return
+            answer.finish()
+
+    def _submit(self, lease: Lease, shard: int, payload: bytes, execution: Execution | None, flags: int = 0) -> None:
+        if execution is None:
+            lease.submit(shard, payload, flags)
+        else:
+            lease.submit(shard, execution.payload, flags, execution.statement)
+
+    # --- writes ---------------------------------------------------------------------------------------------
+
+    async def _write(
+        self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None, sum_rows: bool,
+        info: dict[str, Any],
+    ) -> None:  # fmt: skip
+        async with AsyncExitStack() as stack:
+            leases: dict[str, Lease] = {}
+            for name in payloads:
+                shard = self._worker.compiler.shard(name)
+                leases[name] = await stack.enter_async_context(self._worker.lease(session, shard))
+            if (error := await self._on_all(leases, dict.fromkeys(leases, b"\x03BEGIN"))) is not None:
+                self._worker.relay.reply(handle, error, error=True)
+                return
+            answers = await self._execute(leases, payloads, execution)
+            failed = next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
+            if failed is not None:
+                await self._on_all(leases, dict.fromkeys(leases, b"\x03ROLLBACK"))
+                self._worker.relay.reply(handle, failed, error=True)
+                return
+            await self._commit(leases)
+            self._worker.relay.reply(handle, self._sum(session, answers, sum_rows, Status(info["status"])))
+
+    async def _execute(
+        self, leases: dict[str, Lease], payloads: dict[str, bytes], execution: Execution | None
+    ) -> dict[str, bytes]:
+        for name, lease in leases.items():
+            self._submit(lease, self._worker.compiler.shard(name), payloads[name], execution, WRITES)
+        answers = await asyncio.gather(*(lease.collect() for lease in leases.values()))
+        return dict(zip(leases, answers, strict=True))
+
+    async def _on_all(self, leases: dict[str, Lease], payloads: dict[str, bytes]) -> bytes | None:
+        """One command on each; the first error's packet, or None."""
+        for name, lease in leases.items():
+            lease.submit(self._worker.compiler.shard(name), payloads[name])
+        answers = await asyncio.gather(*(lease.collect() for lease in leases.values()))
+        return next((answer for answer in answers if answer[HEADER_SIZE] == ERR_HEAD), None)
+
+    async def _commit(self, leases: dict[str, Lease]) -> None:
+        """Raises Refusal that says which shards committed when not all did."""
+        for name, lease in leases.items():
+            lease.submit(self._worker.compiler.shard(name), b"\x03COMMIT", WRITES)
+        answers = await asyncio.gather(*(lease.collect() for lease in leases.values()))
+        good = [name for name, answer in zip(leases, answers, strict=True) if answer[HEADER_SIZE] != ERR_HEAD]
+        if len(good) < len(leases):
+            bad = [name for name in leases if name not in good]
+            raise refusal("PARTIAL_COMMIT", ", ".join(good) or "no shard", ", ".join(bad))
+
+    def _sum(self, session: Session, answers: dict[str, bytes], sum_rows: bool, status: Status) -> bytes:
+        """One OK packet for all shards': counts added, the first insert id."""
+        oks = [OkPacket.parse(answer[HEADER_SIZE:], session.capabilities) for answer in answers.values()]
+        counted = oks if sum_rows else oks[:1]
+        total = OkPacket(
+            affected_rows=sum(ok.affected_rows for ok in counted),
+            last_insert_id=next((ok.last_insert_id for ok in oks if ok.last_insert_id), 0),
+            status=status,
+            warnings=min(sum(ok.warnings for ok in counted), 0xFFFF),
+            info=sum_infos([ok.info for ok in counted]),
+        )
+        return frame(total.build(session.capabilities), FIRST_SEQUENCE)
+
+
+def sum_infos(infos: Sequence[bytes]) -> bytes:
+    """`Rows matched: 3  Changed: 2  Warnings: 0` of several shards: the numbers added, the words kept."""
+    if not infos or not infos[0]:
+        return b""
+    parts = [_WORDS_AND_NUMBERS.findall(info) for info in infos]
+    if any([word for word, _ in part] != [word for word, _ in parts[0]] for part in parts):
+        return b""
+    sums = [sum(int(part[at][1]) for part in parts) for at in range(len(parts[0]))]
+    return b"".join(word + b"%d" % number for (word, _), number in zip(parts[0], sums, strict=True))
+
+
+class _Answer:
+    """A result set put together from several shards': the first one's head, all rows, one end."""
+
+    def __init__(self, worker: Worker, handle: int, session: Session, status: Status) -> None:
+        self._worker = worker
+        self._handle = handle
+        self._session = session
+        self._status = status
+        self._deprecate = bool(session.capabilities & Capability.DEPRECATE_EOF)
+        self._head: bytes | None = None
+        self._first = ""
+        self._sequence = FIRST_SEQUENCE
+        self._warnings = 0
+
+    async def append(self, name: str, lease: Lease) -> bool:
+        """Relay one shard's rows. False when the answer has ended, by an error or because the client is gone."""
+        stream = RowStream(self._deprecate)
+        started = False
+        async for data in lease.stream():
+            rows = stream.feed(data)
+            if stream.head is not None and not started:
+                started = True
+                if not await self._start(name, stream.head):
+                    return False
+            if rows:
+                self._sequence = renumber(rows, self._sequence)
+                if not await self._worker.dispatcher.drained(self._handle, bytes(rows)):
+                    return False
+        return self._ended(name, stream.end)
+
+    async def _start(self, name: str, head: bytes) -> bool:
+        if self._head is not None:
+            if head == self._head:
+                return True
+            self._fail(refusal("SHARDS_DISAGREE", f"{self._first} and {name}"))
+            return False
+        self._head, self._first = head, name
+        packets = bytearray(head)
+        self._sequence = renumber(packets, self._sequence)
+        return await self._worker.dispatcher.drained(self._handle, bytes(packets))
+
+    def _ended(self, name: str, end: bytes | None) -> bool:
+        if end is None:
+            self._fail(refusal("SHARD_FAILED", name, "its answer broke off"))
+            return False
+        if end[0] == ERR_HEAD:
+            self._worker.relay.reply(self._handle, frame(end, self._sequence), error=True)
+            return False
+        if self._deprecate or end[0] != EOF_HEAD:
+            self._warnings += OkPacket.parse(end, self._session.capabilities).warnings
+        else:
+            self._warnings += EofPacket.parse(end).warnings
+        return True
+
+    def _fail(self, error: Refusal) -> None:
+        self._worker.loop_block.error("unavailable")
+        self._worker.relay.reply(self._handle, frame(error_payload(error), self._sequence), error=True)
+
+    def finish(self) -> None:
+        warnings = min(self._warnings, 0xFFFF)
+        if self._deprecate:
+            end = OkPacket(status=self._status, warnings=warnings, head=EOF_HEAD).build(self._session.capabilities)
+        else:
+            end = EofPacket(warnings, self._status).build()
+        self._worker.relay.reply(self._handle, frame(end, self._sequence))
+

@@ -1,0 +1,220 @@
+"""Who comes in: what each listener announces, who is admitted, and the session that a login becomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from config.settings import MysqlListener, PeerListener, UserSettings
+from config.words import Flavour
+from proxy.generation import Generation
+from proxy.mysql.auth.accounts import Account, Accounts, ProvenPasswords, Verifier
+from proxy.mysql.auth.rsa import RsaKeyPair
+from proxy.mysql.auth.scramble import CACHING_SHA2
+from proxy.mysql.certificates import ServerFiles, TlsContexts, TlsProblem
+from proxy.mysql.constants import collations
+from proxy.mysql.constants.capabilities import PEER_SERVER_CAPABILITIES
+from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
+from proxy.mysql.constants.status import Status
+from proxy.mysql.errors import HandshakeRefused
+from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
+from proxy.session import PEER_LOGIN, USER_ATTRIBUTE, Session
+from router.errors import Refusal, refusal
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+FALLBACK_VERSION = {Flavour.MARIADB: "10.11.0-MariaDB-fairlead", Flavour.MYSQL: "8.4.0-fairlead"}
+
+
+class Logins:
+    """One worker's logins. Counts are this worker's; limits are divided over the workers, rounded up."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._rsa = RsaKeyPair()
+        self._proven = ProvenPasswords()
+        self._configs: dict[str, ServerHandshakeConfig] = {}
+        self._contexts: TlsContexts | None = None
+        self._users: Counter[str] = Counter()
+        self._listeners: Counter[str] = Counter()
+        self.version = ""
+        self.mariadb = True
+
+    # --- configuration --------------------------------------------------------------------------------------
+
+    def configure(self, generation: Generation) -> None:
+        """Raises TlsFilesError when a certificate cannot be used; then nothing has changed."""
+        settings = generation.settings
+        files = _certificate_files(generation)
+        if self._contexts is None:
+            self._contexts = TlsContexts(files)
+        else:
+            self._contexts.reload(files)
+        flavours = [shard.flavour for shard in generation.topology.shards]
+        self.mariadb = Flavour.MARIADB in flavours or not flavours
+        self._accounts = Accounts(
+            generation.accounts, secret=self._worker.start.secret, proven=self._proven
+        )
+        self._peer_accounts = _peer_accounts(generation)
+        for name, listener in settings.listeners.items():
+            if isinstance(listener, MysqlListener | PeerListener):
+                self._configs[name] = self._config(generation, name, listener)
+
+    def _config(
+        self, generation: Generation, name: str, listener: MysqlListener | PeerListener
+    ) -> ServerHandshakeConfig:
+        peer = isinstance(listener, PeerListener)
+        flavour = Flavour.MARIADB if self.mariadb else Flavour.MYSQL
+        version = self.version or FALLBACK_VERSION[flavour]
+        collation = UTF8MB4_GENERAL_CI
+        if isinstance(listener, MysqlListener):
+            version = listener.version or version
+            found = collations.by_name(listener.collation, flavour.value)
+            collation = found.id if found is not None else UTF8MB4_GENERAL_CI
+        self.version = version
+        assert self._contexts is not None
+        has_tls = peer or (isinstance(listener, MysqlListener) and listener.tls is not None)
+        required = peer or (isinstance(listener, MysqlListener) and listener.tls is not None and listener.tls.required)
+        more = {"capabilities": PEER_SERVER_CAPABILITIES} if peer else {}
+        return ServerHandshakeConfig(
+            accounts=self._peer_accounts if peer else self._accounts,
+            server_version=version,
+            flavour=flavour.value,
+            default_collation=collation,
+            default_plugin=CACHING_SHA2,
+            tls=self._contexts.server(name) if has_tls else None,
+            tls_required=required,
+            timeout=generation.settings.limits.handshake,
+            rsa=self._rsa,
+            admit=lambda identity: self._admit(identity, name),
+            **more,
+        )
+
+    def handshake(self, name: str) -> ServerHandshakeConfig:
+        """What a listener's next connection is shown."""
+        return self._configs[name]
+
+    def reload_certificates(self) -> list[TlsProblem]:
+        """Look at the certificate files again; a bad one keeps the context in use and is reported."""
+        assert self._contexts is not None
+        problems = self._contexts.reload()
+        generation = self._worker.generation
+        for name, listener in generation.settings.listeners.items():
+            if isinstance(listener, MysqlListener | PeerListener):
+                self._configs[name] = self._config(generation, name, listener)
+        return problems
+
+    # --- admission ------------------------------------------------------------------------------------------
+
+    def _admit(self, identity: ClientIdentity, listener: str) -> Status:
+        try:
+            self._check(identity, listener)
+        except Refusal as error:
+            self._worker.loop_block.add("clients_rejected")
+            raise HandshakeRefused(error.errno, error.message) from None
+        return Status.AUTOCOMMIT
+
+    def _check(self, identity: ClientIdentity, listener: str) -> None:
+        worker = self._worker
+        name = self._user_of(identity, listener)
+        user = worker.generation.user(name)
+        if user is None:
+            raise refusal("ACCESS_DENIED", name, "NO")
+        _check_network(name, user, identity)
+        workers = worker.start.workers
+        if len(worker.sessions) >= worker.clients_max:
+            raise refusal("TOO_MANY_CLIENTS")
+        settings = worker.generation.settings.listeners[listener]
+        limit = getattr(getattr(settings, "limits", None), "connections", None)
+        if limit is not None and self._listeners[listener] >= -(-limit // workers):
+            raise refusal("TOO_MANY_CLIENTS")
+        if user.limits.connections is not None and self._users[name] >= -(-user.limits.connections // workers):
+            raise refusal("USER_CONNECTIONS", name, str(user.limits.connections))
+        if identity.database is not None:
+            self._check_database(name, identity.database)
+
+    def _check_database(self, user: str, database: str) -> None:
+        generation = self._worker.generation
+        if generation.topology.keyspace(database) is None:
+            raise refusal("UNKNOWN_DATABASE", database)
+        if not generation.grants[user].sees(database):
+            raise refusal("DENIED_DATABASE", user, database)
+
+    def _user_of(self, identity: ClientIdentity, listener: str) -> str:
+        """Whose statements the connection carries: a peer says it in an attribute, its certificate vouches for it."""
+        settings = self._worker.generation.settings.listeners[listener]
+        if not isinstance(settings, PeerListener):
+            return identity.user
+        names = tuple(identity.tls.names) if identity.tls is not None else ()
+        if self._worker.generation.topology.region_of_certificate(names) is None:
+            raise refusal("PEER_UNKNOWN")
+        return identity.attributes.get(USER_ATTRIBUTE, "")
+
+    # --- sessions -------------------------------------------------------------------------------------------
+
+    def adopt(self, identity: ClientIdentity, number: int, listener: str) -> None:
+        """Hand the socket to the relay. Raises RelayFull, Refusal."""
+        worker = self._worker
+        name = self._user_of(identity, listener)
+        user = worker.generation.user(name)
+        assert user is not None  # admitted a moment ago
+        peer = isinstance(worker.generation.settings.listeners[listener], PeerListener)
+        session = Session(
+            handle=0, connection_id=number, user=name, peer=identity.peer, capabilities=identity.capabilities,
+            collation=identity.collation, listener=listener, hop=peer, mariadb=self.mariadb,
+        )  # fmt: skip
+        worker.variables.begin(session)
+        database = identity.database if identity.database is not None else user.default_database
+        session.state = session.state.use(database)
+        level, lag = worker.level_of(session)
+        session.handle = worker.relay.adopt(
+            identity.sock.fileno(),
+            caps=int(identity.capabilities),
+            ctx=worker.contexts.number(session.context()),
+            state=worker.variables.number(session.state),
+            lexmode=session.mode,
+            user=worker.user_number(name),
+            consistency=level,
+            max_lag_ms=lag,
+            hop=peer,
+        )
+        identity.sock.detach()
+        worker.sessions[session.handle] = session
+        self._users[name] += 1
+        self._listeners[listener] += 1
+
+    def left(self, session: Session) -> None:
+        self._users[session.user] -= 1
+        self._listeners[session.listener] -= 1
+
+
+def _check_network(name: str, user: UserSettings, identity: ClientIdentity) -> None:
+    if not user.networks or identity.peer == "localhost":
+        return
+    address = ip_address(identity.peer.split("%")[0])
+    if not any(address in ip_network(network, strict=False) for network in user.networks):
+        raise refusal("ACCESS_DENIED", name, "YES")
+
+
+def _certificate_files(generation: Generation) -> dict[str, ServerFiles]:
+    files: dict[str, ServerFiles] = {}
+    settings = generation.settings
+    for name, listener in settings.listeners.items():
+        if isinstance(listener, PeerListener) and settings.peer_tls is not None:
+            tls = settings.peer_tls
+            files[name] = ServerFiles(tls.cert, tls.key, tls.ca, "required")
+        elif isinstance(listener, MysqlListener) and listener.tls is not None:
+            own = listener.tls
+            files[name] = ServerFiles(own.cert, own.key, own.ca, "required" if own.ca else "none")
+    return files
+
+
+def _peer_accounts(generation: Generation) -> Accounts:
+    """The one login of peers: without a password, by a certificate of another region."""
+    names = frozenset(name for region in generation.topology.peers for name in region.certificate_names)
+    account = Account(PEER_LOGIN, Verifier.of_password(""), require_tls=True, certificate_names=names)
+    return Accounts([account])
+
+

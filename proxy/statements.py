@@ -1,0 +1,240 @@
+"""Prepared statements: one store for the whole worker, bounded in bytes, and each client's ids into it.
+
+COM_STMT_PREPARE is answered from metadata that a server of the statement's shard gave once per text, context,
+capability class and configuration; the relay prepares it on whichever backend executes it. While a session holds a
+backend of its own (transaction, temporary table), the metadata is asked there, without keeping it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from _speedups import lexer
+from _speedups.relay import StatementRef
+from proxy.compile import OP_KEY, OP_PARK, PREPARE, Compiled
+from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.prepared import StmtPrepareOk, prepare_response
+from proxy.mysql.packets.resultset import ColumnDefinition41
+from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.params import decode_params, with_types
+from proxy.session import Session
+from router import plan as plans
+from router.errors import CATALOGUE, Refusal, refusal
+from router.plan import ByKey, Planned
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+STORE_BYTES = 32 << 20
+OVERHEAD = 1024
+"""What an entry costs besides its text and metadata, roughly."""
+
+PARAMETER = ColumnDefinition41.string("?", 0)
+
+Key = tuple[int, bytes, int]
+"""(context number, text, capability class)"""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id."""
+
+    ref: StatementRef
+    epoch: int
+    text: bytes
+    found: Any
+    planned: Planned
+    compiled: Compiled
+    answer: bytes
+    nparams: int
+
+    @property
+    def size(self) -> int:
+        return 2 * len(self.text) + len(self.answer) + OVERHEAD
+
+
+class Statements:
+    """One worker's prepared statements."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._store: OrderedDict[Key, Entry] = OrderedDict()
+        self._bytes = 0
+
+    # --- COM_STMT_PREPARE -----------------------------------------------------------------------------------
+
+    def prepare(self, handle: int, session: Session) -> None:
+        command = self._worker.relay.command(handle)
+        info = self._worker.relay.info(handle)
+        if command is None or info is None:
+            return
+        text = command[1:]
+        key = (self._worker.contexts.number(session.context()), text, info["capclass"])
+        entry = self._store.get(key)
+        if entry is not None and entry.epoch == self._worker.epoch:
+            self._store.move_to_end(key)
+            self._give(handle, entry)
+        else:
+            self._worker.dispatcher.spawn(handle, self._prepare(handle, session, text, key, info))
+
+    async def _prepare(self, handle: int, session: Session, text: bytes, key: Key, info: dict[str, Any]) -> None:
+        found = lexer.lex(text, session.mode)
+        planned = self._worker.dispatcher.plan(session, text, found)
+        if isinstance(planned.plan, plans.Refuse):
+            raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
+        compiled = self._worker.compiler.compile(planned)
+        answer = await self._describe(session, text, found, planned, info)
+        if answer[HEADER_SIZE] == 0xFF:
+            self._worker.relay.reply(handle, answer, error=True)
+            return
+        entry = self._make(session, text, found, planned, compiled, answer)
+        if not info["pins"]:
+            self._keep(key, entry)
+        self._give(handle, entry)
+
+    def _make(
+        self, session: Session, text: bytes, found: Any, planned: Planned, compiled: Compiled, answer: bytes
+    ) -> Entry:
+        head = StmtPrepareOk.parse(answer[HEADER_SIZE : HEADER_SIZE + 12])
+        sources: list[tuple[int, int, int]] = []
+        constants, nkeys = b"", 0
+        opcode = compiled.opcode if not found.error and planned.facts.cacheable else OP_PARK
+        if opcode == OP_KEY:
+            assert isinstance(planned.plan, ByKey)
+            resolved = self._worker.compiler.sources(planned.plan, text, found, session.mode)
+            if resolved is None:
+                opcode = OP_PARK
+            else:
+                sources, constants, nkeys = resolved
+        digest, generation = self._worker.claim_digest(session, found)
+        arguments = compiled.arguments() | {"opcode": opcode}
+        if opcode == OP_PARK:
+            arguments["park_reason"] = PREPARE
+        ref = self._worker.relay.statement_new(
+            text=frame(b"\x16" + text, 0),
+            ctx=self._worker.contexts.number(session.context()),
+            epoch=self._worker.epoch,
+            nparams=head.params,
+            ncolumns=head.columns,
+            fingerprint=found.fingerprint,
+            sources=sources,
+            constants=constants,
+            nkeys=nkeys,
+            digest=digest,
+            digest_generation=generation,
+            **arguments,
+        )
+        return Entry(ref, self._worker.epoch, text, found, planned, compiled, answer, head.params)
+
+    async def _describe(self, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]) -> bytes:
+        """The answer to PREPARE: ours for what is answered here, else a server's."""
+        plan = planned.plan
+        if isinstance(plan, plans.SessionValue | plans.Names):
+            return self._local_answer(session, found, self._worker.local.columns(plan))
+        if isinstance(plan, plans.ShowRoute):
+            raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE")
+        if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):
+            return self._local_answer(session, found, [])
+        shard = self._describing_shard(plan)
+        if info["trx"] == 2 or info["pins"]:
+            shard = info["shard"]
+        return await self._ask(session, shard, text)
+
+    def _local_answer(self, session: Session, found: Any, columns: Any) -> bytes:
+        params = [PARAMETER] * found.n_params
+        return prepare_response(0, params, columns, session.capabilities, Status.AUTOCOMMIT)
+
+    def _describing_shard(self, plan: plans.Plan) -> int:
+        """Any shard that has the tables; one of the own region if there is one."""
+        compiler = self._worker.compiler
+        match plan:
+            case plans.OneShard(shard):
+                return compiler.shard(shard)
+            case plans.AnyShard(_, shards) | plans.Scatter(shards=shards):
+                return compiler.nearest(shards)
+            case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards):
+                return compiler.nearest(shards)
+            case ByKey():
+                keyspace = self._worker.generation.topology.keyspace(plan.keyspace)
+                assert keyspace is not None
+                return compiler.nearest(tuple(shard.name for shard in keyspace.shards))
+        raise refusal("NOT_PREPARABLE", type(plan).__name__)
+
+    async def _ask(self, session: Session, shard: int, text: bytes) -> bytes:
+        """Prepare on a backend of the shard, for the metadata, and close it there."""
+        self._worker.ensure_way(session, shard, session.capabilities)
+        with_lease = self._worker.leases.open(
+            session.capabilities,
+            ctx=self._worker.contexts.number(session.context()),
+            state=self._worker.variables.state(session),
+            user=self._worker.user_number(session.user),
+            hop=session.hop,
+        )
+        async with with_lease as lease:
+            # The relay closes the statement on that backend as soon as the answer is complete.
+            return await lease.command(shard, b"\x16" + text)
+
+    def _keep(self, key: Key, entry: Entry) -> None:
+        old = self._store.pop(key, None)
+        self._bytes += entry.size - (old.size if old is not None else 0)
+        self._store[key] = entry
+        while self._bytes > STORE_BYTES and len(self._store) > 1:
+            _, oldest = self._store.popitem(last=False)
+            self._bytes -= oldest.size
+
+    def _give(self, handle: int, entry: Entry) -> None:
+        """Hand the statement to the client under an id of its own."""
+        limit = self._worker.generation.settings.limits.prepared_statements
+        number = self._worker.relay.client_prepare(handle, entry.ref, limit)
+        if number == 0:
+            return
+        if number < 0:
+            raise refusal("STATEMENTS_LIMIT", str(limit))
+        session = self._worker.sessions[handle]
+        session.prepared[number] = entry
+        answer = entry.answer
+        at = HEADER_SIZE + 1
+        self._worker.relay.reply(handle, answer[:at] + number.to_bytes(4, "little") + answer[at + 4 :])
+
+    # --- COM_STMT_EXECUTE that parked ------------------------------------------------------------------------
+
+    def execute(self, handle: int, session: Session) -> None:
+        """The plan is stale, or the relay cannot carry it out by itself."""
+        command = self._worker.relay.command(handle)
+        if command is None:
+            return
+        number = int.from_bytes(command[1:5], "little")
+        entry = session.prepared.get(number)
+        if not isinstance(entry, Entry):
+            raise refusal("UNKNOWN_PREPARED", str(number))
+        context = self._worker.contexts.number(session.context())
+        if entry.epoch != self._worker.epoch or self._worker.relay.statement_context(entry.ref) != context:
+            entry = self._renew(handle, session, number, entry)
+            self._worker.relay.resume(handle)
+            return
+        self._carry_out(handle, session, command, number, entry)
+
+    def _renew(self, handle: int, session: Session, number: int, entry: Entry) -> Entry:
+        """Plan it anew for the configuration, schema and database of now; its metadata stays the client's."""
+        found = lexer.lex(entry.text, session.mode)
+        planned = self._worker.dispatcher.plan(session, entry.text, found)
+        if isinstance(planned.plan, plans.Refuse):
+            raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
+        fresh = self._make(
+            session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer
+        )
+        self._worker.relay.client_replace(handle, number, fresh.ref)
+        session.prepared[number] = fresh
+        return fresh
+
+    def _carry_out(self, handle: int, session: Session, command: bytes, number: int, entry: Entry) -> None:
+        types = self._worker.relay.statement_types(handle, number)
+        if self._worker.relay.has_long_data(handle, number):
+            raise refusal("KEY_TYPE", "of this statement", "it was sent by COM_STMT_SEND_LONG_DATA")
+        params = decode_params(command, entry.nparams, types, session.charset)
+        execution = Execution(entry.ref, with_types(command, entry.nparams, types))
+        self._worker.dispatcher.carry_out(
+            handle, session, entry.text, entry.found, entry.planned, entry.compiled, params, execution
+        )

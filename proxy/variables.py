@@ -1,0 +1,157 @@
+"""SET: which state a session wants its backends in, and how a server is asked whether it takes a value.
+
+Tracked variables are recorded and applied to whichever backend serves the session next. A value is tried on a
+real server before the client gets its OK, once per value: what was taken before is taken again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from proxy.leases import is_error
+from proxy.mysql.wire import frame
+from proxy.pool.varstate import DEFAULT, Base, SessionState, StatesExhausted, StateTable, Value, VariableRefused
+from proxy.session import Session
+from router import variables as known
+from router.errors import refusal
+from router.literals import Params, value
+from router.plan import Assignment, ServerValue, SetSession, SlotValue, WordValue
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+TAKEN_MAX = 4096
+BASE_COLLATION = "utf8mb4_general_ci"
+PING = b"\x0e"
+OUTSIDE = 16
+"""The relay's flag: does not open a deferred transaction."""
+TRUE = frozenset({"1", "'1'"})
+
+
+class Variables:
+    """One worker's session states."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.table = StateTable()
+        self._taken: OrderedDict[SessionState, None] = OrderedDict()
+
+    def number(self, state: SessionState) -> int:
+        """The number of a state. Raises Refusal when too many are in use."""
+        try:
+            return self.table.intern(state)
+        except StatesExhausted as error:
+            raise refusal("MEMORY_LIMIT", f"session states ({error})") from None
+
+    def begin(self, session: Session) -> None:
+        """The state of a client that has just logged in: the charset and collation of its handshake."""
+        if session.collation.name != BASE_COLLATION:
+            state = session.state.set("names", session.collation.charset)
+            session.state = state.set("collation_connection", session.collation.name)
+        session.initial = session.state.use(None)
+
+    # --- SET ------------------------------------------------------------------------------------------------
+
+    def set(self, handle: int, session: Session, plan: SetSession, sql: bytes, found: Any, params: Params) -> None:
+        """Answer a parked SET."""
+        info = self._worker.relay.info(handle)
+        if info is None:
+            return
+        wanted = self._wanted(session, plan, sql, found, params)
+        own = info["shard"] >= 0 and (info["trx"] == 2 or info["pins"])
+        if plan.verbatim or own:
+            self._worker.dispatcher.spawn(handle, self._on_own_backend(handle, session, plan, wanted, info))
+        elif wanted == session.state or wanted in self._taken:
+            self._take(handle, session, wanted)
+            self._worker.relay.reply_ok(handle)
+        else:
+            self._worker.dispatcher.spawn(handle, self._try(handle, session, wanted))
+
+    def _wanted(
+        self, session: Session, plan: SetSession, sql: bytes, found: Any, params: Params
+    ) -> SessionState:
+        """The state after the SET's tracked assignments. Raises Refusal for what is not to be set."""
+        state = session.state
+        for assignment in plan.assignments:
+            if assignment.scope == "next":
+                raise refusal("TRANSACTION_OPTION", "SET TRANSACTION for the next transaction only")
+            if isinstance(assignment.value, ServerValue):
+                continue
+            given = self._value(session, assignment, sql, found, params)
+            state = after(state, assignment.variable, given)
+        return state
+
+    def _value(self, session: Session, assignment: Assignment, sql: bytes, found: Any, params: Params) -> Value:
+        given = assignment.value
+        if isinstance(given, WordValue):
+            return {"DEFAULT": DEFAULT, "NULL": None}.get(given.word, given.word)
+        assert isinstance(given, SlotValue)
+        plain = value(sql, found.slots[given.slot], session.mode, params, session.charset, given.negate)
+        if isinstance(plain, bytes):
+            raise refusal("VARIABLE_VALUE", assignment.variable, "it is binary")
+        return plain
+
+    async def _try(self, handle: int, session: Session, wanted: SessionState) -> None:
+        """Bring some backend into the new state; its word is the answer."""
+        shard = self._worker.any_shard(session)
+        lease = self._worker.lease(session, shard, state=wanted)
+        async with lease:
+            answer = await lease.command(shard, PING)
+        if is_error(answer):
+            self._worker.relay.reply(handle, answer, error=True)
+            return
+        self._taken[wanted] = None
+        if len(self._taken) > TAKEN_MAX:
+            self._taken.popitem(last=False)
+        if handle in self._worker.sessions:
+            self._take(handle, session, wanted)
+            self._worker.relay.reply_ok(handle)
+
+    async def _on_own_backend(
+        self, handle: int, session: Session, plan: SetSession, wanted: SessionState, info: dict[str, Any]
+    ) -> None:
+        """The session holds a backend, or has to from now on: the statement itself goes there."""
+        shard = info["shard"] if info["shard"] >= 0 else self._worker.any_shard(session, plan.shards)
+        done = self._worker.dispatcher.when_done(handle)
+        pins = self._worker.pin_bits("user_variable") if plan.verbatim else 0
+        self._worker.relay.run_on(handle, shard, flags=OUTSIDE, pins=pins, notify=True)
+        await done
+        now = self._worker.relay.info(handle)
+        if now is not None and not now["last_error"] and wanted != session.state:
+            self._take(handle, session, wanted, applied=True)
+
+    def _take(self, handle: int, session: Session, wanted: SessionState, applied: bool = False) -> None:
+        """The state is the session's now."""
+        relay = self._worker.relay
+        number = self.number(wanted)
+        autocommit = wanted.literal("autocommit")
+        if autocommit != session.state.literal("autocommit"):
+            on = autocommit is None or autocommit in TRUE
+            if on:
+                relay.drop_pending(handle)
+            relay.set_session(handle, autocommit=on)
+        session.state = wanted
+        if applied:
+            relay.state_applied(handle, number)
+        self._worker.tell_relay(session)
+
+    def way(self, base: Base, a: int, b: int) -> list[bytes]:
+        """Framed packets that bring a backend of this base from state a to state b. Raises StateUnreachable."""
+        return [frame(payload, 0) for payload in self.table.packets(a, b, base, database_matters=False)]
+
+
+def after(state: SessionState, name: str, given: Value) -> SessionState:
+    """The state after one assignment. Raises Refusal."""
+    entry = known.variable(name)
+    plain = "default" if given is DEFAULT else given
+    error = known.check(name, plain if isinstance(plain, str | int) or plain is None else str(plain))
+    if error is not None:
+        raise error
+    if entry.handling is not known.Handling.TRACKED:
+        return state
+    try:
+        return state.set(entry.name, given)
+    except VariableRefused as reason:
+        raise refusal("VARIABLE_VALUE", reason.name, reason.why) from None
+

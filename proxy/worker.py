@@ -1,0 +1,420 @@
+"""One worker: a relay thread for the data path, and this process's event loop for everything else.
+
+Start: tables from the configuration, listeners, monitor; then events of the relay are answered until the
+supervisor says drain. A reload builds the new generation beside the old one and swaps it in one step; what did not
+change keeps its connections and statistics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import uvloop
+
+from _speedups.relay import Relay
+from _speedups.stats import PIN_REASONS, WorkerBlock
+from config.errors import ConfigError
+from config.load import load
+from config.settings import MysqlListener, PeerListener
+from proxy.accept import ConnectionIds, Listener
+from proxy.answers import Dispatcher
+from proxy.compile import BEGINS, Compiler, begin_text, error_payload
+from proxy.control import WorkerStart, digest_of
+from proxy.executor import Executor
+from proxy.generation import Generation
+from proxy.leases import Lease, Leases
+from proxy.local import LocalAnswers
+from proxy.logins import Logins
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.wire import frame
+from proxy.numbers import Numbers
+from proxy.pool.backends import Backends
+from proxy.pool.pools import class_of
+from proxy.pool.schemas import Schemas
+from proxy.pool.varstate import SessionState, StateUnreachable
+from proxy.session import ContextTable, Session
+from proxy.statements import Statements
+from proxy.variables import Variables
+from router.context import Context
+from router.errors import refusal
+from router.plan import Planned
+from router.planner import plan
+from router.topology import Shard
+
+log = logging.getLogger(__name__)
+
+SPARE_LEASES = 1024
+"""Session slots beyond the clients', for the executor."""
+BACKENDS_MAX = 4096
+SWITCH_INTERVAL = 0.0005
+LINGER = 5.0
+HEARTBEAT = 0.5
+DRAIN_POLL = 0.05
+
+SHARD_ERRORS = (
+    ("BACKEND_LOST", ()),
+    ("SHARD_FAILED", ("its server went away; nothing was changed",)),
+    ("COMMIT_UNKNOWN", ()),
+    ("BACKEND_LOST_IDLE", ()),
+    ("QUEUE_TIMEOUT", None),
+)
+"""The relay's per-shard error kinds, in its order: entry, and the arguments behind the shard's name."""
+
+
+class Worker:
+    """Everything one worker process holds."""
+
+    def __init__(self, start: WorkerStart) -> None:
+        self.start = start
+        self.page = start.page
+        self.block: WorkerBlock = start.page.worker(start.index)
+        self.loop_block = start.page.worker(start.index, 1)
+        limits = start.settings.limits
+        clients = max(16, -(-limits.clients // start.workers))
+        self.clients_max = clients
+        telemetry = start.settings.telemetry
+        self.relay = Relay(
+            self.block,
+            max_sessions=clients + SPARE_LEASES,
+            max_backends=BACKENDS_MAX,
+            max_packet=limits.max_packet,
+            queue_wait=limits.queue_wait,
+            slow_query=telemetry.slow_query if telemetry.slow_query is not None else 1e9,
+            idle_timeout=limits.idle_client,
+            linger=LINGER,
+            plan_cache=limits.plan_cache,
+        )
+        self.sessions: dict[int, Session] = {}
+        self.contexts = ContextTable()
+        self.threads = ThreadPoolExecutor(1, thread_name_prefix="planner")
+        self.leases = Leases(self.relay)
+        self.backends = Backends(self.relay, self.page, start.index)
+        self.variables = Variables(self)
+        self.local = LocalAnswers(self)
+        self.statements = Statements(self)
+        self.executor = Executor(self)
+        self.schemas = Schemas(self._schemas_changed)
+        self.dispatcher = Dispatcher(self)
+        self.logins = Logins(self)
+        self.listeners: dict[str, Listener] = {}
+        self._ids = ConnectionIds.of(start.index)
+        self._vindex_ids: dict[Any, int] = {}
+        self._draining: asyncio.Event = asyncio.Event()
+        self.generation: Generation
+        self.numbers: Numbers
+        self.compiler: Compiler
+        self.epoch = 0
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.block.started(os.getpid(), self.start.number)
+        for variant in range(len(BEGINS)):
+            self.relay.begin_put(variant, frame(b"\x03" + begin_text(variant), 0))
+        await self.put_in_force(Generation.build(self.start.number, self.start.settings))
+        loop.add_reader(self.relay.fileno(), self.dispatcher.on_events)
+        loop.add_reader(self.start.control.fileno(), self._on_control)
+        thread = threading.Thread(target=self.relay.run, name="relay", daemon=True)
+        thread.start()
+        await self.schemas.first()
+        self._listen()
+        gc.freeze()
+        self._say({"verb": "ready"})
+        beat = asyncio.ensure_future(self._beat())
+        await self._draining.wait()
+        beat.cancel()
+        await self._stop(thread)
+
+    async def _beat(self) -> None:
+        while True:
+            self.loop_block.heartbeat()
+            await asyncio.sleep(HEARTBEAT)
+
+    async def _stop(self, thread: threading.Thread) -> None:
+        for listener in self.listeners.values():
+            listener.stop()
+        self.relay.drain()
+        deadline = asyncio.get_running_loop().time() + self._drain_seconds
+        while self.relay.clients and asyncio.get_running_loop().time() < deadline:
+            self.loop_block.heartbeat()
+            await asyncio.sleep(DRAIN_POLL)
+        await self.dispatcher.close()
+        await self.schemas.close()
+        await self.backends.close()
+        self.relay.stop()
+        thread.join(2.0)
+
+    _drain_seconds = 0.0
+
+    # --- the supervisor's word ------------------------------------------------------------------------------
+
+    def _on_control(self) -> None:
+        try:
+            data = self.start.control.recv(65536)
+        except BlockingIOError:
+            return
+        if not data:
+            os._exit(1)  # the supervisor is gone, and so is the reason to serve
+        message = json.loads(data)
+        if message["verb"] == "drain":
+            self._drain_seconds = float(message["seconds"])
+            self._draining.set()
+        elif message["verb"] == "reload":
+            asyncio.ensure_future(self._reload(int(message["number"]), message["digest"]))
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            self.start.control.send(json.dumps(message).encode())
+        except OSError as error:
+            log.error("the supervisor does not listen: %s", error)
+
+    async def _reload(self, number: int, digest: str) -> None:
+        try:
+            settings = load(self.start.config, region=self.start.region)
+            if digest_of(settings.files) != digest:
+                raise ValueError("the files changed again meanwhile")
+            generation = Generation.build(number, settings)
+            await self.put_in_force(generation)
+            self._listen()
+        except (ConfigError, ValueError, OSError) as error:
+            self._say({"verb": "refused", "number": number, "error": str(error)[:4096]})
+        else:
+            self.block.set("config_epoch", number)
+            self._say({"verb": "reloaded", "number": number})
+
+    # --- configuration --------------------------------------------------------------------------------------
+
+    async def put_in_force(self, generation: Generation) -> None:
+        """Everything from here on is decided by this generation; sessions of users that are gone are closed."""
+        numbers = Numbers(self.page, generation)
+        await self.backends.configure(generation, numbers)
+        self.generation, self.numbers = generation, numbers
+        self.compiler = Compiler(self.relay, self._vindex_ids, generation.topology, numbers.shards)
+        limits, telemetry = generation.settings.limits, generation.settings.telemetry
+        slow = telemetry.slow_query if telemetry.slow_query is not None else 1e9
+        self.relay.set_times(limits.queue_wait, slow, limits.idle_client, LINGER, 300.0)
+        self._fill_errors()
+        self.logins.configure(generation)
+        self.schemas.configure(generation)
+        self._next_epoch()
+        for handle, session in list(self.sessions.items()):
+            if generation.user(session.user) is None:
+                self.relay.close(handle)
+
+    def _next_epoch(self) -> None:
+        self.epoch += 1
+        self.relay.epoch = self.epoch
+
+    def _schemas_changed(self) -> None:
+        """The live schema is another one: every plan and prepared statement is made anew when it is next used."""
+        self._next_epoch()
+
+    def schema_changed(self) -> None:
+        """A statement that may have changed the schema has succeeded."""
+        self._next_epoch()
+        self.schemas.read_soon()
+
+    def _fill_errors(self) -> None:
+        relay, limits = self.relay, self.generation.settings.limits
+        fixed = (
+            ("PACKET_TOO_LARGE", str(limits.max_packet)), ("MALFORMED_PACKET", "out of order"),
+            ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
+            ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
+            ("NO_PRIMARY", "of this statement"),
+        )  # fmt: skip
+        for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
+            relay.error_put(kind, error_payload(refusal(name, *args)))
+        for shard in self.generation.topology.shards:
+            for kind, (name, rest) in enumerate(SHARD_ERRORS):
+                more = (f"{limits.queue_wait:g}s",) if rest is None else rest
+                payload = error_payload(refusal(name, shard.name, *more))
+                relay.error_put(kind, payload, self.numbers.shards[shard.index])
+
+    def _listen(self) -> None:
+        """Listeners of the generation in force; those that did not change go on."""
+        wanted = {
+            name: one
+            for name, one in self.generation.settings.listeners.items()
+            if isinstance(one, MysqlListener | PeerListener)
+        }
+        for name in [name for name, one in self.listeners.items() if _place(wanted.get(name)) != _place(one.settings)]:
+            self.listeners.pop(name).stop()
+        for name, settings in wanted.items():
+            if name not in self.listeners:
+                self.listeners[name] = self._listener(name, settings)
+                self.listeners[name].start()
+
+    def _listener(self, name: str, settings: MysqlListener | PeerListener) -> Listener:
+        def handshake() -> Any:
+            return self.logins.handshake(name)
+
+        return Listener(name, settings, handshake, self.logins.adopt, self._ids, self.loop_block)
+
+    # --- sessions -------------------------------------------------------------------------------------------
+
+    def forget(self, handle: int) -> None:
+        session = self.sessions.pop(handle, None)
+        if session is not None:
+            self.logins.left(session)
+
+    def context_of(self, session: Session) -> Context:
+        grants = self.generation.grants.get(session.user)
+        user = self.generation.user(session.user)
+        if grants is None or user is None:
+            raise refusal("ACCESS_DENIED", session.user, "NO")
+        return Context(
+            topology=self.generation.topology,
+            grants=grants,
+            database=session.database,
+            mode=session.mode,
+            schemas=self.schemas.snapshots,
+            hints=frozenset(hint.value for hint in user.hints),
+        )
+
+    def make_plan(self, found: Any, sql: bytes, context: Context) -> Planned:
+        return plan(found, sql, context)
+
+    def tell_relay(self, session: Session) -> None:
+        """The session's database, mode or variables changed."""
+        self.relay.set_session(
+            session.handle,
+            ctx=self.contexts.number(session.context()),
+            state=self.variables.number(session.state),
+            lexmode=session.mode,
+        )
+
+    def use(self, handle: int, session: Session, database: str) -> None:
+        """USE and COM_INIT_DB."""
+        context = self.context_of(session)
+        if context.topology.keyspace(database) is None:
+            raise refusal("UNKNOWN_DATABASE", database)
+        if not context.grants.sees(database):
+            raise refusal("DENIED_DATABASE", session.user, database)
+        info = self.relay.info(handle)
+        if info is None:
+            return
+        session.state = session.state.use(database)
+        self.tell_relay(session)
+        self.relay.reply_ok(handle)
+
+    def reset(self, handle: int, session: Session) -> None:
+        """COM_RESET_CONNECTION: as after the login, but for the database."""
+        self.relay.unpin(handle)
+        self.relay.drop_pending(handle)
+        self.relay.forget_statements(handle)
+        session.prepared.clear()
+        session.state = session.initial.use(session.database)
+        level, lag = self.level_of(session)
+        self.relay.set_session(handle, autocommit=True, consistency=level, max_lag_ms=lag)
+        self.tell_relay(session)
+
+    def level_of(self, session: Session) -> tuple[int, int]:
+        """-> (consistency as the relay numbers it, most lag in ms)"""
+        user = self.generation.user(session.user)
+        listener = self.generation.settings.listeners.get(session.listener)
+        if user is None:
+            return 0, 0
+        return self.generation.consistency_of(user, listener if isinstance(listener, MysqlListener) else None)
+
+    # --- what handlers ask for ------------------------------------------------------------------------------
+
+    def shard_of_number(self, number: int) -> Shard:
+        index = self.numbers.shards.index(number)
+        return self.generation.topology.shards[index]
+
+    def user_number(self, name: str) -> int:
+        return self.numbers.users[name]
+
+    def pin_bits(self, *names: str) -> int:
+        return sum(1 << PIN_REASONS.index(name) for name in names)
+
+    def any_shard(self, session: Session, names: tuple[str, ...] = ()) -> int:
+        """A shard for what every shard can answer: of the statement's, the database's, or the region's."""
+        topology = self.generation.topology
+        if not names:
+            keyspace = topology.keyspace(session.database) if session.database is not None else None
+            shards = keyspace.shards if keyspace is not None else topology.local_shards or topology.shards
+            names = tuple(shard.name for shard in shards)
+        return self.compiler.nearest(names)
+
+    def ensure_way(self, session: Session, shard: int, capabilities: Capability) -> None:
+        """Make the peer's pool for a lease on a shard of another region."""
+        found = self.shard_of_number(shard)
+        if found.is_local:
+            return
+        if session.hop:
+            raise refusal("PEER_LOOP", session.listener, found.region.name)
+        if found.region.peer is None:
+            raise refusal("PEER_DOWN", found.region.name, "no peer is configured")
+        self.backends.peer_pool(session.user, found, class_of(capabilities))
+
+    def lease(self, session: Session, shard: int, *, state: SessionState | None = None, credit: int = 256 << 10) -> Lease:
+        """A lease in the session's state (or another), with its capabilities."""
+        self.ensure_way(session, shard, session.capabilities)
+        return self.leases.open(
+            session.capabilities,
+            ctx=self.contexts.number(session.context()),
+            state=self.variables.number(state or session.state),
+            user=self.user_number(session.user),
+            hop=session.hop,
+            credit=credit,
+        )
+
+    def add_way_between_states(self, handle: int) -> bool:
+        """The relay holds a backend in another state than the session's: tell it the packets between the two."""
+        wanted = self.relay.wanted_states(handle)
+        if wanted is None or wanted[1] == wanted[2]:
+            return False
+        number, a, b = wanted
+        base = self.backends.pools.bases.base(number)
+        if base is None:
+            raise refusal("INTERNAL", "a backend without a base")
+        try:
+            self.relay.diff_put(number, a, b, self.variables.way(base, a, b))
+        except StateUnreachable as error:
+            self.relay.unpin(handle)
+            raise refusal("VARIABLE_VALUE", "of this session", str(error)) from None
+        return True
+
+    def claim_digest(self, session: Session, found: Any) -> tuple[int, int]:
+        """A place among the digests: (index, generation)."""
+        keyspace = self.numbers.keyspaces.get(session.database or "", 0xFFFF)
+        return self.block.claim(
+            found.fingerprint, found.norm, user=self.numbers.users.get(session.user, 0xFFFF), keyspace=keyspace
+        )
+
+    def kill_lost(self, lost: list[tuple[int, int]]) -> None:
+        """Statements that run on for nobody: their servers are asked to stop them."""
+        for server, thread in lost:
+            self.backends.kill_soon(server, thread)
+
+    @property
+    def version(self) -> str:
+        return self.logins.version
+
+
+def _place(settings: Any) -> tuple[Any, ...] | None:
+    """What of a listener cannot change while it listens."""
+    return None if settings is None else (type(settings), settings.address, settings.port, settings.backlog)
+
+
+def run_worker(start: WorkerStart) -> None:
+    """Serve until drained. For a process of its own."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+
+    async def main() -> None:
+        await Worker(start).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+

@@ -152,6 +152,26 @@ _STATEMENTS = (
         "The shards are {2}.",
     ),
     _entry(
+        "HINT_DENIED", 1014, SPECIFIC_ACCESS_DENIED,
+        "hint {0} is not allowed to user '{1}'",
+        "users.<name>.hints lists the hints that the user may give.",
+        "Remove the hint, or allow it.",
+    ),
+    _entry(
+        "MALFORMED", 1015, PARSE_ERROR,
+        "the statement cannot be read as one clear sequence of words and literals",
+        "Servers would not all read this text alike, or none would take it; a literal that is code to a "
+        "server would "
+        "be a hole.",
+        "Check the quotes, comments and control characters in it.",
+    ),
+    _entry(
+        "STATEMENT_FORM", 1016, NOT_SUPPORTED_YET,
+        "{0} of this form is not supported: {1}",
+        "Statements about the session are answered by Fairlead itself, which must know what they ask for.",
+        "Use the common form of the statement.",
+    ),
+    _entry(
         "HINT_SHARD_WRITE", 1013, NOT_SUPPORTED_YET,
         "hint shard={0} on {1}: rows go where their keys say",
         "A hint may narrow a read, an UPDATE, a DELETE or DDL to one shard, but it may not place a row "
@@ -227,12 +247,6 @@ _TABLES = (
         "SHOW {0} is not supported on sharded keyspace {1}",
         "Its answer differs from shard to shard.",
         "Name one shard with a hint: /* fairlead: shard=… */.",
-    ),
-    _entry(
-        "PARTITION", 1112, NOT_SUPPORTED_YET,
-        "PARTITION ({0}) on sharded table {1}",
-        "Partitions of a table differ from shard to shard.",
-        "Use a predicate in place of the partition's name.",
     ),
 )
 
@@ -360,6 +374,14 @@ _WRITES = (
         "Send one statement per shard, or set multi_shard_writes: best_effort for the keyspace.",
     ),
     _entry(
+        "ROW_SHAPES", 1327, NOT_SUPPORTED_YET,
+        "the rows of this {0} have different shapes and belong to several shards",
+        "Rows are split by copying their text, which takes rows of one shape: literals, parameters and NULL "
+        "in the "
+        "same places.",
+        "Send rows of one shape, or one statement per shard.",
+    ),
+    _entry(
         "KEY_MISSING", 1303, BAD_NULL,
         "INSERT without shard key {0} of table {1}",
         "The row's shard is computed from this column.",
@@ -370,6 +392,13 @@ _WRITES = (
         "shard key {0} of table {1} is left to AUTO_INCREMENT",
         "Each shard would count on its own, and the shard must be known before the number is.",
         "Generate the id in the application and send it.",
+    ),
+    _entry(
+        "AUTO_INCREMENT", 1326, NOT_SUPPORTED_YET,
+        "AUTO_INCREMENT column {0} of sharded table {1} is left to the servers, and key {2} lacks the shard "
+        "key",
+        "Each shard counts on its own, so the same number would be given on several shards.",
+        "Generate the id in the application and send it, or add the shard key to the unique key.",
     ),
     _entry(
         "KEY_NULL", 1305, BAD_NULL,

@@ -87,8 +87,18 @@ _PROGRAMS = frozenset({"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"})
 _OBJECTS = (
     _ADMINISTERED
     | _PROGRAMS
-    | {"TABLE", "TABLES", "VIEW", "INDEX", "DATABASE", "SCHEMA", "SEQUENCE", "SPATIAL", "PREPARE",
-    "TEMPORARY"}
+    | {
+        "TABLE",
+        "TABLES",
+        "VIEW",
+        "INDEX",
+        "DATABASE",
+        "SCHEMA",
+        "SEQUENCE",
+        "SPATIAL",
+        "PREPARE",
+        "TEMPORARY",
+    }
 )
 
 SYSTEM_SCHEMAS = frozenset({"mysql", "performance_schema", "sys"})

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
+from router.topology import Topology
 
 Item: TypeAlias = Literal["list"] | int | None
 
@@ -95,8 +96,7 @@ class MultiWrite:
 class SplitInsert:
     """Send each row of a multi-row INSERT to the shard of its key (begin all, execute all, commit all).
 
-    `keys` as in ByKey. `rows_slot` is the ROWS slot that spans the rows when they collapsed to one shape,
-    else None.
+    `keys` as in ByKey, over the rows of `rows_slot`, the ROWS slot that spans them all.
     `router.route.split` gives the text of every part: everything before the rows, the shard's rows,
     everything after.
     """
@@ -105,7 +105,7 @@ class SplitInsert:
     shards: tuple[str, ...]
     vindex: str
     keys: tuple[Key, ...]
-    rows_slot: int | None
+    rows_slot: int
 
 
 Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Refuse
@@ -284,8 +284,16 @@ class TableUse:
 
 # Why a session keeps its backend until it ends (or is reset).
 Pin: TypeAlias = Literal[
-    "user_variable", "session_variable", "temporary_table", "get_lock", "lock_tables", "found_rows",
-    "prepared_in_sql", "handler", "procedure", "opaque",
+    "user_variable",
+    "session_variable",
+    "temporary_table",
+    "get_lock",
+    "lock_tables",
+    "found_rows",
+    "prepared_in_sql",
+    "handler",
+    "procedure",
+    "opaque",
 ]
 
 
@@ -322,8 +330,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with the facts it stands on and the reasons in the order they were found."""
+    """A plan with the facts it stands on and the reasons in the order they were found.
+
+    `topology`: what the plan's names mean; a plan outlives a reload only with it.
+    """
 
     plan: Plan
     facts: Facts
-    reasons: tuple[str, ...] = field(default=())
+    reasons: tuple[str, ...] = ()
+    topology: Topology | None = field(default=None, repr=False, compare=False)

@@ -7,7 +7,7 @@ keyspace's `SchemaSnapshot`, and shows the operator what `compare` finds. The pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -100,14 +100,14 @@ class ShardSchema:
 class SchemaSnapshot:
     """The keyspace's schema that plans are made against. `epoch` grows with every change.
 
-    `drifting` names tables that are not the same on all shards that hold them: what depends on the difference
-    (the shard key, the order of columns) is refused for them.
+    `drifting`: table -> the columns (lower case) that are not the same on all shards that hold it, '*' when
+    their order or the unique keys differ. What depends on the difference is refused.
     """
 
     keyspace: str
     epoch: int
     tables: Mapping[str, LiveTable]
-    drifting: frozenset[str] = frozenset()
+    drifting: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
 
     def table(self, name: str) -> LiveTable | None:
         return self.tables.get(name)
@@ -117,7 +117,7 @@ def merge(shards: Iterable[ShardSchema], declared: Keyspace, epoch: int) -> Sche
     """One snapshot of all shards: each table as the first shard that must hold it has it."""
     by_name = {schema.shard: schema for schema in shards}
     tables: dict[str, LiveTable] = {}
-    drifting: set[str] = set()
+    drifting: dict[str, frozenset[str]] = {}
     for name in sorted({name for schema in by_name.values() for name in schema.tables}):
         found = [
             schema.tables[name]
@@ -126,9 +126,21 @@ def merge(shards: Iterable[ShardSchema], declared: Keyspace, epoch: int) -> Sche
         ]
         if found:
             tables[name] = found[0]
-            if any(shape(table) != shape(found[0]) for table in found[1:]):
-                drifting.add(name)
-    return SchemaSnapshot(declared.name, epoch, MappingProxyType(tables), frozenset(drifting))
+            if differing := frozenset().union(*(differences(found[0], table) for table in found[1:])):
+                drifting[name] = differing
+    return SchemaSnapshot(declared.name, epoch, MappingProxyType(tables), MappingProxyType(drifting))
+
+
+def differences(one: LiveTable, other: LiveTable) -> frozenset[str]:
+    """The columns that are not alike; '*' when their order, the kind or the unique keys differ."""
+    if shape(one) == shape(other):
+        return frozenset()
+    ours = {column.name.lower(): shape(_only(column)) for column in one.columns}
+    theirs = {column.name.lower(): shape(_only(column)) for column in other.columns}
+    names = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+    if list(ours) != list(theirs) or shape(one)[2] != shape(other)[2] or one.kind != other.kind:
+        names.add("*")
+    return frozenset(names)
 
 
 def _holders(keyspace: Keyspace, table: str) -> list[str]:
@@ -140,12 +152,14 @@ def _holders(keyspace: Keyspace, table: str) -> list[str]:
 
 def shape(table: LiveTable) -> tuple[object, ...]:
     """What must agree between shards. Defaults, triggers and the order of keys change no route."""
-    columns = tuple(
-        (column.name.lower(), _type(column), column.nullable, column.auto_increment, column.generated)
-        for column in table.columns
-    )
+    columns = tuple(_column_shape(column) for column in table.columns)
     keys = frozenset((tuple(name.lower() for name in key.columns), key.primary) for key in table.unique_keys)
     return (table.kind, columns, keys)
+
+
+def _column_shape(column: LiveColumn) -> tuple[object, ...]:
+    name, kind = column.name.lower(), _type(column)
+    return (name, kind, column.nullable, column.auto_increment, column.generated)
 
 
 def _type(column: LiveColumn) -> tuple[str, str | None]:
@@ -267,9 +281,7 @@ def _key_findings(declared: Table, live: LiveTable) -> Iterable[tuple[Severity, 
             yield ("error", "key-column-type", f"vindex {declared.vindex.name}: {reason}")
 
 
-def _weaknesses(
-    keyspace: Keyspace, declared: Table, live: LiveTable
-) -> Iterable[tuple[Severity, str, str]]:
+def _weaknesses(keyspace: Keyspace, declared: Table, live: LiveTable) -> Iterable[tuple[Severity, str, str]]:
     """What one server would enforce and several cannot."""
     if declared.kind is TableKind.SHARDED:
         for key in live.unique_keys:
@@ -299,9 +311,7 @@ def _together(child: Table, parent: Table | None, foreign: ForeignKey) -> bool:
         (own.lower(), other.lower())
         for own, other in zip(foreign.columns, foreign.parent_columns, strict=True)
     }
-    wanted = {
-        (own.lower(), other.lower()) for own, other in zip(child.columns, parent.columns, strict=False)
-    }
+    wanted = {(own.lower(), other.lower()) for own, other in zip(child.columns, parent.columns, strict=False)}
     return child.vindex == parent.vindex and wanted <= pairs
 
 

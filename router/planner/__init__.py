@@ -1,0 +1,158 @@
+"""The planner: a lexed statement and its context in, a plan with its facts and reasons out.
+
+`plan` never raises for what a client may send: what is refused is a plan too. One file per statement family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from _speedups import lexer
+from _speedups.lexer import LexedStatement
+from router.context import Context
+from router.errors import Refusal, refusal
+from router.gate import Family, Gate, gate
+from router.hints import NO_HINTS, Hints, parse_hints
+from router.plan import OneShard, Planned
+from router.planner import change, ddl, explaining, insert, opaque, select, setting, show, transaction
+from router.planner.request import Draft, Request, refused
+from router.template import NotUnderstood
+from router.tokens import decode, tokenize
+
+
+def plan(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
+    """The plan of one statement. `sql` is the text that `lexed` was made from with `context.mode`."""
+    verb, hints = "", NO_HINTS
+    try:
+        _check_lexed(lexed, context)
+        norm = decode(lexed.norm)
+        tokens = tokenize(norm)
+        if not tokens:
+            raise refusal("EMPTY_STATEMENT")
+        gated = gate(tokens)
+        verb = gated.verb.lower()
+        hints = _hints(lexed, sql, context)
+        return _plan(Request(sql, lexed, norm, tokens, gated, context, hints))
+    except Refusal as reason:
+        return refused(reason, verb, context, hints, cacheable=_cacheable(lexed, verb))
+
+
+def _cacheable(lexed: LexedStatement, verb: str) -> bool:
+    """Literals decide about SHOW … LIKE, PREPARE FROM and conditions on a schema's name; else they do not."""
+    return verb in _DECIDED_BY_WORDS and b"information_schema" not in lexed.norm.lower()
+
+
+_DECIDED_BY_WORDS = frozenset(
+    {"select", "insert", "replace", "update", "delete", "with", "set", "call", "do"}
+)
+
+
+def plan_use(name: str, context: Context) -> Planned:
+    """COM_INIT_DB: the same as USE."""
+    request = Request(b"", lexer.lex(b"USE", context.mode), "", (), Gate(Family.USE, "USE"), context)
+    try:
+        return setting.use(request, name)
+    except Refusal as reason:
+        return refused(reason, "use", context)
+
+
+def _check_lexed(lexed: LexedStatement, context: Context) -> None:
+    """Raises Refusal for a text that cannot be read as one statement."""
+    if context.mode & lexer.UNSAFE_CHARSET:
+        raise refusal("UNSAFE_CHARSET", "of this session")
+    if lexed.flags & lexer.UNTERMINATED:
+        raise refusal("UNTERMINATED")
+    if lexed.flags & lexer.NUL_BYTE:
+        raise refusal("NUL_BYTE")
+    if lexed.error == lexer.MALFORMED:
+        raise refusal("MALFORMED")
+    if lexed.error:
+        raise refusal("TOO_LARGE_TO_PLAN", "norm" if lexed.error == lexer.TOO_LONG else "literals")
+    if lexed.flags & lexer.MULTI:
+        raise refusal("MULTI_STATEMENT")
+
+
+def _hints(lexed: LexedStatement, sql: bytes, context: Context) -> Hints:
+    if lexed.hint is None:
+        return NO_HINTS
+    offset, length = lexed.hint
+    hints = parse_hints(sql[offset : offset + length].decode("utf-8", "replace"))
+    for name in ("shard", "consistency", "scatter", "max_lag"):
+        if getattr(hints, name) is not None and name not in context.hints:
+            raise refusal("HINT_DENIED", name, context.grants.user)
+    return hints
+
+
+def _plan(request: Request) -> Planned:
+    administration = request.gate.administration
+    if administration is not None:
+        return _administer(request, administration)
+    planner = _PLANNERS.get(request.gate.family, _unknown)
+    try:
+        return planner(request)
+    except NotUnderstood as reason:
+        if request.gate.family in _NEVER_OPAQUE:
+            raise refusal("STATEMENT_FORM", request.gate.verb, str(reason)) from None
+        return opaque.plan(request, str(reason))
+
+
+_NEVER_OPAQUE = frozenset({Family.TRANSACTION, Family.SET, Family.USE, Family.SHOW})
+"""What changes or tells of the session would leave it and its backend in different states."""
+
+
+def _administer(request: Request, what: str) -> Planned:
+    """Server administration, for those who may: on the one server, or on the one that a hint names."""
+    if not request.context.grants.administers:
+        raise refusal("ADMINISTRATION", what)
+    keyspace = request.keyspace()
+    shard = keyspace.shards[0].name if keyspace.unsharded else request.hinted_shard(keyspace)
+    if shard is None:
+        raise refusal("STATEMENT_KIND", what, keyspace.name)
+    draft = Draft(request, request.gate.verb.lower(), writes=True, local=True, ddl=True, implicit_commit=True)
+    draft.pin("opaque")
+    draft.because("server administration, which the user is granted")
+    return draft.done(OneShard(shard))
+
+
+def _unknown(request: Request) -> Planned:
+    raise NotUnderstood(f"{request.gate.verb} is not a known statement")
+
+
+def _xa(request: Request) -> Planned:
+    raise refusal("XA")
+
+
+def _explain(request: Request) -> Planned:
+    return explaining.plan(request, _statement)
+
+
+def _statement(request: Request) -> Planned:
+    """What EXPLAIN explains."""
+    gated = gate(request.tokens)
+    inner = Request(
+        request.sql, request.lexed, request.norm, request.tokens, gated, request.context, request.hints
+    )
+    return _plan(inner)
+
+
+_PLANNERS: dict[Family, Callable[[Request], Planned]] = {
+    Family.SELECT: select.plan,
+    Family.INSERT: insert.plan,
+    Family.UPDATE: change.plan,
+    Family.DELETE: change.plan,
+    Family.TRANSACTION: transaction.plan,
+    Family.SET: setting.plan,
+    Family.USE: setting.plan_use,
+    Family.SHOW: show.plan,
+    Family.EXPLAIN: _explain,
+    Family.DDL: ddl.plan,
+    Family.MAINTENANCE: ddl.plan_maintenance,
+    Family.LOCK_TABLES: ddl.plan_lock_tables,
+    Family.CALL: ddl.plan_call,
+    Family.DO: select.plan_do,
+    Family.PREPARED: ddl.plan_prepared,
+    Family.HANDLER: ddl.plan_handler,
+    Family.LOAD: ddl.plan_load,
+    Family.PROGRAM: ddl.plan_program,
+    Family.XA: _xa,
+}

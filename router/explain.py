@@ -1,0 +1,225 @@
+"""Why a statement goes where: for `EXPLAIN ROUTE`, `fairlead explain`, and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from _speedups import lexer
+from _speedups.lexer import LexedStatement
+from router import plan as plans
+from router.context import Context
+from router.errors import CATALOGUE, Refusal
+from router.literals import Params
+from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
+from router.planner import plan
+from router.route import route, split
+from router.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`kind`: the plan's name; `shards`: where this text goes, by name; `regions`: of those shards.
+
+    `tables`: (keyspace.table, read or write). `reasons`: in the order they were found. `sql`: shard → its
+    text when that is not the statement's own, else empty. `error`: the refusal, when it is refused.
+    `plan`: the plan, printed.
+    """
+
+    kind: str
+    shards: tuple[str, ...]
+    regions: tuple[str, ...]
+    tables: tuple[tuple[str, str], ...]
+    reasons: tuple[str, ...]
+    plan: str
+    sql: dict[str, str]
+    error: str | None = None
+    pins: tuple[str, ...] = ()
+    replica_ok: bool = False
+
+    def as_rows(self) -> list[tuple[str, str]]:
+        """(step, detail), as EXPLAIN ROUTE shows it."""
+        return list(self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        yield ("route", self.error or self.kind)
+        for table, access in self.tables:
+            yield ("table", f"{table} ({access})")
+        for reason in self.reasons:
+            if reason != self.error:
+                yield ("because", reason)
+        for shard in self.shards:
+            yield ("shard", shard)
+        if self.regions:
+            yield ("region", ", ".join(self.regions))
+        for pin in self.pins:
+            yield ("pins", pin.replace("_", " "))
+        if self.shards:
+            yield (
+                "reads from",
+                "a replica, when the session allows it" if self.replica_ok else "the primary",
+            )
+            yield ("sends", "the statement as it is" if not self.sql else "a part of the rows to each shard")
+        for shard, text in self.sql.items():
+            yield (f"sends to {shard}", text)
+        yield ("plan", self.plan)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for `--format json`."""
+        return {
+            "route": self.kind,
+            "error": self.error,
+            "shards": list(self.shards),
+            "regions": list(self.regions),
+            "tables": [{"table": table, "access": access} for table, access in self.tables],
+            "reasons": list(self.reasons),
+            "pins": list(self.pins),
+            "replica_ok": self.replica_ok,
+            "sql": self.sql or "verbatim",
+            "plan": self.plan,
+        }
+
+
+def explain(sql: str | bytes, context: Context, params: Params = ()) -> Explanation:
+    """The route of one statement as this session would send it. Never raises for what `sql` may hold."""
+    text = sql.encode("utf-8", "surrogateescape") if isinstance(sql, str) else sql
+    lexed = lexer.lex(text, context.mode)
+    planned = plan(lexed, text, context)
+    return explain_planned(planned, lexed, text, context, params)
+
+
+def explain_planned(
+    planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, params: Params = ()
+) -> Explanation:
+    """The same for a plan that is there already."""
+    found = route(planned, lexed, sql, params, mode=context.mode)
+    error = _error(found) if isinstance(found, Refuse) else None
+    shards = () if isinstance(found, Refuse) else found
+    facts = planned.facts
+    return Explanation(
+        kind=_kind(planned.plan, found),
+        shards=shards,
+        regions=_regions(context.topology, shards),
+        tables=tuple((f"{use.keyspace}.{use.table}", use.access) for use in facts.tables),
+        reasons=(*planned.reasons, *_computed(planned, shards, error)),
+        plan=describe(planned.plan),
+        sql=_texts(planned, lexed, sql, context, shards),
+        error=error,
+        pins=facts.pins,
+        replica_ok=facts.replica_ok,
+    )
+
+
+def _error(refused: Refuse) -> str:
+    return str(Refusal(CATALOGUE[refused.entry], refused.args))
+
+
+def _kind(plan: Plan, found: tuple[str, ...] | Refuse) -> str:
+    if isinstance(found, Refuse):
+        return "Refuse"
+    if isinstance(plan, ByKey) and len(found) > 1:
+        return type(plan.otherwise).__name__
+    return type(plan).__name__
+
+
+def _computed(planned: Planned, shards: tuple[str, ...], error: str | None) -> Iterator[str]:
+    if isinstance(planned.plan, ByKey) and error is None:
+        if len(shards) == 1:
+            yield f"all values of the shard key lead to {shards[0]}"
+        else:
+            yield f"the values of the shard key lead to {len(shards)} shards"
+    elif error is not None:
+        yield error
+
+
+def _regions(topology: Topology, shards: tuple[str, ...]) -> tuple[str, ...]:
+    names = (topology.shard(shard) for shard in shards)
+    return tuple(dict.fromkeys(shard.region.name for shard in names if shard is not None))
+
+
+def _texts(
+    planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, shards: tuple[str, ...]
+) -> dict[str, str]:
+    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    if not isinstance(plan, plans.SplitInsert) or len(shards) < 2 or lexed.params:
+        return {}
+    parts = split(planned, lexed, sql, mode=context.mode)
+    return {shard: text.decode("utf-8", "replace") for shard, text in parts.items()}
+
+
+# --- plans in words ---------------------------------------------------------------------------------------
+
+
+def describe(plan: Plan) -> str:
+    """A plan in one line: `ByKey(shop.by_id, keys=[0], otherwise=Refuse(MULTI_SHARD_WRITE))`."""
+    match plan:
+        case plans.OneShard(shard):
+            return f"OneShard({shard})"
+        case plans.AnyShard(keyspace, shards):
+            return f"AnyShard({keyspace or '-'}: {', '.join(shards)})"
+        case plans.ByKey():
+            return _by_key(plan)
+        case plans.Scatter() | plans.MultiWrite():
+            limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
+            return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited})"
+        case plans.SplitInsert():
+            return (
+                f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
+            )
+        case plans.Refuse(entry, args):
+            return f"Refuse({', '.join((entry, *args))})"
+        case _:
+            return _session(plan)
+
+
+def _by_key(plan: ByKey) -> str:
+    parts = [f"{plan.keyspace}.{plan.vindex}", f"keys={_keys(plan.keys)}"]
+    if plan.stored:
+        parts.append("stored")
+    parts.append(f"otherwise={describe(plan.otherwise)}")
+    return f"ByKey({', '.join(parts)})"
+
+
+def _keys(keys: tuple[Key, ...]) -> str:
+    """[0] slot 0; [-0] negated; [0…] a list; [0.1] the second value of every row; [0+1] two columns."""
+    return "[" + ", ".join("+".join(_ref(ref) for ref in key) for key in keys) + "]"
+
+
+def _ref(ref: KeyRef) -> str:
+    sign = "-" if ref.negate else ""
+    if ref.item is None:
+        return f"{sign}{ref.slot}"
+    return f"{ref.slot}…" if ref.item == "list" else f"{ref.slot}.{ref.item}"
+
+
+def _session(plan: Plan) -> str:
+    match plan:
+        case plans.Transaction(verb, options, savepoint):
+            words = [verb, *sorted(options), *([savepoint] if savepoint else [])]
+            return f"Transaction({', '.join(words)})"
+        case plans.SetSession(assignments, _, verbatim):
+            words = [f"{_scope(one)}{one.variable}={_value(one.value)}" for one in assignments]
+            return f"SetSession({', '.join([*words, *(['verbatim'] if verbatim else [])])})"
+        case plans.UseDatabase(keyspace):
+            return f"UseDatabase({keyspace})"
+        case plans.SessionValue(columns):
+            return f"SessionValue({', '.join(f'{column.fact} {column.label!r}' for column in columns)})"
+        case plans.Names(label, names):
+            return f"Names({label!r}: {', '.join(names)})"
+        case plans.ShowRoute(statement):
+            return f"ShowRoute({statement.decode('utf-8', 'replace')})"
+    return type(plan).__name__
+
+
+def _scope(assignment: plans.Assignment) -> str:
+    return "" if assignment.scope == "session" else "next "
+
+
+def _value(value: plans.Value) -> str:
+    match value:
+        case plans.SlotValue(slot, negate):
+            return f"{'-' if negate else ''}?{slot}"
+        case plans.WordValue(word):
+            return word
+    return "server"

@@ -1,0 +1,180 @@
+"""UPDATE and DELETE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from config.words import MultiShardWrites, Verb
+from router.errors import Refusal, refusal
+from router.pinning import key_ref
+from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
+from router.planner.insert import reference_write
+from router.planner.parsed import Parsed, assigned, describe, home, read, reads
+from router.planner.placement import (
+    Placement,
+    by_key,
+    check_vindexes,
+    columns_of,
+    guard,
+    many,
+    place,
+    whole_tables,
+)
+from router.planner.request import Draft, Request
+from router.planner.select import unstable_problem
+from router.relations import Relation, resolve
+from router.template import NotUnderstood
+from router.topology import Keyspace, TableKind
+
+
+def plan(request: Request) -> Planned:
+    parsed = read(request)
+    if not isinstance(parsed.tree, exp.Update | exp.Delete):
+        raise NotUnderstood("a change of this form")
+    update = isinstance(parsed.tree, exp.Update)
+    draft = Draft(request, "update" if update else "delete", writes=True)
+    describe(request, parsed, draft)
+    _use(draft, parsed, Verb.UPDATE if update else Verb.DELETE)
+    keyspace = home(request, parsed)
+    if keyspace is None:
+        raise NotUnderstood("a change of no table")
+    if keyspace.unsharded:
+        draft.because("the keyspace is unsharded")
+        return draft.done(OneShard(keyspace.shards[0].name))
+    return draft.done(_sharded(request, keyspace, parsed, draft))
+
+
+def _use(draft: Draft, parsed: Parsed, verb: Verb) -> None:
+    """Reading a column takes SELECT, as in MySQL: a condition on it can tell its values."""
+    reads(draft, parsed.sources)
+    tree = parsed.tree
+    values = [one.expression for one in tree.expressions] if isinstance(tree, exp.Update) else []
+    looked_at = tree.args.get("where") is not None or any(
+        node.find(exp.Column) is not None for node in values if isinstance(node, exp.Expr)
+    )
+    verbs = (verb, Verb.SELECT) if looked_at or tree.args.get("returning") is not None else (verb,)
+    for target in parsed.targets:
+        if target.keyspace is None or target.table is None:
+            raise NotUnderstood("a change of something that is not a table")
+        draft.use(target.keyspace, target.table, "write", *verbs)
+
+
+def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft) -> Plan:
+    guard(request, keyspace, parsed)
+    placement = place(request, keyspace, parsed)
+    kinds = {target.declared.kind for target in parsed.targets if target.declared is not None}
+    hinted = request.hinted_shard(keyspace)
+    if hinted is not None:
+        _refuse_key_changes(parsed)
+        draft.because("a hint names the shard")
+        return OneShard(hinted)
+    if TableKind.REFERENCE in kinds:
+        return reference_write(request, parsed, placement, draft)
+    if placement.pinned:
+        return whole_tables(request, placement)
+    check_vindexes(placement)
+    if placement.unpinned:
+        keys: tuple[Key, ...] | None = None
+        _refuse_key_changes(parsed)
+    else:
+        keys = placement.all_keys()
+        keys += _new_keys(request, parsed, placement, keys)
+    otherwise = _several(request, parsed, placement, draft, keys)
+    if keys is None:
+        if isinstance(otherwise, Refuse):
+            raise refusal(otherwise.entry, *otherwise.args)
+        draft.because("the shard key is not fixed, and the keyspace allows writes to several shards")
+        assert isinstance(otherwise, MultiWrite)
+        return otherwise
+    stored = len(keys) > len(placement.all_keys())
+    return by_key(placement, draft, keys, otherwise, stored=stored)
+
+
+def _assignments(parsed: Parsed) -> Sequence[exp.Expr]:
+    return parsed.tree.expressions if isinstance(parsed.tree, exp.Update) else ()
+
+
+def _changed_keys(parsed: Parsed) -> list[tuple[Relation, int, exp.Expr]]:
+    """(table, position of the key column, new value) of each assignment to a shard key."""
+    found = []
+    query = parsed.query
+    assert query is not None
+    for assignment in _assignments(parsed):
+        relation = assigned(query, assignment)
+        if relation is None or relation.declared is None or relation.declared.kind is not TableKind.SHARDED:
+            continue
+        name = assignment.this.name.lower()
+        for index, column in enumerate(relation.declared.columns):
+            if column.lower() == name and not _itself(parsed, relation, name, assignment.expression):
+                found.append((relation, index, assignment.expression))
+    return found
+
+
+def _itself(parsed: Parsed, relation: Relation, name: str, value: exp.Expr) -> bool:
+    return parsed.query is not None and resolve(parsed.query, value) == (relation, name)
+
+
+def _refuse_key_changes(parsed: Parsed) -> None:
+    for relation, index, _ in _changed_keys(parsed):
+        if relation.declared is not None:
+            raise refusal("KEY_UPDATE", "UPDATE", relation.declared.columns[index], relation.declared.name)
+
+
+def _new_keys(request: Request, parsed: Parsed, placement: Placement, keys: Sequence[Key]) -> tuple[Key, ...]:
+    """A shard key may be set to a literal or parameter; the row stays where it is only if that is of the same
+    shard, which is then checked at every execution."""
+    found: list[Key] = []
+    for relation, index, value in _changed_keys(parsed):
+        table = relation.declared
+        assert table is not None
+        ref = placement.finder.ref(value)
+        own = placement.keys[relation] or ()
+        if ref is None or ref.item is not None or (len(table.columns) > 1 and many(own)):
+            raise refusal("KEY_UPDATE", "UPDATE", table.columns[index], table.name)
+        columns = columns_of(request, relation)
+        for key in own[:1] if len(table.columns) == 1 else own:
+            new = list(key)
+            new[index] = key_ref(ref, columns[index])
+            found.append(tuple(new))
+    return tuple(found)
+
+
+# --- several shards ------------------------------------------------------------------------------------
+
+
+def _several(
+    request: Request, parsed: Parsed, placement: Placement, draft: Draft, keys: tuple[Key, ...] | None
+) -> Otherwise:
+    problem = _problem(request, parsed, placement, draft)
+    if problem is not None:
+        return Refuse(problem.entry.name, problem.filling)
+    vindex = placement.vindex.name if keys is not None else None
+    return MultiWrite(placement.keyspace.name, placement.shards, vindex, keys)
+
+
+def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Refusal | None:
+    verb, tree = draft.verb.upper(), parsed.tree
+    if _changed_keys(parsed):
+        relation, index, _ = _changed_keys(parsed)[0]
+        table = relation.declared
+        assert table is not None
+        return refusal("KEY_UPDATE", verb, table.columns[index], table.name)
+    if len(parsed.tables()) > 1:
+        return refusal("MULTI_TABLE_WRITE", verb)
+    if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
+        return refusal("MULTI_SHARD_WRITE", verb)
+    if tree.args.get("limit") or tree.args.get("order"):
+        return refusal("WRITE_LIMIT", verb, "LIMIT" if tree.args.get("limit") else "ORDER BY")
+    if tree.args.get("returning") is not None:
+        return refusal("RETURNING_SCATTER", verb)
+    return unstable_problem(request, parsed) or _unique_problem(parsed)
+
+
+def _unique_problem(parsed: Parsed) -> Refusal | None:
+    """UPDATE IGNORE skips rows that conflict, which another shard might hold."""
+    if "IGNORE" in parsed.template.modifiers and isinstance(parsed.tree, exp.Update):
+        table = parsed.targets[0].table or ""
+        return refusal("UNIQUE_WITHOUT_KEY", "UPDATE IGNORE", table, "of another shard")
+    return None

@@ -1,0 +1,422 @@
+"""INSERT and REPLACE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from _speedups import lexer
+from config.words import MultiShardWrites, Verb
+from router.errors import Refusal, refusal
+from router.keys import KeyColumn
+from router.pinning import Ref, key_ref
+from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert
+from router.planner.parsed import Parsed, describe, home, read, reads
+from router.planner.placement import (
+    Placement,
+    by_key,
+    check_vindexes,
+    columns_of,
+    guard,
+    many,
+    place,
+    whole_tables,
+)
+from router.planner.request import Draft, Request
+from router.planner.select import unstable_problem
+from router.relations import Query, Relation, resolve
+from router.schema import UniqueKey, holds_key
+from router.template import NotUnderstood
+from router.tokens import Token
+from router.topology import Keyspace, Table, TableKind
+
+
+def plan(request: Request) -> Planned:
+    parsed = read(request)
+    tree = parsed.tree
+    if not isinstance(tree, exp.Insert):
+        raise NotUnderstood("INSERT of this form")
+    target = parsed.targets[0]
+    verb = "replace" if parsed.template.replace else "insert"
+    draft = Draft(request, verb, writes=True)
+    describe(request, parsed, draft)
+    _use(draft, parsed, tree, target)
+    keyspace = home(request, parsed)
+    assert keyspace is not None
+    if keyspace.unsharded:
+        draft.because("the keyspace is unsharded")
+        return draft.done(OneShard(keyspace.shards[0].name))
+    return draft.done(_sharded(request, keyspace, parsed, draft, tree))
+
+
+def _use(draft: Draft, parsed: Parsed, tree: exp.Insert, target: Relation) -> None:
+    reads(draft, parsed.sources)
+    verbs = [Verb.INSERT]
+    if parsed.template.replace:
+        verbs.append(Verb.DELETE)
+    if tree.args.get("conflict") is not None:
+        verbs.append(Verb.UPDATE)
+    if tree.args.get("returning") is not None:
+        verbs.append(Verb.SELECT)
+    if target.keyspace is None or target.table is None:
+        raise NotUnderstood("INSERT into something that is not a table")
+    draft.use(target.keyspace, target.table, "write", *verbs)
+
+
+def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft, tree: exp.Insert) -> Plan:
+    guard(request, keyspace, parsed)
+    placement = place(request, keyspace, parsed)
+    target = parsed.targets[0]
+    table = target.declared
+    assert table is not None
+    hinted = request.hinted_shard(keyspace)
+    if hinted is not None:
+        if table.kind is TableKind.SHARDED:
+            raise refusal("HINT_SHARD_WRITE", hinted, draft.verb.upper())
+        draft.because("a hint names the shard")
+        return OneShard(hinted)
+    if table.kind is TableKind.REFERENCE:
+        return reference_write(request, parsed, placement, draft, insert=tree)
+    if table.kind is TableKind.PINNED:
+        return whole_tables(request, placement)
+    if placement.pinned:
+        return whole_tables(request, placement)
+    check_vindexes(placement)
+    row = Row(request, parsed, tree, target, table, columns_of(request, target))
+    row.check_conflicts()
+    if parsed.query is not None:
+        return _from_query(row, placement, draft, parsed.query)
+    return _from_values(row, placement, draft)
+
+
+# --- VALUES and SET ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Row:
+    """An INSERT into a sharded table: which expression of a row is which key column."""
+
+    request: Request
+    parsed: Parsed
+    tree: exp.Insert
+    target: Relation
+    table: Table
+    columns: tuple[KeyColumn, ...]
+
+    @property
+    def verb(self) -> str:
+        return "REPLACE" if self.parsed.template.replace else "INSERT"
+
+    def names(self) -> list[str]:
+        """The columns that values are given for, in order, lower case."""
+        if isinstance(self.tree.this, exp.Schema) and self.tree.this.expressions:
+            return [column.name.lower() for column in self.tree.this.expressions]
+        if isinstance(self.tree.this, exp.Schema) and isinstance(self.tree.expression, exp.Values):
+            return []
+        live = self.target.live
+        schema = self.request.context.schemas.get(self.table.keyspace)
+        if live is None or schema is None:
+            raise refusal("COLUMNS_UNKNOWN", self.table.name)
+        if drifting := schema.drifting.get(self.table.name):
+            raise refusal("SCHEMA_DRIFT", self.table.keyspace, self.table.name, ", ".join(sorted(drifting)))
+        return [column.name.lower() for column in live.insertable]
+
+    def positions(self, names: Sequence[str]) -> list[int]:
+        """Where the key columns stand. Raises Refusal when one is left out."""
+        for column in self.table.columns:
+            if column.lower() not in names:
+                live = self.target.live.column(column) if self.target.live else None
+                auto = live is not None and live.auto_increment
+                raise refusal("KEY_AUTO_INCREMENT" if auto else "KEY_MISSING", column, self.table.name)
+        return [names.index(column.lower()) for column in self.table.columns]
+
+    def check_conflicts(self) -> None:
+        """REPLACE, IGNORE and ON DUPLICATE KEY UPDATE act on conflicting rows: they must be here."""
+        modifiers = self.parsed.template.modifiers
+        if self.parsed.template.replace:
+            what = "REPLACE"
+        elif self.tree.args.get("conflict") is not None:
+            what = "INSERT … ON DUPLICATE KEY UPDATE"
+        elif self.tree.args.get("ignore") or "IGNORE" in modifiers:
+            what = "INSERT IGNORE"
+        else:
+            return
+        for key in self.target.live.unique_keys if self.target.live else ():
+            if not holds_key(key, self.table) and not self._never_conflicts(key):
+                raise refusal("UNIQUE_WITHOUT_KEY", what, self.table.name, key.name)
+
+    def _never_conflicts(self, key: UniqueKey) -> bool:
+        """A key over an AUTO_INCREMENT column that the statement leaves to the server."""
+        return any(self._left_to_count(name) for name in key.columns) and key.exact
+
+    def _left_to_count(self, name: str) -> bool:
+        column = self.target.live.column(name) if self.target.live else None
+        return column is not None and column.auto_increment and name.lower() not in self.names()
+
+    def check_counting(self, names: Sequence[str]) -> None:
+        """An AUTO_INCREMENT column that is left out: every shard counts on its own, so a key over it that
+        does not hold the shard key would not be unique."""
+        live = self.target.live
+        for column in live.columns if live else ():
+            if not column.auto_increment or column.name.lower() in names:
+                continue
+            for key in live.unique_keys if live else ():
+                if column.name.lower() in {name.lower() for name in key.columns} and not holds_key(
+                    key, self.table
+                ):
+                    raise refusal("AUTO_INCREMENT", column.name, self.table.name, key.name)
+
+
+def _from_values(row: Row, placement: Placement, draft: Draft) -> Plan:
+    values = row.tree.expression
+    if not isinstance(values, exp.Values):
+        raise NotUnderstood(f"{row.verb} without VALUES")
+    names = row.names()
+    positions = row.positions(names)
+    row.check_counting(names)
+    rows_slot = _rows_slot(row.request)
+    keys: list[Key] = []
+    for values_row in _rows(values):
+        if len(values_row) != len(names):
+            raise refusal("COLUMN_COUNT", row.table.name)
+        keys.append(_key(row, placement, values_row, positions, rows_slot))
+    keys += _assigned_keys(row, placement, keys)
+    keys += _subquery_keys(placement, row.target)
+    otherwise = _several(row, placement, draft, keys, rows_slot)
+    return by_key(placement, draft, keys, otherwise, stored=True)
+
+
+def _rows(values: exp.Values) -> Iterator[list[exp.Expr]]:
+    for item in values.expressions:
+        inside = list(item.expressions) if isinstance(item, exp.Tuple) else [item]
+        if len(inside) == 1 and isinstance(inside[0], exp.Anonymous) and inside[0].name.upper() == "ROW":
+            inside = list(inside[0].expressions)
+        yield inside
+
+
+def _rows_slot(request: Request) -> int | None:
+    """The ROWS slot of VALUES: its place in norm is the first parenthesis after the word."""
+    depth = 0
+    for index, token in enumerate(request.tokens):
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0 and token.upper in ("VALUES", "VALUE"):
+            return _rows_at(request, request.tokens[index + 1 : index + 2])
+    return None
+
+
+def _rows_at(request: Request, after: Sequence[Token]) -> int | None:
+    for number, slot in enumerate(request.lexed.slots):
+        if slot.kind == lexer.ROWS and after and slot.at == after[0].at:
+            return number
+    return None
+
+
+def _key(
+    row: Row,
+    placement: Placement,
+    values: Sequence[exp.Expr],
+    positions: Sequence[int],
+    rows_slot: int | None,
+) -> Key:
+    refs = []
+    for name, column, position in zip(row.table.columns, row.columns, positions, strict=True):
+        ref = _stored(row, placement, name, values[position])
+        refs.append(key_ref(ref if rows_slot is None else Ref(rows_slot, position), column))
+    return tuple(refs)
+
+
+def _stored(row: Row, placement: Placement, name: str, value: exp.Expr) -> Ref:
+    """The literal or parameter that becomes the key. Raises Refusal for anything else."""
+    while isinstance(value, exp.Paren):
+        value = value.this
+    if isinstance(value, exp.Null):
+        raise refusal("KEY_NULL", name)
+    ref = placement.finder.ref(value)
+    if ref is None or ref.item is not None:
+        what = "DEFAULT" if value.name.upper() == "DEFAULT" else "an expression"
+        raise refusal("KEY_EXPRESSION", name, row.table.name, what)
+    return ref
+
+
+def _assigned_keys(row: Row, placement: Placement, keys: Sequence[Key]) -> list[Key]:
+    """ON DUPLICATE KEY UPDATE may leave the shard key as it is, or set it to a value of the same shard."""
+    conflict = row.tree.args.get("conflict")
+    found: list[Key] = []
+    for assignment in conflict.expressions if conflict is not None else ():
+        name = assignment.this.name.lower() if isinstance(assignment, exp.EQ) else ""
+        index = next((at for at, column in enumerate(row.table.columns) if column.lower() == name), None)
+        if index is None or _same_value(row, assignment.expression, name):
+            continue
+        ref = placement.finder.ref(assignment.expression)
+        if (
+            ref is None
+            or ref.item is not None
+            or len(keys) != 1
+            or (keys[0][0].item is not None and _many_rows(row))
+        ):
+            raise refusal("KEY_UPDATE", "ON DUPLICATE KEY UPDATE", row.table.columns[index], row.table.name)
+        new = list(keys[0])
+        new[index] = key_ref(ref, row.columns[index])
+        found.append(tuple(new))
+    return found
+
+
+def _many_rows(row: Row) -> bool:
+    slot = _rows_slot(row.request)
+    return slot is not None and row.request.lexed.slots[slot].count > 1
+
+
+def _same_value(row: Row, value: exp.Expr, name: str) -> bool:
+    """VALUES(key), the new row's alias, or the column itself."""
+    if isinstance(value, exp.Anonymous) and value.name.upper() in ("VALUES", "VALUE"):
+        return len(value.expressions) == 1 and value.expressions[0].name.lower() == name
+    if not isinstance(value, exp.Column) or value.name.lower() != name:
+        return False
+    alias = row.tree.expression.alias if isinstance(row.tree.expression, exp.Values) else ""
+    return value.table in ("", row.target.alias, alias)
+
+
+def _subquery_keys(placement: Placement, target: Relation) -> list[Key]:
+    """Sharded tables that the values or assignments read must be on the row's shard."""
+    found: list[Key] = []
+    for relation in placement.sharded:
+        if relation is target:
+            continue
+        keys = placement.keys[relation]
+        if keys is None:
+            raise refusal("CROSS_SHARD_SUBQUERY", relation.table or "")
+        found += keys
+    return found
+
+
+def _several(
+    row: Row, placement: Placement, draft: Draft, keys: Sequence[Key], rows_slot: int | None
+) -> Otherwise:
+    """When the rows belong to several shards."""
+    if not many(keys):
+        return Refuse("NOT_SAME_SHARD", (", ".join(row.table.columns),))
+    if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
+        draft.because("rows of several shards are refused (multi_shard_writes: refuse)")
+        return Refuse("MULTI_SHARD_INSERT", (row.verb,))
+    problem = refusal("ROW_SHAPES", row.verb) if rows_slot is None else _split_problem(row, placement)
+    if problem is not None or rows_slot is None:
+        assert problem is not None
+        draft.because(f"rows of several shards are refused: {problem.entry.id}")
+        return Refuse(problem.entry.name, problem.filling)
+    return SplitInsert(
+        placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot
+    )
+
+
+def _split_problem(row: Row, placement: Placement) -> Refusal | None:
+    if row.tree.args.get("returning") is not None:
+        return refusal("RETURNING_SCATTER", row.verb)
+    if len(placement.sharded) > 1 or _assigns_key(row):
+        return refusal("MULTI_SHARD_INSERT", row.verb)
+    return unstable_problem(row.request, row.parsed)
+
+
+def _assigns_key(row: Row) -> bool:
+    conflict = row.tree.args.get("conflict")
+    columns = {column.lower() for column in row.table.columns}
+    return conflict is not None and any(
+        isinstance(one, exp.EQ)
+        and one.this.name.lower() in columns
+        and not _same_value(row, one.expression, one.this.name.lower())
+        for one in conflict.expressions
+    )
+
+
+# --- SELECT as the source ------------------------------------------------------------------------------
+
+
+def _from_query(row: Row, placement: Placement, draft: Draft, query: Query) -> Plan:
+    """The rows that are read and the rows that are written must all be of one shard."""
+    names = row.names()
+    positions = row.positions(names)
+    row.check_counting(names)
+    for relation in placement.sharded:
+        if relation is not row.target and placement.keys[relation] is None:
+            raise _insert_select(row, f"shard key of {relation.table} is not fixed")
+    keys = _written_keys(row, placement, query, names, positions)
+    keys += _assigned_keys(row, placement, keys)
+    keys += [
+        key
+        for relation in placement.sharded
+        if relation is not row.target
+        for key in placement.keys[relation] or ()
+    ]
+    otherwise = Refuse("INSERT_SELECT", (row.verb, row.table.name, "the keys lead to several shards"))
+    return by_key(placement, draft, keys, otherwise, stored=True)
+
+
+def _insert_select(row: Row, why: str) -> Refusal:
+    return refusal("INSERT_SELECT", row.verb, row.table.name, why)
+
+
+def _written_keys(
+    row: Row, placement: Placement, query: Query, names: Sequence[str], positions: Sequence[int]
+) -> list[Key]:
+    if query.arms or not isinstance(query.tree, exp.Select):
+        raise _insert_select(row, "it selects from a set operation")
+    items = query.tree.expressions
+    if any(item.is_star for item in items):
+        items = _expanded(row, query, names)
+    if len(items) != len(names):
+        raise refusal("COLUMN_COUNT", row.table.name)
+    keys: list[dict[int, Ref]] = [{}]
+    for index, position in enumerate(positions):
+        found = placement.finder.value_of(query, items[position])
+        if found is None:
+            raise _insert_select(row, f"the value of {row.table.columns[index]} is not fixed")
+        keys = [{**key, index: one[0]} for key in keys for one in found]
+    return [tuple(key_ref(key[index], column) for index, column in enumerate(row.columns)) for key in keys]
+
+
+def _expanded(row: Row, query: Query, names: Sequence[str]) -> list[exp.Expr]:
+    """`SELECT * FROM one_table`, when its columns are known."""
+    live = query.relations[0].live if len(query.relations) == 1 else None
+    if live is None or len(query.tree.expressions) != 1 or len(live.insertable) != len(names):
+        raise _insert_select(row, "its * is not known")
+    found: list[exp.Expr] = [exp.column(column.name) for column in live.insertable]
+    assert all(resolve(query, item) for item in found)
+    return found
+
+
+# --- reference tables ----------------------------------------------------------------------------------
+
+
+def reference_write(
+    request: Request, parsed: Parsed, placement: Placement, draft: Draft, insert: exp.Insert | None = None
+) -> Plan:
+    """The same statement on every copy, when it does the same everywhere. Raises Refusal."""
+    target = parsed.targets[0]
+    verb, name = draft.verb.upper(), target.table or ""
+    if len(placement.sharded) or len(placement.pinned) or len(set(parsed.targets)) > 1:
+        raise refusal("MIXED_WRITE", verb, name)
+    if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
+        raise refusal("REFERENCE_WRITE", verb, name)
+    problem = unstable_problem(request, parsed) or _copies_problem(parsed, target, verb, insert)
+    if problem is not None:
+        raise problem
+    draft.because("every copy of the reference table is changed alike")
+    return MultiWrite(placement.keyspace.name, placement.shards, sum_rows=False)
+
+
+def _copies_problem(parsed: Parsed, target: Relation, verb: str, insert: exp.Insert | None) -> Refusal | None:
+    """Copies may order their rows differently, and each counts on its own."""
+    tree = parsed.tree
+    if tree.args.get("returning") is not None:
+        return refusal("RETURNING_SCATTER", verb)
+    if any(query.has_limit for query in parsed.queries()) or tree.args.get("limit"):
+        return refusal("WRITE_LIMIT", verb, "LIMIT")
+    auto = next(
+        (column for column in (target.live.columns if target.live else ()) if column.auto_increment), None
+    )
+    if insert is not None and auto is not None:
+        named = isinstance(insert.this, exp.Schema) and insert.this.expressions
+        if named and auto.name.lower() not in {column.name.lower() for column in insert.this.expressions}:
+            return refusal("REFERENCE_AUTO_INCREMENT", target.table or "", auto.name)
+    return None

@@ -1,0 +1,146 @@
+"""What every planner works on: the statement as lexed, its words and context; the draft of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from _speedups.lexer import LexedStatement
+from config.words import Verb
+from router import functions
+from router.context import Context
+from router.errors import Refusal, refusal
+from router.functions import Call
+from router.gate import Gate
+from router.hints import NO_HINTS, Hints
+from router.plan import Access, Facts, Pin, Plan, Planned, Refuse, TableUse
+from router.privileges import Need
+from router.tokens import Token
+from router.topology import Keyspace
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A statement to be planned. `sql` is the text that `lexed` was made from, `norm` its template."""
+
+    sql: bytes
+    lexed: LexedStatement
+    norm: str
+    tokens: tuple[Token, ...]
+    gate: Gate
+    context: Context
+    hints: Hints = NO_HINTS
+
+    def keyspace(self, name: str | None = None) -> Keyspace:
+        """The named keyspace, else the session's. Raises Refusal."""
+        if name is None:
+            name = self.context.database
+        if name is None:
+            raise refusal("NO_DATABASE")
+        found = self.context.topology.keyspace(name)
+        if found is None:
+            raise refusal("UNKNOWN_DATABASE", name)
+        return found
+
+    def hinted_shard(self, keyspace: Keyspace) -> str | None:
+        """The shard that a hint names. Raises Refusal when the keyspace has no such shard."""
+        shard = self.hints.shard
+        names = [one.name for one in keyspace.shards]
+        if shard is not None and shard not in names:
+            raise refusal("HINT_SHARD", shard, keyspace.name, ", ".join(names))
+        return shard
+
+
+@dataclass(slots=True)
+class Draft:
+    """The facts and reasons of a plan in the making; `done` checks the grants and closes it."""
+
+    request: Request
+    verb: str
+    tables: set[TableUse] = field(default_factory=set)
+    needs: set[Need] = field(default_factory=set)
+    pins: list[Pin] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    connection: list[str] = field(default_factory=list)
+    reads: bool = False
+    writes: bool = False
+    locks: bool = False
+    local: bool = False
+    last_insert_id: bool = False
+    ddl: bool = False
+    implicit_commit: bool = False
+    warnings: bool = False
+    cacheable: bool = True
+
+    def because(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def pin(self, reason: Pin) -> None:
+        if reason not in self.pins:
+            self.pins.append(reason)
+
+    def use(self, keyspace: str, table: str, access: Access, *verbs: Verb) -> None:
+        self.tables.add(TableUse(keyspace, table, access))
+        self.needs.update(Need(verb, keyspace, table) for verb in verbs)
+        if access == "read":
+            self.reads = True
+        else:
+            self.writes = True
+
+    def need(self, keyspace: str, *verbs: Verb) -> None:
+        self.needs.update(Need(verb, keyspace) for verb in verbs)
+
+    def call(self, calls: Iterable[Call]) -> None:
+        """What the functions of the statement mean for the session, whatever the route."""
+        for call in calls:
+            name = call.upper
+            if call.schema is not None or not call.built_in:
+                self.local = True
+            elif name == "LAST_INSERT_ID":
+                self.last_insert_id = True
+                self.local = True
+            elif name in functions.CONNECTION:
+                self.connection.append(name.lower())
+                self.local = True
+            elif name in functions.LOCKS:
+                self.local = True
+                if name == "GET_LOCK":
+                    self.pin("get_lock")
+            elif name in functions.SEQUENCES:
+                self.writes = True
+            elif name in functions.WAITS:
+                self.local = True
+
+    def facts(self) -> Facts:
+        return Facts(
+            verb=self.verb,
+            tables=tuple(sorted(self.tables)),
+            reads=self.reads,
+            writes=self.writes,
+            locks=self.locks,
+            pins=tuple(self.pins),
+            replica_ok=self.reads and not (self.writes or self.locks or self.local or self.pins or self.ddl),
+            needs_last_insert_id=self.last_insert_id,
+            needs_connection=tuple(dict.fromkeys(self.connection)),
+            ddl=self.ddl,
+            implicit_commit=self.implicit_commit,
+            uses_warnings=self.warnings,
+            cacheable=self.cacheable,
+            hints=self.request.hints,
+        )
+
+    def done(self, plan: Plan) -> Planned:
+        """The plan, unless the user's grants do not allow the statement. Raises Refusal."""
+        denied = self.request.context.grants.check(self.needs)
+        if denied is not None:
+            raise denied
+        return Planned(plan, self.facts(), tuple(self.reasons), self.request.context.topology)
+
+
+def refused(
+    reason: Refusal, verb: str, context: Context, hints: Hints = NO_HINTS, *, cacheable: bool = False
+) -> Planned:
+    """The plan of a refused statement. `cacheable`: no literal had a part in it."""
+    plan = Refuse(reason.entry.name, reason.filling)
+    facts = Facts(verb, hints=hints, cacheable=cacheable)
+    return Planned(plan, facts, (str(reason),), context.topology)

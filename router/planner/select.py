@@ -1,0 +1,206 @@
+"""SELECT and set operations: on an unsharded keyspace as they are; on a sharded one by key, or to all shards
+when concatenating their rows is the whole answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from config.words import Scatter as ScatterPolicy
+from router import functions
+from router.errors import Refusal, refusal
+from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Scatter
+from router.planner import metadata, session
+from router.planner.parsed import Parsed, describe, home, read, reads
+from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
+from router.planner.request import Draft, Request
+from router.relations import SYSTEM, Query
+from router.template import NotUnderstood
+from router.topology import Keyspace
+
+
+def plan(request: Request) -> Planned:
+    known = session.plan(request)
+    if known is not None:
+        return known
+    parsed = read(request)
+    draft = Draft(request, "select", reads=True)
+    tables = parsed.tables()
+    if tables and all(one.keyspace == SYSTEM for one in tables):
+        return metadata.plan(request, parsed, draft)
+    describe(request, parsed, draft)
+    reads(draft, tables)
+    keyspace = home(request, parsed)
+    if keyspace is None:
+        return draft.done(_without_tables(request, parsed, draft))
+    if keyspace.unsharded:
+        draft.because("the keyspace is unsharded")
+        return draft.done(OneShard(keyspace.shards[0].name))
+    hinted = request.hinted_shard(keyspace)
+    if hinted is not None:
+        draft.because("a hint names the shard")
+        place(request, keyspace, parsed)
+        return draft.done(OneShard(hinted))
+    return draft.done(_sharded(request, keyspace, parsed, draft))
+
+
+def plan_do(request: Request) -> Planned:
+    """DO expressions: as SELECT of them, for the route."""
+    first = replace(request.tokens[0], text="SELECT", upper="SELECT")
+    parsed = read(replace(request, tokens=(first, *request.tokens[1:])))
+    draft = Draft(request, "do", local=True)
+    describe(request, parsed, draft)
+    if parsed.tables():
+        raise NotUnderstood("DO with a query")
+    return draft.done(_without_tables(request, parsed, draft))
+
+
+def _without_tables(request: Request, parsed: Parsed, draft: Draft) -> Plan:
+    keyspace = request.context.keyspace
+    if keyspace is None:
+        return AnyShard("", tuple(shard.name for shard in request.context.topology.shards))
+    if keyspace.unsharded:
+        return OneShard(keyspace.shards[0].name)
+    hinted = request.hinted_shard(keyspace)
+    if hinted is not None:
+        return OneShard(hinted)
+    guard(request, keyspace, parsed)
+    draft.because("no table is read")
+    return AnyShard(keyspace.name, tuple(shard.name for shard in keyspace.shards))
+
+
+def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft) -> Plan:
+    guard(request, keyspace, parsed)
+    placement = place(request, keyspace, parsed)
+    if placement.pinned:
+        draft.because("a pinned table is on its shard")
+        return whole_tables(request, placement)
+    if not placement.sharded:
+        draft.because("reference tables are the same on every shard")
+        # Locks on different copies would not meet each other, so locking reads share the first shard's.
+        first = OneShard(placement.shards[0])
+        return first if draft.locks else AnyShard(keyspace.name, placement.shards)
+    check_vindexes(placement)
+    if placement.unpinned:
+        problem = scatter_problem(request, parsed, placement, draft)
+        if problem is not None:
+            raise problem
+        draft.because("no merging is needed: every shard's rows are part of the answer")
+        return Scatter(keyspace.name, placement.shards)
+    keys = placement.all_keys()
+    return by_key(placement, draft, keys, _otherwise(request, parsed, placement, draft, keys))
+
+
+def _otherwise(
+    request: Request, parsed: Parsed, placement: Placement, draft: Draft, keys: tuple[Key, ...]
+) -> Scatter | Refuse:
+    """When the keys lead to several shards, or a value does not say which."""
+    problem = scatter_problem(request, parsed, placement, draft)
+    if problem is None:
+        return Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys)
+    if many(keys):
+        draft.because(f"over several shards it is refused: {problem.entry.id}")
+    return Refuse(problem.entry.name, problem.filling)
+
+
+# --- can the shards' rows simply be concatenated? ---------------------------------------------------
+
+
+def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Refusal | None:
+    """Why the statement cannot go to several shards; None when it can."""
+    query = parsed.query
+    assert query is not None
+    return (
+        _shape_problem(query, placement)
+        or _merging_problem(parsed.tree, draft)
+        or unstable_problem(request, parsed)
+        or _policy_problem(request, placement.keyspace)
+    )
+
+
+def _shape_problem(query: Query, placement: Placement) -> Refusal | None:
+    if query.arms:
+        return refusal("CROSS_SHARD_UNION")
+    for inner in query.all():
+        if inner is query:
+            continue
+        sharded = [one for one in inner.relations if one in placement.sharded]
+        if sharded:
+            return refusal("CROSS_SHARD_SUBQUERY", sharded[0].table or "")
+        if inner.has_limit:
+            return refusal("NOT_PINNED", "SELECT", "LIMIT in a subquery")
+    if any(one.body is not None or one.table is None for one in query.relations):
+        return refusal("NOT_PINNED", "SELECT", "a derived table or table function")
+    return outer_problem(query, placement) or _join_problem(placement)
+
+
+def outer_problem(query: Query, placement: Placement) -> Refusal | None:
+    """An outer join whose preserved side is on every shard would give its unmatched rows once per shard."""
+    for outer in query.outer:
+        preserved = [one for one in outer.preserved if one in placement.sharded]
+        nullable = [one for one in outer.nullable if one in placement.sharded]
+        if nullable and not preserved:
+            return refusal("OUTER_REFERENCE", outer.preserved[0].table or "", nullable[0].table or "")
+    return None
+
+
+def _join_problem(placement: Placement) -> Refusal | None:
+    if placement.together:
+        return None
+    names = [one.alias for one in placement.sharded]
+    return refusal("CROSS_SHARD_JOIN", names[0], names[1])
+
+
+def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
+    parts = {
+        "distinct": "DISTINCT",
+        "group": "GROUP BY",
+        "having": "HAVING",
+        "order": "ORDER BY",
+        "limit": "LIMIT",
+        "offset": "LIMIT",
+        "windows": "a window",
+    }
+    for part, name in parts.items():
+        if tree.args.get(part):
+            return refusal("NOT_PINNED", "SELECT", name)
+    for node in tree.walk():
+        if isinstance(node, exp.AggFunc):
+            return refusal("NOT_PINNED", "SELECT", "an aggregate function")
+        if isinstance(node, exp.Window):
+            return refusal("NOT_PINNED", "SELECT", "a window function")
+    if draft.locks:
+        return refusal("LOCKING_SCATTER")
+    if "found_rows" in draft.pins:
+        return refusal("NOT_PINNED", "SELECT", "SQL_CALC_FOUND_ROWS")
+    return None
+
+
+def unstable_problem(request: Request, parsed: Parsed) -> Refusal | None:
+    """Functions and variables whose value is another one on every shard."""
+    if any(token.kind == "user_variable" for token in request.tokens):
+        return refusal("SELECT_INTO" if parsed.template.into else "USER_VARIABLE_SCATTER")
+    for call in parsed.calls:
+        if call.upper in functions.AGGREGATES | functions.WINDOW:
+            return refusal("NOT_PINNED", "SELECT", f"{call.upper}()")
+        if call.upper in _UNSTABLE:
+            return refusal("UNSTABLE_FUNCTION", call.upper)
+    if any(token.kind == "system_variable" for token in request.tokens):
+        return refusal("UNSTABLE_FUNCTION", "a system variable")
+    return None
+
+
+_UNSTABLE = (
+    functions.UNSTABLE | functions.CONNECTION | functions.WAITS | (functions.SERVER - {"DATABASE", "SCHEMA"})
+)
+
+
+def _policy_problem(request: Request, keyspace: Keyspace) -> Refusal | None:
+    if request.hints.scatter is True:
+        return None
+    if request.hints.scatter is False:
+        return refusal("SCATTER_REFUSED", "a hint")
+    if keyspace.scatter is ScatterPolicy.REFUSE:
+        return refusal("SCATTER_REFUSED", f"keyspace {keyspace.name}")
+    return None

@@ -1,0 +1,326 @@
+"""SHOW, and what else asks for a schema's description: DESCRIBE, EXPLAIN of a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from _speedups import lexer
+from config.words import Verb
+from router import literals
+from router.errors import refusal
+from router.plan import AnyShard, Names, OneShard, Plan, Planned
+from router.planner.request import Draft, Request
+from router.template import NotUnderstood, literal_slots
+from router.tokens import Token, starts, words
+from router.topology import Keyspace, TableKind
+
+ADMINISTRATION = frozenset(
+    {"AUTHORS", "BINARY", "BINLOG", "CONTRIBUTORS", "ENGINE", "EXPLAIN", "LOCALES", "MASTER", "MUTEX", "OPEN"}
+    | {"PARSE_TREE", "PROCESSLIST", "RELAYLOG", "REPLICA", "REPLICAS", "SLAVE", "SLAVES", "USER_STATISTICS"}
+    | {
+        "CLIENT_STATISTICS",
+        "INDEX_STATISTICS",
+        "TABLE_STATISTICS",
+        "ALL",
+        "PROFILE",
+        "PROFILES",
+        "QUERY_RESPONSE_TIME",
+    }
+)
+"""First words of SHOW that tell of the server, of other clients, or of one connection's history."""
+
+_ANY_SERVER = frozenset(
+    {
+        "CHARACTER",
+        "CHARSET",
+        "COLLATION",
+        "ENGINES",
+        "STORAGE",
+        "PLUGINS",
+        "PRIVILEGES",
+        "VARIABLES",
+        "STATUS",
+    }
+)
+_SAME_ON_ALL = frozenset({"COLUMNS", "FIELDS", "INDEX", "INDEXES", "KEYS"})
+
+
+def plan(request: Request) -> Planned:
+    rest = _without(request.tokens[1:], "EXTENDED", "FULL")
+    if starts(rest, "SESSION") or starts(rest, "LOCAL") or starts(rest, "GLOBAL"):
+        rest = rest[1:]
+    head = rest[0].upper if rest else ""
+    reader = _READERS.get(head)
+    if reader is not None:
+        return reader(request, rest)
+    if head in ADMINISTRATION:
+        return _administration(request, f"SHOW {head}")
+    if head in _ANY_SERVER:
+        return _any_server(request)
+    raise NotUnderstood(f"SHOW {head}".strip())
+
+
+def _without(tokens: Sequence[Token], *optional: str) -> Sequence[Token]:
+    while tokens and tokens[0].upper in optional:
+        tokens = tokens[1:]
+    return tokens
+
+
+def _administration(request: Request, what: str) -> Planned:
+    if not request.context.grants.administers:
+        raise refusal("ADMINISTRATION", what)
+    keyspace = request.keyspace()
+    shard = keyspace.shards[0].name if keyspace.unsharded else request.hinted_shard(keyspace)
+    if shard is None:
+        raise refusal("SHOW_KIND", what.removeprefix("SHOW "), keyspace.name)
+    return Draft(request, "show", reads=True, local=True).done(OneShard(shard))
+
+
+def _any_server(request: Request) -> Planned:
+    _no_query(request)
+    draft = Draft(request, "show", reads=True)
+    draft.because("every server of the keyspace answers alike")
+    return draft.done(_any(request, request.context.keyspace))
+
+
+def _any(request: Request, keyspace: Keyspace | None) -> AnyShard:
+    if keyspace is None:
+        return AnyShard("", tuple(shard.name for shard in request.context.topology.shards))
+    hinted = request.hinted_shard(keyspace)
+    names = (hinted,) if hinted else tuple(shard.name for shard in keyspace.shards)
+    return AnyShard(keyspace.name, names)
+
+
+def _no_query(request: Request) -> None:
+    """WHERE takes any expression, and a subquery in it would read tables that nobody checked."""
+    if any(token.upper == "SELECT" for token in request.tokens):
+        raise NotUnderstood("SHOW … WHERE with a subquery")
+
+
+# --- databases and grants, answered here
+# ---------------------------------------------------------------------
+
+
+def _databases(request: Request, rest: Sequence[Token]) -> Planned:
+    pattern, label = None, "Database"
+    if len(rest) == 3 and rest[1].upper == "LIKE" and rest[2].kind == "literal":
+        pattern = _text(request, rest[2])
+        label = f"Database ({pattern})"
+    elif len(rest) != 1:
+        raise NotUnderstood("SHOW DATABASES with a condition")
+    context = request.context
+    names = [one.name for one in context.topology.keyspaces if context.grants.sees(one.name)]
+    shown = sorted([*names, "information_schema"])
+    if pattern is not None:
+        shown = [name for name in shown if like(pattern, name)]
+    draft = Draft(request, "show", cacheable=pattern is None)
+    draft.because("databases are the keyspaces that the user may see")
+    return draft.done(Names(label, tuple(shown)))
+
+
+def _text(request: Request, token: Token) -> str:
+    slot = request.lexed.slots[literal_slots(request.lexed)[token.literal]]
+    found = literals.value(request.sql, slot, request.context.mode) if slot.kind != lexer.PARAM else None
+    if not isinstance(found, str):
+        raise NotUnderstood("LIKE without a plain text")
+    return found
+
+
+def like(pattern: str, name: str) -> bool:
+    """MySQL's LIKE on names, with backslash as its escape."""
+    out = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "\\":
+            out.append(re.escape(next(characters, "\\")))
+        else:
+            out.append({"%": ".*", "_": "."}.get(character, re.escape(character)))
+    return re.fullmatch("".join(out), name, re.DOTALL | re.IGNORECASE) is not None
+
+
+def _grants(request: Request, rest: Sequence[Token]) -> Planned:
+    """One's own grants, as Fairlead knows them; the servers' are those of its account."""
+    if len(rest) > 1 and words(rest, 3)[1:] != ("FOR", "CURRENT_USER"):
+        return _administration(request, "SHOW GRANTS FOR")
+    grants = request.context.grants
+    lines = [f"GRANT USAGE ON *.* TO '{grants.user}'@'%'"]
+    for grant in grants.grants:
+        verbs = ", ".join(_privilege(verb) for verb in grant.verbs if verb is not Verb.ADMIN)
+        if verbs:
+            target = _quoted(grant.on.keyspace, grant.on.table)
+            lines.append(f"GRANT {verbs} ON {target} TO '{grants.user}'@'%'")
+    return Draft(request, "show").done(Names(f"Grants for {grants.user}@%", tuple(lines)))
+
+
+def _privilege(verb: Verb) -> str:
+    return "ALL PRIVILEGES" if verb is Verb.ALL else verb.value.upper().replace("_", " ")
+
+
+def _quoted(keyspace: str | None, table: str | None) -> str:
+    names = ("*" if name is None else "`" + name.replace("`", "``") + "`" for name in (keyspace, table))
+    return ".".join(names)
+
+
+def _warnings(request: Request, rest: Sequence[Token]) -> Planned:
+    draft = Draft(request, "show", reads=True, local=True, warnings=True)
+    draft.because("about the session's previous statement")
+    return draft.done(_any(request, request.context.keyspace))
+
+
+def _count(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW COUNT(*) WARNINGS"""
+    if words(rest, 5)[4] not in ("WARNINGS", "ERRORS"):
+        raise NotUnderstood("SHOW COUNT")
+    return _warnings(request, rest)
+
+
+# --- one schema's description
+# --------------------------------------------------------------------------------
+
+
+def _schema(request: Request, name: str | None) -> Keyspace:
+    keyspace = request.keyspace(name)
+    if not request.context.grants.sees(keyspace.name):
+        raise refusal("DENIED_DATABASE", request.context.grants.user, keyspace.name)
+    return keyspace
+
+
+def _from(rest: Sequence[Token]) -> str | None:
+    """The database of `FROM db` or `IN db`."""
+    for index, token in enumerate(rest[:-1]):
+        if token.upper in ("FROM", "IN") and rest[index + 1].is_name:
+            return rest[index + 1].name
+        if token.upper in ("LIKE", "WHERE"):
+            return None
+    return None
+
+
+def _tables(request: Request, rest: Sequence[Token]) -> Planned:
+    """On a sharded keyspace every shard has the same tables; a difference is a finding of the check."""
+    _no_query(request)
+    keyspace = _schema(request, _from(rest[1:]))
+    draft = Draft(request, "show", reads=True)
+    draft.because("the tables' names are the same on every shard")
+    listing_needs(request, draft, keyspace)
+    return draft.done(_description(request, keyspace, None))
+
+
+def listing_needs(request: Request, draft: Draft, keyspace: Keyspace) -> None:
+    """The list would name tables that the user has no grant on, so it takes a grant on the whole keyspace."""
+    whole = (one.on for one in request.context.grants.grants if one.on.table is None)
+    if not any(target.keyspace in (None, keyspace.name) for target in whole):
+        draft.need(keyspace.name, Verb.SELECT)
+
+
+def _per_shard(what: str) -> Callable[[Request, Sequence[Token]], Planned]:
+    """Answers that differ from shard to shard, or list what the servers hold beside the tables."""
+
+    def read(request: Request, rest: Sequence[Token]) -> Planned:
+        _no_query(request)
+        keyspace = _schema(request, _from(rest[1:]))
+        hinted = None if keyspace.unsharded else request.hinted_shard(keyspace)
+        if not keyspace.unsharded and hinted is None:
+            raise refusal("SHOW_KIND", what, keyspace.name)
+        draft = Draft(request, "show", reads=True)
+        listing_needs(request, draft, keyspace)
+        return draft.done(OneShard(hinted or keyspace.shards[0].name))
+
+    return read
+
+
+def _routines(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW PROCEDURE STATUS lists every database of the server."""
+    if words(rest, 2)[1] not in ("STATUS", "CODE"):
+        raise NotUnderstood("SHOW of a routine")
+    if not request.context.grants.everywhere:
+        raise refusal("SYSTEM_SCHEMA", f"SHOW {rest[0].upper} STATUS", "it lists every database of a server")
+    return _any_server(request)
+
+
+def _table_status(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW TABLE STATUS, SHOW TABLE TYPES (an old name of ENGINES)."""
+    if words(rest, 2)[1] != "STATUS":
+        raise NotUnderstood("SHOW TABLE")
+    return _per_shard("TABLE STATUS")(request, rest)
+
+
+def _columns(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW COLUMNS FROM [db.]t [FROM db]"""
+    _no_query(request)
+    if words(rest, 2)[1] not in ("FROM", "IN"):
+        raise NotUnderstood(f"SHOW {rest[0].upper} without a table")
+    name, rest = _table_name(rest[2:])
+    database, table = name
+    if words(rest, 1)[0] in ("FROM", "IN") and len(rest) > 1:
+        database = rest[1].name
+    return describe(request, database, table)
+
+
+def _table_name(tokens: Sequence[Token]) -> tuple[tuple[str | None, str], Sequence[Token]]:
+    if len(tokens) >= 3 and tokens[1].text == "." and tokens[0].is_name and tokens[2].is_name:
+        return (tokens[0].name, tokens[2].name), tokens[3:]
+    if tokens and tokens[0].is_name:
+        return (None, tokens[0].name), tokens[1:]
+    raise NotUnderstood("a table name of this form")
+
+
+def describe(request: Request, database: str | None, table: str) -> Planned:
+    """DESCRIBE and SHOW COLUMNS / INDEX / CREATE TABLE."""
+    keyspace = _schema(request, database)
+    draft = Draft(request, "show")
+    draft.use(keyspace.name, table, "read", Verb.SELECT)
+    draft.because("a table is the same on every shard that holds it")
+    return draft.done(_description(request, keyspace, table))
+
+
+def _description(request: Request, keyspace: Keyspace, table: str | None) -> Plan:
+    if keyspace.unsharded:
+        return OneShard(keyspace.shards[0].name)
+    declared = keyspace.table(table) if table is not None else None
+    if declared is not None and declared.kind is TableKind.PINNED:
+        return OneShard(request.context.topology.shards[declared.shard].name)
+    if table is not None and declared is None:
+        raise refusal("UNKNOWN_TABLE", keyspace.name, table)
+    return _any(request, keyspace)
+
+
+def _create(request: Request, rest: Sequence[Token]) -> Planned:
+    rest = rest[1:]
+    what = words(rest, 1)[0]
+    if what in ("DATABASE", "SCHEMA"):
+        rest = _without(rest[1:], "IF", "NOT", "EXISTS")
+        keyspace = _schema(request, rest[0].name if rest else None)
+        return Draft(request, "show", reads=True).done(_description(request, keyspace, None))
+    if what in ("TABLE", "VIEW", "SEQUENCE"):
+        (database, table), _ = _table_name(rest[1:])
+        return describe(request, database, table)
+    if what == "USER":
+        return _administration(request, "SHOW CREATE USER")
+    (database, _), _ = _table_name(rest[1:])
+    keyspace = _schema(request, database)
+    if not keyspace.unsharded:
+        raise refusal("SHOW_KIND", f"CREATE {what}", keyspace.name)
+    draft = Draft(request, "show", reads=True)
+    draft.need(keyspace.name, _CREATED.get(what, Verb.EXECUTE))
+    return draft.done(OneShard(keyspace.shards[0].name))
+
+
+_CREATED = {"TRIGGER": Verb.TRIGGER, "EVENT": Verb.EVENT}
+
+_READERS: dict[str, Callable[[Request, Sequence[Token]], Planned]] = {
+    "DATABASES": _databases,
+    "SCHEMAS": _databases,
+    "GRANTS": _grants,
+    "WARNINGS": _warnings,
+    "ERRORS": _warnings,
+    "COUNT": _count,
+    "TABLES": _tables,
+    "TABLE": _table_status,
+    "TRIGGERS": _per_shard("TRIGGERS"),
+    "EVENTS": _per_shard("EVENTS"),
+    "PROCEDURE": _routines,
+    "FUNCTION": _routines,
+    "CREATE": _create,
+    **dict.fromkeys(_SAME_ON_ALL, _columns),
+}

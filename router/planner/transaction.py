@@ -1,0 +1,76 @@
+"""BEGIN, COMMIT, ROLLBACK and savepoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.errors import refusal
+from router.plan import Planned, Transaction, TransactionVerb
+from router.planner.request import Draft, Request
+from router.template import NotUnderstood
+from router.tokens import Token, split, words
+
+_CHARACTERISTICS = {
+    ("READ", "ONLY"): "read only",
+    ("READ", "WRITE"): "read write",
+    ("WITH", "CONSISTENT", "SNAPSHOT"): "with consistent snapshot",
+}
+
+
+def plan(request: Request) -> Planned:
+    tokens = request.tokens
+    first, second = words(tokens, 2)
+    if first == "BEGIN":
+        return _begin(request, tokens[2:] if second == "WORK" else tokens[1:])
+    if first == "START" and second == "TRANSACTION":
+        return _begin(request, tokens[2:])
+    if first == "COMMIT":
+        return _end(request, "commit", tokens[1:])
+    if first == "SAVEPOINT":
+        return _savepoint(request, "savepoint", tokens[1:])
+    if first == "RELEASE" and second == "SAVEPOINT":
+        return _savepoint(request, "release", tokens[2:])
+    if first == "ROLLBACK":
+        return _rollback(request, tokens[1:])
+    raise NotUnderstood("a transaction statement of this form")
+
+
+def _begin(request: Request, rest: Sequence[Token]) -> Planned:
+    options = set()
+    for part in split(rest) if rest else []:
+        option = _CHARACTERISTICS.get(tuple(token.upper for token in part))
+        if option is None:
+            raise NotUnderstood("START TRANSACTION with these characteristics")
+        options.add(option)
+    if {"read only", "read write"} <= options:
+        raise NotUnderstood("START TRANSACTION both READ ONLY and READ WRITE")
+    draft = Draft(request, "begin", implicit_commit=True)
+    draft.because("a transaction begins on the shard of its first statement")
+    return draft.done(Transaction("begin", frozenset(options)))
+
+
+def _end(request: Request, verb: TransactionVerb, rest: Sequence[Token]) -> Planned:
+    """[WORK] [AND [NO] CHAIN] [[NO] RELEASE]"""
+    text = [token.upper for token in rest if token.upper != "WORK" or token is not rest[0]]
+    plain = [word for word in text if word]
+    if plain not in ([], ["AND", "NO", "CHAIN"], ["NO", "RELEASE"], ["AND", "NO", "CHAIN", "NO", "RELEASE"]):
+        if set(plain) <= {"AND", "CHAIN", "NO", "RELEASE"} and len(plain) == len(text):
+            raise refusal("TRANSACTION_OPTION", f"{verb.upper()} {' '.join(plain)}")
+        raise NotUnderstood(f"{verb.upper()} with these words")
+    return Draft(request, verb).done(Transaction(verb))
+
+
+def _rollback(request: Request, rest: Sequence[Token]) -> Planned:
+    rest = rest[1:] if words(rest, 1) == ("WORK",) else rest
+    if words(rest, 1) != ("TO",):
+        return _end(request, "rollback", rest)
+    rest = rest[2:] if words(rest, 2)[1] == "SAVEPOINT" else rest[1:]
+    return _savepoint(request, "rollback to", rest)
+
+
+def _savepoint(request: Request, verb: TransactionVerb, rest: Sequence[Token]) -> Planned:
+    if len(rest) != 1 or not rest[0].is_name:
+        raise NotUnderstood(f"{verb.upper()} without a plain name")
+    draft = Draft(request, verb)
+    draft.because("a savepoint belongs to the transaction's shard")
+    return draft.done(Transaction(verb, savepoint=rest[0].name))

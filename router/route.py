@@ -1,0 +1,253 @@
+"""Executes a plan's decision on actual values: which shards, and for a split INSERT, which text for each.
+
+The relay does the same in C for the plain cases; this is its oracle, the answer to `EXPLAIN ROUTE`, and what
+decides whatever the relay leaves to Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from _speedups import lexer
+from _speedups.lexer import LexedStatement, LiteralSlot
+from router import keys as keytypes
+from router.errors import Refusal, refusal
+from router.keys import KeyColumn, NoMatch, Unpinnable, Value
+from router.literals import Params, value
+from router.plan import (
+    AnyShard,
+    ByKey,
+    Key,
+    KeyRef,
+    MultiWrite,
+    OneShard,
+    Plan,
+    Planned,
+    Refuse,
+    Scatter,
+    SplitInsert,
+)
+from router.topology import Topology
+from router.vindexes.vindex import Unmapped, Vindex
+
+Keyed = ByKey | Scatter | MultiWrite | SplitInsert
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What one execution stands on: the text as lexed, its parameters, the client's character set."""
+
+    sql: bytes
+    lexed: LexedStatement
+    topology: Topology
+    mode: int = 0
+    params: Params = ()
+    charset: str = "utf8mb4"
+
+
+class Undecided(Exception):
+    """A value does not say which rows it equals; the text says why, without the value."""
+
+
+def route(
+    planned: Planned,
+    lexed: LexedStatement,
+    sql: bytes,
+    params: Params = (),
+    *,
+    mode: int = 0,
+    charset: str = "utf8mb4",
+) -> tuple[str, ...] | Refuse:
+    """The shards of this execution, by name; () for what needs none.
+
+    More than one: `planned.plan`, or for a ByKey its `otherwise`, is to be carried out on all of them.
+    AnyShard gives those to choose from. `params`: decoded parameters of a prepared statement.
+    """
+    try:
+        return _route(planned.plan, _execution(planned, lexed, sql, params, mode, charset))
+    except Refusal as reason:
+        return Refuse(reason.entry.name, reason.filling)
+
+
+def _execution(
+    planned: Planned, lexed: LexedStatement, sql: bytes, params: Params, mode: int, charset: str
+) -> Execution:
+    if planned.topology is None:
+        raise refusal("INTERNAL", "a plan without its topology")
+    return Execution(sql, lexed, planned.topology, mode, params, charset)
+
+
+def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
+    match plan:
+        case OneShard(shard):
+            return (shard,)
+        case AnyShard(_, shards):
+            return shards
+        case ByKey():
+            return _by_key(plan, execution)
+        case Scatter() | MultiWrite():
+            return _some(plan, execution)
+        case SplitInsert():
+            return tuple(_split(plan, execution))
+        case Refuse():
+            return plan
+        case _:
+            return ()
+
+
+def _by_key(plan: ByKey, execution: Execution) -> tuple[str, ...] | Refuse:
+    try:
+        found = shards_of(plan, plan.keys, execution, stored=plan.stored)
+    except Undecided as reason:
+        if plan.stored or isinstance(plan.otherwise, Refuse | SplitInsert):
+            return Refuse("KEY_TYPE", (plan.vindex, str(reason)))
+        return plan.otherwise.shards
+    if not found and plan.when_empty is not None:
+        return (plan.when_empty,)
+    return found if len(found) == 1 else _route(plan.otherwise, execution)
+
+
+def _some(plan: Scatter | MultiWrite, execution: Execution) -> tuple[str, ...]:
+    """All shards, or those that hold one of the keys; one when none does, so that there is an answer."""
+    if plan.keys is None:
+        return plan.shards
+    try:
+        return shards_of(plan, plan.keys, execution) or plan.shards[:1]
+    except Undecided:
+        return plan.shards
+
+
+def shards_of(
+    plan: Keyed, keys: Sequence[Key], execution: Execution, *, stored: bool = False
+) -> tuple[str, ...]:
+    """The shards of all values of all keys. Raises Undecided; Refusal when a stored value has no shard."""
+    vindex = _vindex(plan, execution.topology)
+    found: set[int] = set()
+    for key in keys:
+        for values in combinations(key, execution):
+            shard = shard_of(vindex, key, values, stored=stored)
+            if shard is not None:
+                found.add(shard)
+    return tuple(execution.topology.shards[index].name for index in sorted(found))
+
+
+def _vindex(plan: Keyed, topology: Topology) -> Vindex:
+    keyspace = topology.keyspace(plan.keyspace)
+    if keyspace is None or plan.vindex is None:
+        raise refusal("INTERNAL", "a plan of a keyspace that is gone")
+    return keyspace.vindexes[plan.vindex]
+
+
+def shard_of(vindex: Vindex, key: Key, values: Sequence[Value], *, stored: bool) -> int | None:
+    """The shard's index, None when no row can have this key. Raises Undecided and Refusal."""
+    try:
+        canonical = [
+            keytypes.Key(ref.column.type, _canonical(one, ref.column, stored=stored))
+            for ref, one in zip(key, values, strict=True)
+        ]
+    except NoMatch:
+        return None
+    except Unpinnable as reason:
+        raise Undecided(str(reason)) from None
+    try:
+        return vindex.shard_of(canonical)
+    except Unmapped as reason:
+        if stored:
+            raise refusal("VALUE_OUTSIDE", vindex.name, str(reason)) from None
+        return None
+
+
+def _canonical(one: Value, column: KeyColumn, *, stored: bool) -> bytes:
+    if stored and one is None:
+        raise refusal("KEY_NULL", "of the vindex")
+    return keytypes.canonical_stored(one, column) if stored else keytypes.canonical(one, column.type)
+
+
+def combinations(key: Key, execution: Execution) -> Iterator[tuple[Value, ...]]:
+    """Every tuple of values that a key means: lists as a product, rows of one ROWS slot side by side."""
+    columns = [_values(ref, execution) for ref in key]
+    in_rows = [ref.slot for ref in key if isinstance(ref.item, int)]
+    if not in_rows:
+        yield from product(*columns)
+    elif len(set(in_rows)) == 1:
+        yield from _row_by_row(key, columns)
+    else:
+        raise Undecided("values of two lists of rows")
+
+
+def _row_by_row(key: Key, columns: Sequence[list[Value]]) -> Iterator[tuple[Value, ...]]:
+    rows = next(len(column) for ref, column in zip(key, columns, strict=True) if isinstance(ref.item, int))
+    for row in range(rows):
+        choices = [
+            [column[row]] if isinstance(ref.item, int) else column
+            for ref, column in zip(key, columns, strict=True)
+        ]
+        yield from product(*choices)
+
+
+def _values(ref: KeyRef, execution: Execution) -> list[Value]:
+    try:
+        return [_decoded(item, ref, execution) for item in items(ref, execution)]
+    except Unpinnable as reason:
+        raise Undecided(str(reason)) from None
+
+
+def items(ref: KeyRef, execution: Execution) -> list[LiteralSlot]:
+    """The literals that a reference means."""
+    slot = execution.lexed.slots[ref.slot]
+    if ref.item is None:
+        return [slot]
+    if ref.item == "list":
+        return lexer.list_items(execution.sql, execution.mode, slot)
+    return lexer.row_items(execution.sql, execution.mode, slot, ref.item)
+
+
+def _decoded(item: LiteralSlot, ref: KeyRef, execution: Execution) -> Value:
+    return value(execution.sql, item, execution.mode, execution.params, execution.charset, ref.negate)
+
+
+# --- splitting an INSERT ---------------------------------------------------------------------------------
+
+
+def split(
+    planned: Planned, lexed: LexedStatement, sql: bytes, *, mode: int = 0, charset: str = "utf8mb4"
+) -> dict[str, bytes]:
+    """Shard -> its text: everything before the rows, the shard's rows in their order, everything after.
+
+    Of a plan that is a SplitInsert or a ByKey whose `otherwise` is one; text statements only. Raises Refusal.
+    """
+    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    if not isinstance(plan, SplitInsert):
+        raise refusal("INTERNAL", "a plan that splits nothing")
+    return _split(plan, _execution(planned, lexed, sql, (), mode, charset))
+
+
+def _split(plan: SplitInsert, execution: Execution) -> dict[str, bytes]:
+    sql, slot = execution.sql, execution.lexed.slots[plan.rows_slot]
+    spans = lexer.row_spans(sql, execution.mode, slot)
+    homes = _homes(plan, execution)
+    if len(homes) != len(spans):
+        raise refusal("INTERNAL", "rows and keys of an INSERT differ in number")
+    begin, end = slot.offset, slot.offset + slot.length
+    parts: dict[str, bytes] = {}
+    for home in sorted(set(homes)):
+        rows = [sql[at : at + size] for (at, size), own in zip(spans, homes, strict=True) if own == home]
+        parts[execution.topology.shards[home].name] = sql[:begin] + b",".join(rows) + sql[end:]
+    return parts
+
+
+def _homes(plan: SplitInsert, execution: Execution) -> list[int]:
+    """The shard of every row, in order."""
+    vindex = _vindex(plan, execution.topology)
+    homes: list[int] = []
+    try:
+        for key in plan.keys:
+            for values in combinations(key, execution):
+                shard = shard_of(vindex, key, values, stored=True)
+                assert shard is not None
+                homes.append(shard)
+    except Undecided as reason:
+        raise refusal("KEY_TYPE", vindex.name, str(reason)) from None
+    return homes

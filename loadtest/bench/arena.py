@@ -143,7 +143,9 @@ class Arena:
         content = subject.configuration(
             self.servers, keyspaces, port=port, http_port=http_port, connections=self._connections
         )
-        proxy = self._fairlead_class("fairlead", self.directory, content, workers=1)
+        proxy = self._fairlead_class(
+            "fairlead", self.directory, content, workers=1, environment=subject.ENVIRONMENT
+        )
         version = [fairlead.program(), "--version"]
         for name, database, servers in (
             (cells.UNSHARDED, WHOLE, self.servers[:1]),

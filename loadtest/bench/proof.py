@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from loadtest.bench import rows
 from loadtest.bench.errors import CannotMeasure
-from loadtest.bench.packets import Cell
+from loadtest.bench.packets import Cell, ConnectionLost, ServerError, WireError
 from loadtest.bench.targets import Target
 from loadtest.bench.wire import Connection
 
@@ -22,6 +22,13 @@ class WrongAnswer(CannotMeasure):
 
 async def check(target: Target, sample: int = SAMPLE) -> None:
     """Reads `sample` rows and one that is not there, text and prepared. Raises WrongAnswer."""
+    try:
+        await _compare(target, sample)
+    except (ServerError, ConnectionLost, WireError, TimeoutError) as error:
+        raise WrongAnswer(f"{target.name} does not answer as it should: {error!r}") from error
+
+
+async def _compare(target: Target, sample: int) -> None:
     to = target.endpoint
     connection = await Connection.open(to.host, to.port, to.user, to.password, to.database)
     try:

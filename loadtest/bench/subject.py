@@ -6,6 +6,8 @@ from typing import Any
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 
 USER, PASSWORD = "bench", "bench"
+ENVIRONMENT = {"FAIRLEAD_DB_PASSWORD": Passwords().service, "FAIRLEAD_BENCH_PASSWORD": PASSWORD}
+"""What the passwords of the configuration refer to."""
 
 
 def shards(servers: Sequence[SqlServer], connections: int) -> dict[str, Any]:
@@ -15,7 +17,7 @@ def shards(servers: Sequence[SqlServer], connections: int) -> dict[str, Any]:
             "region": "eu",
             "flavour": server.flavour,
             "primary": server.address,
-            "account": {"user": SERVICE_USER, "password": {"value": Passwords().service}},
+            "account": {"user": SERVICE_USER, "password": {"env": "FAIRLEAD_DB_PASSWORD"}},
             "tls": {"mode": "disabled"},
             "limits": {"connections": connections, "idle": connections},
         }
@@ -42,7 +44,7 @@ def configuration(
     port: int,
     http_port: int,
     connections: int,
-    clients: int = 20_000,
+    clients: int = 16_000,
 ) -> dict[str, Any]:
     """The whole file. The user has every data verb on every keyspace given."""
     verbs = ["select", "insert", "update", "delete"]
@@ -53,7 +55,7 @@ def configuration(
         "keyspaces": dict(keyspaces),
         "users": {
             USER: {
-                "password": {"value": PASSWORD},
+                "password": {"env": "FAIRLEAD_BENCH_PASSWORD"},
                 "plugins": ["mysql_native_password"],
                 "grants": [{"on": f"{keyspace}.*", "verbs": verbs} for keyspace in keyspaces],
                 "limits": {"connections": clients},

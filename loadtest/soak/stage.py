@@ -123,7 +123,9 @@ class Stage:
             http_port=http_port,
             connections=self.connections_each,
         )
-        proxy = Fairlead("fairlead", self.directory, content, workers=self._workers)
+        proxy = Fairlead(
+            "fairlead", self.directory, content, workers=self._workers, environment=subject.ENVIRONMENT
+        )
         return proxy, Endpoint("127.0.0.1", port, subject.USER, subject.PASSWORD, DATABASE)
 
     def _haproxy(self) -> tuple[Server, Endpoint]:

@@ -20,7 +20,7 @@ def topology(tmp_path: Path, count: int, connections: int = 64) -> Topology:
     content = subject.configuration(servers, keyspaces, port=7306, http_port=7380, connections=connections)
     path = tmp_path / "fairlead.yaml"
     path.write_text(yaml.safe_dump(content))
-    return Topology.build(load(path))
+    return Topology.build(load(path, environment=subject.ENVIRONMENT))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])

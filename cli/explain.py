@@ -1,0 +1,186 @@
+"""`fairlead explain`: where a statement would go and why, without a server."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+
+from _speedups import lexer
+from cli.output import (
+    EXIT_REFUSED,
+    config_option,
+    exit_with_mistakes,
+    format_option,
+    print_json,
+    region_option,
+)
+from cli.schema_file import SchemaFileError, read_schema
+from config.errors import ConfigError
+from config.findings import near_or_known
+from config.load import load
+from config.settings import Grant, GrantTarget, Settings
+from config.words import Flavour, Hint, Verb
+from router.context import Context
+from router.explain import Explanation
+from router.explain import explain as explain_statement
+from router.keys import Value
+from router.privileges import Grants
+from router.schema import SchemaSnapshot
+from router.topology import Topology
+
+EPILOG = """\b
+Examples:
+  fairlead explain -c fairlead.yaml "SELECT * FROM orders WHERE customer_id = 7"
+  fairlead explain -c fairlead.yaml --database shop --user reports "DELETE FROM orders"
+  fairlead explain -c fairlead.yaml --param 7 "SELECT * FROM orders WHERE customer_id = ?"
+  mysqldump --no-data shop > shop.sql
+  fairlead explain -c fairlead.yaml --schema shop.sql - < statement.sql
+
+Exit codes: 0 it has a route, 1 the configuration has mistakes, 2 usage, 3 it would be refused.
+"""
+
+ANYBODY = Grants("anybody", (Grant(on=GrantTarget(None, None), verbs=(Verb.ALL,)),))
+"""Stands in when no user is named: may do everything but administer servers."""
+
+SQL_MODES = {"ANSI_QUOTES": lexer.ANSI_QUOTES, "NO_BACKSLASH_ESCAPES": lexer.NO_BACKSLASH_ESCAPES}
+"""The parts of sql_mode that change how a statement is read."""
+
+_INTEGER = re.compile(r"[+-]?\d{1,40}")
+
+
+@click.command("explain", epilog=EPILOG)
+@click.argument("sql")
+@config_option
+@click.option(
+    "-d", "--database", help="The keyspace selected. Default: the user's, or the only one there is."
+)
+@click.option("-u", "--user", help="The user who asks. Default: one who may do everything.")
+@click.option(
+    "--schema",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The tables of the keyspace: CREATE TABLE statements (mysqldump --no-data), or .json. "
+    "Without it, sharding columns have their declared types, or bigint.",
+)
+@click.option(
+    "-p", "--param", "params", multiple=True, help="The value of a ?, once per ?: 7, NULL, text or 'text'."
+)
+@click.option("--sql-mode", default="", help="ANSI_QUOTES, NO_BACKSLASH_ESCAPES: how the session reads text.")
+@region_option
+@format_option
+def explain(
+    sql: str,
+    path: Path,
+    database: str | None,
+    user: str | None,
+    schema: Path | None,
+    params: tuple[str, ...],
+    sql_mode: str,
+    region: str | None,
+    style: str,
+) -> None:
+    """Show where a statement would go, and why. SQL is `-` to read it from the standard input."""
+    try:
+        settings = load(path, region=region, secrets=False)
+        topology = Topology.build(settings)
+    except ConfigError as error:
+        exit_with_mistakes(error, style)
+    context = _context(settings, topology, _database(settings, database, user), user, _mode(sql_mode))
+    context = _with_schema(context, schema)
+    text = sys.stdin.buffer.read() if sql == "-" else sql.encode("utf-8", "surrogateescape")
+    explanation = explain_statement(text, context, [parameter(one) for one in params])
+    if style == "json":
+        print_json(explanation.as_dict())
+    else:
+        _print(explanation)
+    if explanation.error is not None:
+        raise SystemExit(EXIT_REFUSED)
+
+
+def _database(settings: Settings, database: str | None, user: str | None) -> str | None:
+    """The keyspace that the session would have selected. Raises UsageError for an unknown one."""
+    if database is None:
+        given = settings.users.get(user) if user is not None else None
+        default = given.default_database if given else None
+        return default or (next(iter(settings.keyspaces)) if len(settings.keyspaces) == 1 else None)
+    if database not in settings.keyspaces:
+        hint = near_or_known(database, settings.keyspaces, "Keyspaces")
+        raise click.UsageError(f"there is no keyspace {database}. {hint}")
+    return database
+
+
+def _context(
+    settings: Settings, topology: Topology, database: str | None, user: str | None, mode: int
+) -> Context:
+    keyspace = topology.keyspace(database) if database is not None else None
+    if keyspace is not None and keyspace.shards[0].flavour is Flavour.MARIADB:
+        mode |= lexer.MARIADB
+    if user is None:
+        return Context(topology, ANYBODY, database, mode, offline=True, hints=frozenset(Hint))
+    if user not in settings.users:
+        raise click.UsageError(f"there is no user {user}. {near_or_known(user, settings.users, 'Users')}")
+    given = settings.users[user]
+    grants = Grants(user, given.grants)
+    return Context(topology, grants, database, mode, offline=True, hints=frozenset(given.hints))
+
+
+def _mode(sql_mode: str) -> int:
+    """The lexer's bits. Raises UsageError for what it does not know."""
+    mode = 0
+    for name in filter(None, (part.strip().upper() for part in sql_mode.split(","))):
+        if name not in SQL_MODES:
+            hint = near_or_known(name, SQL_MODES, "Known")
+            raise click.UsageError(f"{name} does not change how a statement is read. {hint}")
+        mode |= SQL_MODES[name]
+    return mode
+
+
+def _with_schema(context: Context, schema: Path | None) -> Context:
+    if schema is None:
+        return context
+    keyspace = context.keyspace
+    if keyspace is None:
+        raise click.UsageError("--schema is of one keyspace; name it with --database")
+    try:
+        snapshot: SchemaSnapshot = read_schema(schema, keyspace)
+    except SchemaFileError as reason:
+        raise click.UsageError(str(reason)) from None
+    return Context(
+        context.topology,
+        context.grants,
+        context.database,
+        context.mode,
+        MappingProxyType({keyspace.name: snapshot}),
+        offline=True,
+        hints=context.hints,
+    )
+
+
+def parameter(text: str) -> Value:
+    """7 -> 7, NULL -> None, 'a' -> 'a', a -> 'a'."""
+    if text.upper() == "NULL":
+        return None
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if len(text) >= 2 and text[0] == text[-1] == "'":
+        return text[1:-1].replace("''", "'")
+    return text
+
+
+def _print(explanation: Explanation) -> None:
+    rows = explanation.as_rows()
+    width = max(len(step) for step, _ in rows)
+    for step, detail in _without_repeats(rows):
+        click.echo(f"{step:<{width}}  {detail}")
+
+
+def _without_repeats(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A step that goes on for several lines is named once."""
+    return [
+        ("" if index and rows[index - 1][0] == step else step, detail)
+        for index, (step, detail) in enumerate(rows)
+    ]

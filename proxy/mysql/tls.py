@@ -202,6 +202,13 @@ class Shuttle:
     # What is watched follows from what is in hand.
 
     @property
+    def _is_steady(self) -> bool:
+        """Nothing in hand, nobody gone, and watched accordingly: the case that has to be cheap."""
+        in_hand = self._to_inner or self._to_remote
+        ending = self._remote_eof or self._inbound_over or self._discarding
+        return not in_hand and not ending and self._remote_mask == self._inner_mask == _IN
+
+    @property
     def _reads_remote(self) -> bool:
         if self._discarding:
             return not self._to_remote and not self._remote_eof
@@ -212,7 +219,7 @@ class Shuttle:
         return not (self._to_remote or self._discarding)
 
     def _settle(self) -> None:
-        if self._closed:
+        if self._closed or self._is_steady:
             return
         remote = (_IN if self._reads_remote else 0) | (_OUT if self._to_remote else 0)
         if remote != self._remote_mask and (remote or self._remote_mask != _UNWATCHED):

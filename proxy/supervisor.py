@@ -336,15 +336,15 @@ class Supervisor:
         """A new admin process when the HTTP listeners have changed; the old one ends its requests."""
         if listeners.keys() == self.listeners.keys():
             return
-        gone = [sock for at, sock in self.listeners.items() if at not in listeners]
+        for at, sock in self.listeners.items():
+            if at not in listeners:
+                sock.close()
         self.listeners = listeners
         if self.admin.alive:
             self.admin.signal(signal.SIGTERM)
             self._old_admins.append(self.admin)
         self.admin = Child("admin")
         self._start_admin()
-        for sock in gone:
-            sock.close()
 
     def _reload_if_changed(self) -> None:
         """A worker that found other bytes than the supervisor is right when the files have changed since."""

@@ -347,10 +347,13 @@ class Dispatcher:
         shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
         if isinstance(shards, plans.Refuse):
             raise Refusal(CATALOGUE[shards.entry], shards.args)
+        if session.bound in shards:
+            # A peer's statement for several shards comes once for each of them.
+            shards = (session.bound,)
         plan = planned.plan
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
-        if isinstance(plan, plans.MultiWrite | plans.SplitInsert) and len(shards) > 1 or isinstance(plan, plans.Scatter):
+        if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
             self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution)
             return
         if planned.facts.implicit_commit:

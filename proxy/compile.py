@@ -114,6 +114,9 @@ class Compiler:
         """The plan for the relay. Facts that need the uvloop side every time make it OP_PARK."""
         facts = planned.facts
         done = Compiled(flags=_flags(planned), pins=_pins(planned))
+        if isinstance(planned.plan, plans.Transaction):
+            _transaction(done, planned.plan.verb, planned.plan.options)
+            return done
         if facts.needs_last_insert_id or facts.needs_connection or facts.ddl or facts.implicit_commit:
             done.park_reason = SESSION
             return done
@@ -127,8 +130,6 @@ class Compiler:
                 done.opcode, done.shard = OP_ANY, self.nearest(shards)
             case ByKey():
                 self._by_key(done, planned.plan)
-            case plans.Transaction(verb, options):
-                _transaction(done, verb, options)
             case plans.Refuse(entry, args):
                 done.opcode, done.flags = OP_REPLY, REFUSAL
                 done.reply = error_payload(Refusal(CATALOGUE[entry], args))

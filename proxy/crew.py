@@ -222,6 +222,7 @@ class Crew:
             log.error("%s sent a message that is none", worker.name)
 
     def _on_ready(self, worker: Worker) -> None:
+        log.info("%s is ready after %.1f s", worker.name, time.monotonic() - worker.started)
         worker.ready = self.started = True
         if worker.asked == worker.number:
             worker.answer_by = None

@@ -19,7 +19,7 @@ from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
-from proxy.session import PEER_LOGIN, USER_ATTRIBUTE, Session
+from proxy.session import PEER_LOGIN, SHARD_ATTRIBUTE, USER_ATTRIBUTE, Session
 from router.errors import Refusal, refusal
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class Logins:
         session = Session(
             handle=0, connection_id=number, user=name, peer=identity.peer, capabilities=identity.capabilities,
             collation=identity.collation, listener=listener, hop=peer, mariadb=self.mariadb,
+            bound=identity.attributes.get(SHARD_ATTRIBUTE) if peer else None,
         )  # fmt: skip
         worker.variables.begin(session)
         database = identity.database if identity.database is not None else user.default_database

@@ -20,8 +20,8 @@ ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4
 UTF8_CHARSETS = frozenset({"utf8mb4", "utf8mb3", "utf8"})
 
 PEER_LOGIN = "fairlead"
-USER_ATTRIBUTE = "fairlead_user"
-"""A peer logs in with a certificate as PEER_LOGIN and names the user whose statements it carries."""
+USER_ATTRIBUTE, SHARD_ATTRIBUTE = "fairlead_user", "fairlead_shard"
+"""A peer logs in with a certificate as PEER_LOGIN and names the user whose statements it carries, and their shard."""
 
 
 class ContextKey(NamedTuple):
@@ -53,7 +53,11 @@ class ContextTable:
 
 @dataclass(slots=True)
 class Session:
-    """One client. `state`: its database and what SET changed, as it is carried from backend to backend."""
+    """One client. `state`: its database and what SET changed, as it is carried from backend to backend.
+
+    `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
+    go to several.
+    """
 
     handle: int
     connection_id: int
@@ -63,6 +67,7 @@ class Session:
     collation: Collation
     listener: str
     hop: bool = False
+    bound: str | None = None
     mariadb: bool = True
     state: SessionState = SessionState()
     initial: SessionState = SessionState()

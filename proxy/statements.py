@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from _speedups import lexer
 from _speedups.relay import StatementRef
 from proxy.compile import OP_KEY, OP_PARK, PREPARE, Compiled
+from proxy.executor import Execution
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.prepared import StmtPrepareOk, prepare_response
 from proxy.mysql.packets.resultset import ColumnDefinition41
@@ -143,7 +144,7 @@ class Statements:
         return await self._ask(session, shard, text)
 
     def _local_answer(self, session: Session, found: Any, columns: Any) -> bytes:
-        params = [PARAMETER] * found.n_params
+        params = [PARAMETER] * found.params
         return prepare_response(0, params, columns, session.capabilities, Status.AUTOCOMMIT)
 
     def _describing_shard(self, plan: plans.Plan) -> int:
@@ -164,15 +165,7 @@ class Statements:
 
     async def _ask(self, session: Session, shard: int, text: bytes) -> bytes:
         """Prepare on a backend of the shard, for the metadata, and close it there."""
-        self._worker.ensure_way(session, shard, session.capabilities)
-        with_lease = self._worker.leases.open(
-            session.capabilities,
-            ctx=self._worker.contexts.number(session.context()),
-            state=self._worker.variables.state(session),
-            user=self._worker.user_number(session.user),
-            hop=session.hop,
-        )
-        async with with_lease as lease:
+        async with self._worker.lease(session, shard) as lease:
             # The relay closes the statement on that backend as soon as the answer is complete.
             return await lease.command(shard, b"\x16" + text)
 

@@ -372,7 +372,7 @@ class Worker:
     def add_way_between_states(self, handle: int) -> bool:
         """The relay holds a backend in another state than the session's: tell it the packets between the two."""
         wanted = self.relay.wanted_states(handle)
-        if wanted is None or wanted[1] == wanted[2]:
+        if wanted is None:
             return False
         number, a, b = wanted
         base = self.backends.pools.bases.base(number)

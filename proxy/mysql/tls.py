@@ -4,8 +4,8 @@
 
 `inner` and `outer` are a socketpair; `outer` is given to whoever speaks MySQL, who need not know about TLS.
 
-Why not asyncio's own TLS transport: on a TCP FIN it drops what it has received but not yet delivered to a
-reader that is paused, and it keeps 256 KiB of buffer for each connection.
+Why not the event loop's own TLS transport: on a TCP FIN uvloop's drops what it has received but not yet
+delivered to a reader that is paused, and it allocates 256 KiB of buffer for each connection.
 
 Theory of operation. Two directions, each with at most one chunk in hand and no queue:
 - inbound: recv(remote) -> decrypt all of it -> send(inner). What `inner` does not take is kept, and `remote`

@@ -203,10 +203,10 @@ class Backends:
         context = client_context(ClientFiles(TlsMode.VERIFY, tls.ca, tls.cert, tls.key))
         assert context is not None
         source = Source(
-            f"peer {shard.region.name} as {user}",
+            f"peer {shard.region.name} for {shard.name} as {user}",
             self._peer_rows[shard.region.name],
             shard.region.peer.connections,
-            PeerConnector(shard.region, user, shard.flavour, context, settings.limits.connect),
+            PeerConnector(shard.region, user, shard.name, shard.flavour, context, settings.limits.connect),
         )
         pool = self.pools.add(source, number, capability_class, server=0xFFFFFFFF, remote=True)
         self._peer_pools[key] = pool

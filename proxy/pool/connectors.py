@@ -25,7 +25,7 @@ from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.pool.pools import Opened, capabilities_of
 from proxy.pool.varstate import Base, base_query
-from proxy.session import PEER_LOGIN, USER_ATTRIBUTE
+from proxy.session import PEER_LOGIN, SHARD_ATTRIBUTE, USER_ATTRIBUTE
 from router.topology import Region, Server
 
 REPORT = {
@@ -94,6 +94,7 @@ class PeerConnector:
 
     region: Region
     user: str
+    shard: str
     flavour: Flavour
     context: ssl.SSLContext
     timeout: float
@@ -107,7 +108,7 @@ class PeerConnector:
             BackendAccount(PEER_LOGIN),
             BackendTls(TlsMode.VERIFY, self.context, self.region.certificate_names[0]),
             capabilities=capabilities_of(capability_class),
-            attributes={"program_name": "fairlead", USER_ATTRIBUTE: self.user},
+            attributes={"program_name": "fairlead", USER_ATTRIBUTE: self.user, SHARD_ATTRIBUTE: self.shard},
             deadline=loop.time() + self.timeout,
         )
         try:

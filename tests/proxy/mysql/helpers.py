@@ -186,6 +186,8 @@ def _query(text: str, identity: ClientIdentity) -> bytes:
         return frame(OkPacket(status=Status.AUTOCOMMIT).build(identity.capabilities), 1)
     if words == "select 1":
         columns, row = [ONE], [1]
+    elif words == "select $$":  # the mysql client's way to find out whether dollar-quoting is known
+        return frame(ErrPacket(1064, "42000", "No dollar-quoting here").build(identity.capabilities), 1)
     else:  # what drivers ask of their own accord: @@version_comment, @@max_allowed_packet …
         columns, row = [ColumnDefinition41.string(words[7:])], ["1"]
     return text_resultset(columns, [row], identity.capabilities, Status.AUTOCOMMIT)

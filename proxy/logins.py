@@ -67,13 +67,12 @@ class Logins:
     ) -> ServerHandshakeConfig:
         peer = isinstance(listener, PeerListener)
         flavour = Flavour.MARIADB if self.mariadb else Flavour.MYSQL
-        version = self.version or FALLBACK_VERSION[flavour]
+        self.version = version = self.version or FALLBACK_VERSION[flavour]
         collation = UTF8MB4_GENERAL_CI
         if isinstance(listener, MysqlListener):
             version = listener.version or version
             found = collations.by_name(listener.collation, flavour.value)
             collation = found.id if found is not None else UTF8MB4_GENERAL_CI
-        self.version = version
         assert self._contexts is not None
         has_tls = peer or (isinstance(listener, MysqlListener) and listener.tls is not None)
         required = peer or (isinstance(listener, MysqlListener) and listener.tls is not None and listener.tls.required)
@@ -92,6 +91,23 @@ class Logins:
             **more,
         )
 
+    def announce(self, version: str) -> None:
+        """The lowest version of the servers: what clients are told where the configuration names none.
+
+        MariaDB 10 greets with the prefix 5.5.5-, which clients look for.
+        """
+        found = f"5.5.5-{version}" if version.startswith("10.") and "MariaDB" in version else version
+        if found == self.version:
+            return
+        self.version = found
+        self._reconfigure()
+
+    def _reconfigure(self) -> None:
+        generation = self._worker.generation
+        for name, listener in generation.settings.listeners.items():
+            if isinstance(listener, MysqlListener | PeerListener):
+                self._configs[name] = self._config(generation, name, listener)
+
     def handshake(self, name: str) -> ServerHandshakeConfig:
         """What a listener's next connection is shown."""
         return self._configs[name]
@@ -100,10 +116,7 @@ class Logins:
         """Look at the certificate files again; a bad one keeps the context in use and is reported."""
         assert self._contexts is not None
         problems = self._contexts.reload()
-        generation = self._worker.generation
-        for name, listener in generation.settings.listeners.items():
-            if isinstance(listener, MysqlListener | PeerListener):
-                self._configs[name] = self._config(generation, name, listener)
+        self._reconfigure()
         return problems
 
     # --- admission ------------------------------------------------------------------------------------------

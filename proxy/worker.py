@@ -105,6 +105,7 @@ class Worker:
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.listeners: dict[str, Listener] = {}
+        self.backends.on_version = self.logins.announce
         self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
         self._draining: asyncio.Event = asyncio.Event()
@@ -130,14 +131,23 @@ class Worker:
         gc.freeze()
         self._say({"verb": "ready"})
         beat = asyncio.ensure_future(self._beat())
+        certificates = asyncio.ensure_future(self._watch_certificates())
         await self._draining.wait()
         beat.cancel()
+        certificates.cancel()
         await self._stop(thread)
 
     async def _beat(self) -> None:
         while True:
             self.loop_block.heartbeat()
             await asyncio.sleep(HEARTBEAT)
+
+    async def _watch_certificates(self) -> None:
+        """Look at the certificate files from time to time; the next connections use what is good in them."""
+        while True:
+            await asyncio.sleep(self.generation.settings.tls.reload)
+            for problem in self.logins.reload_certificates():
+                log.error("certificate of listener %s: %s", problem.name, problem.message)
 
     async def _stop(self, thread: threading.Thread) -> None:
         for listener in self.listeners.values():

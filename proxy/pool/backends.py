@@ -54,7 +54,9 @@ class Backends:
         self._peer_rows: dict[str, int] = {}
         self.roles: dict[int, ShardRoles] = {}
         self._kills: set[asyncio.Task[None]] = set()
-        self.on_roles: Callable[[ShardRoles], None] = lambda _: None
+        self.on_version: Callable[[str], None] = lambda _: None
+        """Called with the lowest version of the own region's servers, whenever it is another one."""
+        self._versions: dict[str, str] = {}
 
     # --- configuration --------------------------------------------------------------------------------------
 
@@ -123,6 +125,9 @@ class Backends:
             self._announce(before, roles)
         self._publish(health, roles)
         self._apply(roles)
+        if health.facts is not None and self._versions.get(health.target.name) != health.facts.version:
+            self._versions[health.target.name] = health.facts.version
+            self.on_version(min(self._versions.values(), key=version_number))
 
     def _announce(self, before: ShardRoles, roles: ShardRoles) -> None:
         name = roles.primary.name if roles.primary else "none"
@@ -148,7 +153,6 @@ class Backends:
                 if replica.unreadable is None
             ]
             self._relay.route(shard, capability_class, primary, replicas)
-        self.on_roles(roles)
 
     def _number_source(self, source: str) -> int:
         """The relay's number of a replication source; 0xffff when there are too many to tell apart."""

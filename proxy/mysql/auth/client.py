@@ -1,7 +1,8 @@
 """Authentication towards a server, packet by packet, without a socket.
 
 `ClientAuthentication` makes the first proof and then answers each packet of the server until it says OK.
-One switch of plugin is allowed, as in MySQL; a server that asks on and on is refused.
+MySQL switches the plugin at most once, MariaDB once for each alternative of an account (`IDENTIFIED VIA a OR
+b`); a server that asks on and on is refused.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from proxy.mysql.errors import AuthenticationFailed, MalformedPacket, ProtocolVi
 from proxy.mysql.packets.handshake import AuthMoreData, AuthSwitchRequest
 from proxy.mysql.packets.replies import ErrPacket, OkPacket
 
+_MAX_SWITCHES: Final = 4
 _FAST_AUTH_SUCCESS: Final = b"\x03"
 _PERFORM_FULL_AUTHENTICATION: Final = b"\x04"
 _REQUEST_PUBLIC_KEY: Final = b"\x02"
@@ -51,7 +53,7 @@ class ClientAuthentication:
         self._tls = tls
         self._plugin = ""
         self._nonce = b""
-        self._switched = False
+        self._switches = 0
         self._awaits_key = False
 
     def first_proof(self, plugin: str, nonce: bytes) -> tuple[str, bytes]:
@@ -83,9 +85,9 @@ class ClientAuthentication:
         raise ProtocolViolation(f"packet 0x{payload[0]:02x} during authentication")
 
     def _switch(self, request: AuthSwitchRequest) -> bytes:
-        if self._switched:
-            raise ProtocolViolation("the server switches the authentication plugin twice")
-        self._switched = True
+        self._switches += 1
+        if self._switches > _MAX_SWITCHES:
+            raise ProtocolViolation("the server switches the authentication plugin again and again")
         self._plugin, self._nonce = request.plugin, request.data
         if self._plugin == CLEARTEXT and not (self._tls and self._account.allow_cleartext):
             raise AuthenticationFailed(
@@ -106,7 +108,8 @@ class ClientAuthentication:
         if self._plugin == CLEARTEXT:
             return password + b"\0"
         raise AuthenticationFailed(
-            f"the server asks for plugin {self._plugin!r}; spoken are {CACHING_SHA2} and {NATIVE}"
+            f"the server asks for plugin {self._plugin!r}; spoken are {CACHING_SHA2} and {NATIVE} "
+            "(for an account that does not exist MySQL names any plugin)"
         )
 
     def _more_data(self, data: bytes) -> bytes | None:

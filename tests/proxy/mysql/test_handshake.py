@@ -730,7 +730,7 @@ def test_a_server_may_not_lead_us_astray() -> None:
         ([hello, AuthSwitchRequest("client_ed25519", b"x" * 32).build()], AuthenticationFailed),
         ([hello, b"\xfe"], MalformedPacket),
         ([hello, AuthSwitchRequest(NATIVE, b"short").build()], MalformedPacket),
-        ([hello, native, native], ProtocolViolation),
+        ([hello, *[native] * 5], ProtocolViolation),
         ([hello, native, b"\x01\x04"], ProtocolViolation),
         ([hello, b"\x01\x09"], ProtocolViolation),
         ([hello, b"\x01\x04", b"\x01no key"], AuthenticationFailed),

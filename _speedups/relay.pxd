@@ -191,6 +191,7 @@ cdef struct Session:
     uint8_t events
     uint8_t in_events
     uint8_t committing          # the current command is COMMIT
+    uint8_t awaiting_way        # parked because the way between two states is not known; the backend is attached
     uint32_t caps
     uint32_t ctx
     uint32_t state

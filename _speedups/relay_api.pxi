@@ -1005,7 +1005,7 @@ cdef class Relay:
         cdef bint found = False
         self.lock()
         s = session_at(&self.core, handle)
-        if s != NULL and s.backend != NULL and not s.linger:
+        if s != NULL and s.awaiting_way and s.backend != NULL:
             a, b, base, found = s.backend.state, s.state, s.backend.pool.base, True
         self.unlock()
         return (base, a, b) if found else None
@@ -1192,9 +1192,9 @@ cdef bint replace_command(Core* c, Session* s, const uint8_t* p, size_t n) noexc
 
 cdef void resume_command(Core* c, Session* s) noexcept nogil:
     """Decide anew about the retained command, or go on with the steps of its backend."""
-    if s.backend != NULL and not s.linger and s.park_reason == PARK_SESSION and s.shard == s.backend.pool.shard \
-            and not s.backend.busy and (s.command == COM_QUERY or s.command == COM_STMT_EXECUTE) \
-            and s.backend.state != s.state:
+    cdef bint awaited = s.awaiting_way
+    s.awaiting_way = 0
+    if awaited and s.backend != NULL and not s.linger and not s.backend.busy:
         advance(c, s)
     elif s.command == COM_QUERY:
         command_query(c, s)

@@ -356,6 +356,7 @@ cdef void park_for_diff(Core* c, Session* s) noexcept nogil:
         backend_close(c, s.backend)
         reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
         return
+    s.awaiting_way = 1
     park(c, s, PARK_SESSION)
 
 
@@ -621,7 +622,7 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
             read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
         if not s.session_track and b.scan.outcome != OUTCOME_ERR and b.scan.final_length > 4 \
                 and (b.scan.outcome == OUTCOME_OK or b.pool.capclass & 1) and b.scan.final_length != 11:
-            final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length, 1)
+            final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
             if final:
                 n = b.scan.final_offset + final
     s.partial = b.scan.skip != 0

@@ -410,7 +410,8 @@ cdef void end_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
         c.stats.rollbacks += 1
     if s.backend != NULL and not s.linger:
         s.committing = plan.opcode == OP_COMMIT
-        start_step(c, s, STEP_COMMAND)
+        s.shard = s.backend.pool.shard
+        advance(c, s)
         return
     drop_pending(c, s)
     reply_ok(c, s)

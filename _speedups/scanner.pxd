@@ -65,4 +65,4 @@ cdef struct Scan:
 cdef bint lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexcept nogil
 cdef void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil
 cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil
-cdef size_t strip_session_track(uint8_t* packet, size_t n, size_t keep_info) noexcept nogil
+cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil

@@ -247,11 +247,12 @@ cdef inline bint on_whole(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) 
     return True
 
 
-cdef size_t strip_session_track(uint8_t* packet, size_t n, size_t keep_info) noexcept nogil:
+cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil:
     """Re-word a whole OK packet (head and payload, n bytes) for a client without CLIENT_SESSION_TRACK, in place.
 
-    With the capability `info` is a length-encoded string with the state block behind it; without, it is the rest
-    of the packet. Returns the new length, at most n; 0 when the packet is not an OK packet.
+    The state block behind `info` goes; `info` stays length-encoded, as servers send it with and without the
+    capability (the manual's "rest of packet" notwithstanding). Returns the new length, at most n; 0 when the packet
+    is not an OK packet.
     """
     cdef uint8_t* p = packet + 4
     cdef size_t size = n - 4
@@ -268,10 +269,7 @@ cdef size_t strip_session_track(uint8_t* packet, size_t n, size_t keep_info) noe
     if i < size:
         if not lenenc(p, size, &i, &length) or size - i < length:
             return 0
-        if not keep_info:
-            length = 0
-        memmove(p + info, p + i, length)
-    size = info + length
+    size = i + length if length else info
     packet[0] = size & 0xff
     packet[1] = (size >> 8) & 0xff
     packet[2] = (size >> 16) & 0xff
@@ -311,7 +309,7 @@ def without_session_track(bytes packet):
     """Python door to strip_session_track: a whole OK packet -> the packet for a client without the capability."""
     cdef bytearray copy = bytearray(packet)
     cdef unsigned char[::1] view = copy
-    cdef size_t n = strip_session_track(&view[0], len(copy), 1) if len(copy) > 4 else 0
+    cdef size_t n = strip_session_track(&view[0], len(copy)) if len(copy) > 4 else 0
     if n == 0:
         raise ValueError("not an OK packet")
     return bytes(copy[:n])

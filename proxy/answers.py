@@ -399,7 +399,11 @@ class Dispatcher:
             return
         hints = planned.facts.hints
         level, lag = self.worker.level_of(session)
-        self._done[handle] = lambda: self.relay.set_session(handle, consistency=level, max_lag_ms=lag) and None
+
+        def restore() -> None:
+            self.relay.set_session(handle, consistency=level, max_lag_ms=lag)
+
+        self._done[handle] = restore
         wanted = {"primary": 0, "session": 1, "eventual": 2}.get(hints.consistency or "", 2)
         self.relay.set_session(handle, consistency=wanted, max_lag_ms=hints.max_lag if hints.max_lag is not None else lag)
 

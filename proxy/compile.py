@@ -14,7 +14,7 @@ from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy.mysql.packets.replies import ErrPacket
 from router import plan as plans
 from router.errors import CATALOGUE, Refusal
-from router.keys import KeyColumn, Unpinnable, NoMatch, canonical_stored
+from router.keys import NoMatch, Unpinnable, canonical_stored
 from router.literals import value
 from router.plan import ByKey, Key, Planned
 from router.topology import Topology
@@ -143,7 +143,7 @@ class Compiler:
         done.park_reason = KEY
         if len(plan.keys) > MAX_KEYS or not all(_same_columns(plan.keys[0], key) for key in plan.keys):
             return
-        if any(ref.slot > 0xFFFF or isinstance(ref.item, int) and ref.item > 0xFFFF for key in plan.keys for ref in key):
+        if any(ref.slot > 0xFFFF or (isinstance(ref.item, int) and ref.item > 0xFFFF) for key in plan.keys for ref in key):
             return
         done.vindex = self.vindex_id(plan)
         done.keys = [[_key_ref(ref) for ref in key] for key in plan.keys]

@@ -68,7 +68,7 @@ class Executor:
             case plans.Scatter():
                 work = self._scatter(handle, session, shards, b"\x03" + sql, execution, info)
             case plans.MultiWrite(sum_rows=sum_rows):
-                payloads = {shard: b"\x03" + sql for shard in shards}
+                payloads = dict.fromkeys(shards, b"\x03" + sql)
                 work = self._write(handle, session, payloads, execution, sum_rows, info)
             case plans.SplitInsert():
                 if execution is not None:

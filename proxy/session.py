@@ -17,6 +17,7 @@ from router.variables import UNSAFE_CHARSETS
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4, 8, 256
 """Mode bits of the lexer and of canonical keys (`_speedups/literals.pxd`)."""
 
+FRESH = SessionState()
 UTF8_CHARSETS = frozenset({"utf8mb4", "utf8mb3", "utf8"})
 
 PEER_LOGIN = "fairlead"
@@ -69,8 +70,8 @@ class Session:
     hop: bool = False
     bound: str | None = None
     mariadb: bool = True
-    state: SessionState = SessionState()
-    initial: SessionState = SessionState()
+    state: SessionState = FRESH
+    initial: SessionState = FRESH
     prepared: dict[int, object] = field(default_factory=dict)
 
     @property

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.leases import is_error
 from proxy.mysql.wire import frame
-from proxy.pool.varstate import DEFAULT, Base, SessionState, StatesExhausted, StateTable, Value, VariableRefused
+from proxy.pool.varstate import (
+    DEFAULT,
+    Base,
+    SessionState,
+    StatesExhausted,
+    StateTable,
+    Value,
+    VariableRefused,
+)
 from proxy.session import Session
 from router import variables as known
 from router.errors import refusal

@@ -108,6 +108,7 @@ class Worker:
         self.backends.on_version = self.logins.announce
         self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
+        self._reloading: asyncio.Task[None] | None = None
         self._draining: asyncio.Event = asyncio.Event()
         self.generation: Generation
         self.numbers: Numbers
@@ -179,7 +180,7 @@ class Worker:
             self._drain_seconds = float(message["seconds"])
             self._draining.set()
         elif message["verb"] == "reload":
-            asyncio.ensure_future(self._reload(int(message["number"]), message["digest"]))
+            self._reloading = asyncio.ensure_future(self._reload(int(message["number"]), message["digest"]))
 
     def _say(self, message: dict[str, Any]) -> None:
         try:

@@ -134,8 +134,8 @@ class SchemaLoader:
         self._connect_timeout = min(settings.limits.connect, DEADLINE / 4)
 
     async def load(self, previous: Mapping[str, SchemaSnapshot] | None = None) -> Loaded:
-        """The schemas now. Never raises for a server's fault: that is a finding. `previous`: the last
-        snapshots.
+        """The schemas now; `previous`: the last snapshots. Never raises for a server's fault: that is a
+        finding.
         """
         keyspaces = [one for one in self._topology.keyspaces if not one.unsharded]
         pairs = [(one, shard) for one in keyspaces for shard in one.shards if shard.is_local]
@@ -143,12 +143,15 @@ class SchemaLoader:
         findings = [failure for failure in failures if failure is not None]
         snapshots: dict[str, SchemaSnapshot] = {}
         for keyspace in keyspaces:
-            too_large = any(one.code == "too-large" and one.keyspace == keyspace.name for one in findings)
+            before = (previous or {}).get(keyspace.name)
             readings = self._readings(keyspace)
-            if readings and not too_large:
-                before = (previous or {}).get(keyspace.name)
-                snapshots[keyspace.name] = _snapshot(keyspace, readings, before)
+            if any(one.code == "too-large" and one.keyspace == keyspace.name for one in findings):
+                continue
+            if readings:
+                before = _snapshot(keyspace, readings, before)
                 findings += self._findings(keyspace, readings)
+            if before is not None:
+                snapshots[keyspace.name] = before
         facts = {key: reading.facts for key, reading in self._known.items()}
         return Loaded(MappingProxyType(snapshots), tuple(sorted(set(findings))), MappingProxyType(facts))
 
@@ -169,19 +172,27 @@ class SchemaLoader:
     async def _read(self, keyspace: Keyspace, shard: Shard) -> Finding | None:
         """Brings what is known of a database up to date; the finding when that failed."""
         async with self._readers:
-            failure: ServerUnavailable | None = None
-            for endpoint in self._endpoints(shard):
-                try:
-                    await self._read_from(endpoint, keyspace.name, shard.name)
-                    return None
-                except _TooLarge as error:
-                    self._known.pop((keyspace.name, shard.name), None)
-                    return Finding("error", "too-large", keyspace.name, "", f"on {shard}: {error}")
-                except ServerUnavailable as error:
-                    failure = failure or error
-            return Finding(
-                "warning", "unread", keyspace.name, "", f"shard {shard} could not be read: {failure}"
-            )
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    await self._read_from_any(keyspace, shard)
+            except _TooLarge as error:
+                self._known.pop((keyspace.name, shard.name), None)
+                return Finding("error", "too-large", keyspace.name, "", f"on {shard}: {error}")
+            except (ServerUnavailable, TimeoutError) as error:
+                why = error if isinstance(error, ServerUnavailable) else "no answer in time"
+                return Finding("warning", "unread", keyspace.name, "", f"shard {shard} could not be read: {why}")
+            return None
+
+    async def _read_from_any(self, keyspace: Keyspace, shard: Shard) -> None:
+        """From the primary, else from whichever server answers. Raises what the first one did."""
+        first: ServerUnavailable | None = None
+        for endpoint in self._endpoints(shard):
+            try:
+                await self._read_from(endpoint, keyspace.name, shard.name)
+                return
+            except ServerUnavailable as error:
+                first = first or error
+        raise first or ServerUnavailable(FailureKind.UNREACHABLE, "the shard has no server")
 
     def _endpoints(self, shard: Shard) -> list[Endpoint]:
         first = self._primary_of(shard)
@@ -206,9 +217,7 @@ class SchemaLoader:
         raise ServerUnavailable(FailureKind.REFUSED, "the schema changes faster than it can be read")
 
 
-def _snapshot(
-    keyspace: Keyspace, readings: Mapping[str, _Reading], before: SchemaSnapshot | None
-) -> SchemaSnapshot:
+def _snapshot(keyspace: Keyspace, readings: Mapping[str, _Reading], before: SchemaSnapshot | None) -> SchemaSnapshot:
     merged = merge((reading.schema for reading in readings.values()), keyspace, before.epoch if before else 1)
     if before is None:
         return merged
@@ -234,9 +243,7 @@ def disagreements(keyspace: str, facts: Mapping[str, DatabaseFacts]) -> Iterable
             yield Finding("warning", code, keyspace, "", f"{what} is not the same on {sides}")
     folded = [shard for shard, one in facts.items() if one.lower_case_table_names]
     if folded:
-        text = (
-            f"table names are not told apart by case on {', '.join(folded)}; write them as they are declared"
-        )
+        text = f"table names are not told apart by case on {', '.join(folded)}; write them as they are declared"
         yield Finding("warning", "lower-case-table-names", keyspace, "", text)
 
 
@@ -252,8 +259,7 @@ FACTS = (
     "@@global.character_set_server, @@global.collation_server"
 )
 DATABASE = (
-    "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
-    "WHERE {SCHEMA_NAME}"
+    "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE {SCHEMA_NAME}"
 )
 TABLES = (
     "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE {TABLE_SCHEMA} "
@@ -492,15 +498,11 @@ def _unique_keys(rows: Iterable[Row]) -> Iterable[UniqueKey]:
         yield UniqueKey(str(name), columns, exact)
 
 
-def _foreign_keys(
-    rows: Iterable[Row], rules: Mapping[tuple[str, str], tuple[str, str]]
-) -> Iterable[ForeignKey]:
+def _foreign_keys(rows: Iterable[Row], rules: Mapping[tuple[str, str], tuple[str, str]]) -> Iterable[ForeignKey]:
     for name, group in groupby(rows, key=lambda row: row[1]):
         parts = list(group)
         table, _, _, parent, _ = parts[0]
-        changes = [
-            rule for rule in rules.get((str(table), str(name)), ()) if rule not in ("RESTRICT", "NO ACTION")
-        ]
+        changes = [rule for rule in rules.get((str(table), str(name)), ()) if rule not in ("RESTRICT", "NO ACTION")]
         yield ForeignKey(
             name=str(name),
             columns=tuple(str(part[2]) for part in parts),

@@ -14,10 +14,11 @@ from pymysql.err import OperationalError
 
 from config.settings import Health
 from config.words import Flavour
+from proxy.pool import health as monitoring
 from proxy.pool import probe
 from proxy.pool.health import Monitor, PeerHealth, PeerTarget, ServerHealth, State
 from proxy.pool.roles import Roster, ShardRoles, Standing, Warn
-from proxy.pool.service_connection import FailureKind, ServiceConnection
+from proxy.pool.service_connection import FailureKind, ServerUnavailable, ServiceConnection
 from router.topology import Region
 from tests.proxy.pool.shards import account, targets, topology_of
 from tests.servers import BOTH_SERVERS
@@ -379,6 +380,53 @@ def test_a_reload_disturbs_only_what_changed(world: World, flavour: str) -> None
             observer.monitor.look_now("nobody")
 
     asyncio.run(body())
+
+
+# --- faults of our own --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("late", "state"), [(0.0, State.DOWN), (5.0, State.UNKNOWN)])
+def test_a_deadline_that_this_process_slept_through_says_nothing(
+    late: float, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline passes; the clock says whether it was noticed in time or long after."""
+    now = 1000.0
+
+    async def connect(*_: object) -> ServiceConnection:
+        nonlocal now
+        now += QUICK.timeout + late
+        raise ServerUnavailable(FailureKind.TIMEOUT, "no answer in time")
+
+    async def body() -> State:
+        monkeypatch.setattr(monitoring, "connect", connect)
+        watch = monitoring._ServerWatch(targets(topology_of([1]))[0], QUICK, 0.1, lambda _: None, lambda: now)
+        for _ in range(QUICK.failures):
+            await watch._round()
+        return watch.hysteresis.state
+
+    assert asyncio.run(body()) is state
+
+
+def test_a_callback_that_fails_does_not_end_the_looking(caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        called = 0
+        enough = asyncio.Event()
+
+        def on_server(_: ServerHealth) -> None:
+            nonlocal called
+            called += 1
+            if called == 3:
+                enough.set()
+            raise RuntimeError("the callback's own fault")
+
+        monitor = Monitor(on_server, health=QUICK)
+        await monitor.watch(targets(topology_of([1])))
+        async with asyncio.timeout(PATIENCE):
+            await enough.wait()
+        await monitor.stop()
+
+    asyncio.run(body())
+    assert "handing on the health of s0 127.0.0.1:1" in caplog.text
 
 
 # --- peers --------------------------------------------------------------------------------------------------

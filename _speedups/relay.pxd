@@ -88,7 +88,8 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
     ERROR_IDLE = 10
     ERROR_INTERNAL = 11
     ERROR_NO_PRIMARY = 12
-    ERROR_KINDS = 13
+    ERROR_QUEUE_FULL = 13
+    ERROR_KINDS = 14
     ERROR_ROOM = 1024           # longest payload
 
 cdef enum Event:
@@ -284,6 +285,10 @@ cdef struct Pool:
     uint32_t nidle
     uint32_t nlinger
     uint32_t nwait
+    uint32_t keep_idle          # so many idle connections stay, however cold
+    uint32_t queue_max          # so many sessions may wait
+    uint64_t idle_ns            # others are closed after this
+    uint64_t age_ns             # a connection older than this is closed when it falls idle
     Backend* idle
     Backend* linger
     Session* wait_head
@@ -351,7 +356,8 @@ cdef struct Core:
     uint64_t queue_wait_ns
     uint64_t idle_timeout_ns    # of clients; 0 never
     uint64_t linger_ns
-    uint64_t backend_idle_ns    # idle backends above the floor are closed after this
+    uint64_t swept_clients
+    uint64_t idle_trx_ns        # of clients that hold a backend; 0 never
     size_t max_packet
     # statistics (lane of the relay)
     Header* header
@@ -393,7 +399,7 @@ cdef struct Core:
     uint32_t diff_cap
     Source sources[64]
     uint32_t nsources
-    Buf errors[13]              # ERROR_KINDS; the first five are fallbacks for shards without their own
+    Buf errors[14]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock
     # queues

@@ -87,6 +87,7 @@ cdef extern from "sched.h" nogil:
 cdef enum:
     MAX_EVENTS = 256
     SWEEP_NS = 100000000        # how often waits and idle times are looked at
+    CLIENT_SWEEP_NS = 1000000000
     YIELDS = 64                 # how often the relay thread steps back for a waiting call
 
 

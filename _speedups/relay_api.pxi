@@ -32,7 +32,7 @@ cdef class Relay:
 
     def __cinit__(self, WorkerBlock block not None, *, uint32_t max_sessions, uint32_t max_backends,
                   size_t max_packet, double queue_wait, double slow_query, double idle_timeout=0.0,
-                  double linger=5.0, double backend_idle=300.0, size_t plan_cache=32 << 20):
+                  double idle_transaction=0.0, double linger=5.0, size_t plan_cache=32 << 20):
         cdef Core* c = &self.core
         cdef uint32_t i
         cdef epoll_event e
@@ -46,7 +46,7 @@ cdef class Relay:
         c.header = block.page.header
         c.max_packet = max_packet
         c.plan_bytes_max = plan_cache
-        self.set_times(queue_wait, slow_query, idle_timeout, linger, backend_idle)
+        self.set_times(queue_wait, slow_query, idle_timeout, idle_transaction, linger)
         c.session_cap = c.session_free = max_sessions
         c.backend_cap = c.backend_free = max_backends
         c.sessions = <Session**>calloc(max_sessions, sizeof(void*))
@@ -213,14 +213,14 @@ cdef class Relay:
         """Readable when `events` has something."""
         return self.core.event_fd
 
-    def set_times(self, double queue_wait, double slow_query, double idle_timeout, double linger, double backend_idle):
+    def set_times(self, double queue_wait, double slow_query, double idle_timeout, double idle_transaction, double linger):
         """Seconds; they hold from now on."""
         cdef Core* c = &self.core
         c.queue_wait_ns = <uint64_t>(queue_wait * 1e9)
         c.slow_us = <uint64_t>(slow_query * 1e6)
         c.idle_timeout_ns = <uint64_t>(idle_timeout * 1e9)
         c.linger_ns = <uint64_t>(linger * 1e9)
-        c.backend_idle_ns = <uint64_t>(backend_idle * 1e9)
+        c.idle_trx_ns = <uint64_t>(idle_transaction * 1e9)
 
     # ------------------------------------------------------------ events
     def events(self):
@@ -656,6 +656,9 @@ cdef class Relay:
         p.server = server
         p.remote = remote
         p.up = 1
+        p.keep_idle = 1
+        p.queue_max = <uint32_t>-1
+        p.idle_ns = <uint64_t>300 * 1000000000
         self.lock()
         more = <Pool**>realloc(c.pools, (c.npools + 1) * sizeof(void*))
         if more != NULL:
@@ -702,6 +705,18 @@ cdef class Relay:
                 failed += 1
             self.unlock()
         return failed
+
+    def pool_limits(self, uint32_t pool, *, uint32_t keep_idle, double idle_time, double age, uint32_t queue):
+        """Connections that stay open idle, seconds after which others go, greatest age (0: any), longest queue."""
+        cdef Pool* p
+        self.lock()
+        if pool < self.core.npools:
+            p = self.core.pools[pool]
+            p.keep_idle = keep_idle
+            p.idle_ns = <uint64_t>(idle_time * 1e9)
+            p.age_ns = <uint64_t>(age * 1e9)
+            p.queue_max = queue
+        self.unlock()
 
     def pool_base(self, uint32_t pool, uint32_t base):
         """Which base (see diff_put) the pool's fresh connections have."""

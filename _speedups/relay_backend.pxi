@@ -126,6 +126,9 @@ cdef void detach(Core* c, Session* s) noexcept nogil:
     s.linger = 0
     b.owner = NULL
     c.shard_stats[b.pool.shard].in_use -= 1
+    if b.pool.age_ns and c.now - b.t_created > b.pool.age_ns:
+        backend_close(c, b)
+        return
     to_idle(c, b)
     if b.pool.nwait:
         ready_backend(c, b)
@@ -209,6 +212,11 @@ cdef void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
 
 cdef void wait_for(Core* c, Session* s, Pool* pool) noexcept nogil:
     """Queue behind the others; the uvloop side opens a connection when limits allow."""
+    if pool.nwait >= pool.queue_max:
+        c.stats.pool_timeouts += 1
+        s.phase = PHASE_BUSY
+        reply_err(c, s, ERR_LIMIT, ERROR_QUEUE_FULL)
+        return
     if not retain_command(c, s):
         s.broken = 1
         session_close(c, s)

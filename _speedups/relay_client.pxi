@@ -512,7 +512,9 @@ cdef bint replica_serves(Core* c, Session* s, int32_t shard, BackendHealth* heal
     if health.state != BACKEND_UP and health.state != BACKEND_READ_ONLY:
         return False
     if s.consistency == 2:
-        return health.lag_ms <= s.max_lag_ms
+        # What was proven at the last look is older by the time since.
+        return health.lag_ms != <uint32_t>-1 and c.now >= health.checked_ns \
+            and health.lag_ms + (c.now - health.checked_ns) // 1000000 <= s.max_lag_ms
     if s.user < c.nusers and c.user_positions[s.user] != NULL:
         wanted = fl_load64(&c.user_positions[s.user][shard])
     elif s.positions != NULL:

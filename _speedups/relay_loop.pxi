@@ -86,18 +86,19 @@ cdef void sweep(Core* c) noexcept nogil:
             b.owner.warnings_lost = 1
             release_linger(c, b.owner)
         trim_pool(c, pool)
-    if c.idle_timeout_ns or c.draining:
+    if c.now - c.swept_clients > CLIENT_SWEEP_NS or c.draining:
+        c.swept_clients = c.now
         sweep_clients(c)
 
 
 cdef void trim_pool(Core* c, Pool* pool) noexcept nogil:
-    """Close what has been idle for long (the cold end of the list); one is kept warm while the server is up."""
+    """Close what has been idle for long (the cold end of the list), down to the number that is kept."""
     cdef Backend* b
     while pool.idle != NULL:
         b = pool.idle
         while b.next != NULL:
             b = b.next
-        if pool.up and (pool.total <= 1 or c.backend_idle_ns == 0 or c.now - b.t_idle < c.backend_idle_ns):
+        if pool.up and (pool.nidle <= pool.keep_idle or c.now - b.t_idle < pool.idle_ns):
             return
         backend_close(c, b)
 
@@ -111,8 +112,14 @@ cdef void sweep_clients(Core* c) noexcept nogil:
             continue
         if c.draining and s.backend == NULL and s.trx == TRX_NONE:
             say_goodbye(c, s, ERROR_DRAINING)
-        elif c.idle_timeout_ns and c.now > s.t_last and c.now - s.t_last > c.idle_timeout_ns:
+        elif too_long(c.now, s.t_last, c.idle_timeout_ns):
             say_goodbye(c, s, ERROR_IDLE)
+        elif s.backend != NULL and not s.linger and too_long(c.now, s.t_last, c.idle_trx_ns):
+            say_goodbye(c, s, ERROR_IDLE)
+
+
+cdef inline bint too_long(uint64_t now, uint64_t since, uint64_t limit) noexcept nogil:
+    return limit != 0 and now > since and now - since > limit
 
 
 cdef void say_goodbye(Core* c, Session* s, uint8_t kind) noexcept nogil:

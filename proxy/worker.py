@@ -24,6 +24,8 @@ from _speedups.stats import PIN_REASONS, WorkerBlock
 from config.errors import ConfigError
 from config.load import load
 from config.settings import MysqlListener, PeerListener
+from config.words import SessionScope
+from proxy import logs
 from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
 from proxy.compile import BEGINS, Compiler, begin_text, error_payload
@@ -56,6 +58,8 @@ SPARE_LEASES = 1024
 BACKENDS_MAX = 4096
 SWITCH_INTERVAL = 0.0005
 LINGER = 5.0
+FIRST_VERDICTS = 5.0
+"""Seconds that a start waits to learn who is the primary of each shard of the region."""
 HEARTBEAT = 0.5
 DRAIN_POLL = 0.05
 
@@ -89,6 +93,7 @@ class Worker:
             queue_wait=limits.queue_wait,
             slow_query=telemetry.slow_query if telemetry.slow_query is not None else 1e9,
             idle_timeout=limits.idle_client,
+            idle_transaction=limits.idle_transaction,
             linger=LINGER,
             plan_cache=limits.plan_cache,
         )
@@ -108,6 +113,7 @@ class Worker:
         self.backends.on_version = self.logins.announce
         self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
+        self._one_reload = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
         self._draining: asyncio.Event = asyncio.Event()
         self.generation: Generation
@@ -128,6 +134,7 @@ class Worker:
         thread = threading.Thread(target=self.relay.run, name="relay", daemon=True)
         thread.start()
         await self.schemas.first()
+        await self.backends.first_verdicts(FIRST_VERDICTS)
         self._listen()
         gc.freeze()
         self._say({"verb": "ready"})
@@ -189,16 +196,25 @@ class Worker:
             log.error("the supervisor does not listen: %s", error)
 
     async def _reload(self, number: int, digest: str) -> None:
-        try:
-            settings = load(self.start.config, region=self.start.region)
-            if digest_of(settings.files) != digest:
-                raise ValueError("the files changed again meanwhile")
-            generation = Generation.build(number, settings)
-            await self.put_in_force(generation)
-            self._listen()
-        except (ConfigError, ValueError, OSError) as error:
-            self._say({"verb": "refused", "number": number, "error": str(error)[:4096]})
-        else:
+        """Everything that may fail comes first; what is put in force then stays in force."""
+        async with self._one_reload:
+            try:
+                settings = load(self.start.config, region=self.start.region)
+                if digest_of(settings.files) != digest:
+                    raise ValueError("the files changed again meanwhile")
+                await self.put_in_force(Generation.build(number, settings))
+            except (ConfigError, ValueError, OSError) as error:
+                self._say({"verb": "refused", "number": number, "error": str(error)[:4096]})
+                return
+            except Exception as error:
+                log.exception("reload of configuration %d", number)
+                self._say({"verb": "refused", "number": number, "error": logs.told(error)[:4096]})
+                return
+            try:
+                self._listen()
+            except OSError as error:
+                log.error("configuration %d is in force, but a listener is not: %s", number, error)
+            logs.configure(settings.telemetry, f"worker {self.start.index}")
             self.block.set("config_epoch", number)
             self._say({"verb": "reloaded", "number": number})
 
@@ -209,10 +225,13 @@ class Worker:
         numbers = Numbers(self.page, generation)
         await self.backends.configure(generation, numbers)
         self.generation, self.numbers = generation, numbers
+        for name, user in generation.settings.users.items():
+            if user.session_scope is SessionScope.USER:
+                self.relay.share_positions(numbers.users[name])
         self.compiler = Compiler(self.relay, self._vindex_ids, generation.topology, numbers.shards)
         limits, telemetry = generation.settings.limits, generation.settings.telemetry
         slow = telemetry.slow_query if telemetry.slow_query is not None else 1e9
-        self.relay.set_times(limits.queue_wait, slow, limits.idle_client, LINGER, 300.0)
+        self.relay.set_times(limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER)
         self._fill_errors()
         self.logins.configure(generation)
         self.schemas.configure(generation)
@@ -240,7 +259,7 @@ class Worker:
             ("PACKET_TOO_LARGE", str(limits.max_packet)), ("MALFORMED_PACKET", "out of order"),
             ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
             ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
-            ("NO_PRIMARY", "of this statement"),
+            ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
         )  # fmt: skip
         for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
             relay.error_put(kind, error_payload(refusal(name, *args)))

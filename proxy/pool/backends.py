@@ -22,7 +22,7 @@ from proxy.numbers import Numbers
 from proxy.pool.connectors import PeerConnector, ServerConnector, tls_of
 from proxy.pool.health import Monitor
 from proxy.pool.pools import CLASSES, Pools, Source
-from proxy.pool.roles import Roster, ShardRoles
+from proxy.pool.roles import Roster, ShardRoles, Standing
 from proxy.pool.server_health import ServerHealth, State, Target, targets_of
 from proxy.pool.service_connection import ServerUnavailable, connect
 from router.topology import Server, Shard
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 NO_POOL = -1
 KILLS_AT_ONCE = 16
+VERDICT_POLL = 0.01
 SOURCES_MAX = 60
 
 
@@ -91,12 +92,16 @@ class Backends:
         shard, server = target.shard, target.server
         key = (target.name, self.shard_ids[shard.index])
         if key in self._server_pools:
+            for pool in self._server_pools[key]:
+                self.pools.set_limits(pool, shard.settings.limits)
             return
         source = self._source(shard, server, target.name)
         number = self.server_ids[server.index]
         self._server_pools[key] = [
             self.pools.add(source, key[1], capability_class, server=number) for capability_class in range(CLASSES)
         ]
+        for pool in self._server_pools[key]:
+            self.pools.set_limits(pool, shard.settings.limits)
 
     def _source(self, shard: Shard, server: Server, name: str) -> Source:
         settings = shard.settings
@@ -111,6 +116,15 @@ class Backends:
         if self._monitor is None:
             self._monitor = Monitor(self._on_health, health=settings.health, positions=_reads_replicas(settings))
         await self._monitor.watch(targets)
+
+    async def first_verdicts(self, seconds: float) -> None:
+        """Returns when every shard of the own region has been judged once, or after this time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while any(roster.roles.standing is Standing.PENDING for roster in self._rosters.values()):
+                    await asyncio.sleep(VERDICT_POLL)
+        except TimeoutError:
+            log.warning("not all servers were looked at within %g s", seconds)
 
     # --- health ---------------------------------------------------------------------------------------------
 

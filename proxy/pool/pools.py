@@ -15,6 +15,7 @@ from typing import Protocol
 
 from _speedups.relay import Relay, RelayFull
 from _speedups.stats import StatsPage
+from config.settings import ShardLimits
 from proxy.mysql.constants.capabilities import BACKEND_CAPABILITIES, Capability
 from proxy.mysql.errors import WireError
 from proxy.pool.varstate import Base
@@ -122,6 +123,13 @@ class Pools:
         self._pools[number] = pool
         self._of_source.setdefault(source.name, []).append(pool)
         return number
+
+    def set_limits(self, number: int, limits: ShardLimits) -> None:
+        """What a shard's settings say of idle connections and of waiting."""
+        self._pools[number].source.limit = limits.connections
+        self._relay.pool_limits(
+            number, keep_idle=limits.idle, idle_time=limits.idle_time, age=limits.age, queue=limits.queue
+        )
 
     def of_source(self, name: str) -> list[Pool]:
         return self._of_source.get(name, [])

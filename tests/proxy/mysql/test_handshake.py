@@ -256,9 +256,7 @@ def test_a_backend_is_reached_as_its_tls_mode_says(
     run(main())
 
 
-def test_verify_refuses_another_name_and_another_authority(
-    certificates: Certificates, tmp_path: Path
-) -> None:
+def test_verify_refuses_another_name_and_another_authority(certificates: Certificates, tmp_path: Path) -> None:
     async def main() -> None:
         config = plain_config(tls=certificates.server)
         named = replace(certificates.client(TlsMode.VERIFY), server_name="other.test")
@@ -278,9 +276,7 @@ def test_a_client_certificate_is_an_identity(certificates: Certificates) -> None
     async def main() -> None:
         config = replace(plain_config(tls=certificates.mutual, tls_required=True), accounts=peers)
         peer = BackendAccount("peer")
-        outcome = await meet(
-            config, peer, certificates.client(name="us"), attributes={"fairlead_user": "ann"}
-        )
+        outcome = await meet(config, peer, certificates.client(name="us"), attributes={"fairlead_user": "ann"})
         assert outcome.identity.tls is not None
         assert outcome.identity.tls.common_name == "us"
         assert "us" in outcome.identity.tls.alternative_names
@@ -321,9 +317,7 @@ def test_an_unknown_user_sees_what_a_wrong_password_sees(
         seen = []
         guess = replace(ANN, password=b"guess")
         for account in (guess, replace(guess, user="bob")):
-            config = replace(
-                plain_config(tls=certificates.server if tls else None), accounts=accounts(stored)
-            )
+            config = replace(plain_config(tls=certificates.server if tls else None), accounts=accounts(stored))
             sent.clear()
             outcome = await meet(config, account, certificates.client() if tls else NO_TLS)
             assert isinstance(outcome.client, ServerError)
@@ -412,10 +406,7 @@ def response(greeting: HandshakeV10, **changes: object) -> HandshakeResponse41:
 
 def test_a_client_that_knows_no_plugins_may_use_the_native_one() -> None:
     old = SERVER_CAPABILITIES & ~(
-        Capability.PLUGIN_AUTH
-        | Capability.PLUGIN_AUTH_LENENC
-        | Capability.CONNECT_ATTRS
-        | Capability.CONNECT_WITH_DB
+        Capability.PLUGIN_AUTH | Capability.PLUGIN_AUTH_LENENC | Capability.CONNECT_ATTRS | Capability.CONNECT_WITH_DB
     )
 
     async def main() -> None:
@@ -526,9 +517,7 @@ def test_a_client_that_leaves_or_says_nothing_ends_the_handshake() -> None:
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("tls", [False, True])
-def test_what_follows_the_response_is_left_in_the_socket(
-    tls: bool, loop: str, certificates: Certificates
-) -> None:
+def test_what_follows_the_response_is_left_in_the_socket(tls: bool, loop: str, certificates: Certificates) -> None:
     """A client may send its first command with its proof; SSLRequest may bring the ClientHello along."""
     command = frame(b"\x03SELECT 1", 0)
 
@@ -576,9 +565,7 @@ async def pump(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("stored", STORED)
-def test_any_cut_of_the_bytes_gives_the_same_outcome(
-    stored: str, tls: bool, certificates: Certificates
-) -> None:
+def test_any_cut_of_the_bytes_gives_the_same_outcome(stored: str, tls: bool, certificates: Certificates) -> None:
     """One byte at a time, and at random places, in both directions."""
     cuts = [itertools.repeat(1), iter(random.Random(7).choices(range(1, 90), k=20_000))]
 
@@ -649,9 +636,7 @@ def test_the_event_loop_lets_go_of_the_socket(tls: bool, loop: str, certificates
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_no_descriptor_survives_handshakes_good_bad_and_cancelled(
-    loop: str, certificates: Certificates
-) -> None:
+def test_no_descriptor_survives_handshakes_good_bad_and_cancelled(loop: str, certificates: Certificates) -> None:
     async def main() -> None:
         config = plain_config(tls=certificates.server)
         for way in (NO_TLS, certificates.client()):

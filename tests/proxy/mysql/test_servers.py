@@ -53,9 +53,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     try:
         authority = Authority(directory / "certs")
         (port,) = ports.reserve()
-        server = CLASSES[request.param](
-            "db", directory, port=port, server_id=1, tls=authority.issue("db.test")
-        )
+        server = CLASSES[request.param]("db", directory, port=port, server_id=1, tls=authority.issue("db.test"))
         try:
             server.start()
         except ServerMissing as missing:
@@ -72,9 +70,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("mode", list(TlsMode))
 @pytest.mark.parametrize("eof", [Capability(0), Capability.DEPRECATE_EOF], ids=["eof", "deprecate-eof"])
-def test_the_service_account_logs_in_and_may_ask(
-    mode: TlsMode, eof: Capability, loop: str, running: Running
-) -> None:
+def test_the_service_account_logs_in_and_may_ask(mode: TlsMode, eof: Capability, loop: str, running: Running) -> None:
     async def main() -> None:
         connection = await running.connect(
             tls=running.tls(mode), capabilities=BACKEND_CAPABILITIES | eof, database="shop"
@@ -127,9 +123,7 @@ def test_too_many_connections_are_told_before_the_greeting(running: Running) -> 
     async def main() -> None:
         connection = await running.connect()
         with contextlib.closing(connection.sock):
-            running.server.run(
-                f"SET GLOBAL max_connections = {10 if running.server.flavour == 'mariadb' else 1}"
-            )
+            running.server.run(f"SET GLOBAL max_connections = {10 if running.server.flavour == 'mariadb' else 1}")
             open_ones = []
             with pytest.raises(ServerError) as caught:
                 for _ in range(20):
@@ -214,51 +208,43 @@ def test_our_collations_are_the_servers(running: Running) -> None:
 # --- what only one of the two has --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def mysql(running: Running) -> Running:
-    if running.server.flavour != "mysql":
-        pytest.skip("MySQL only")
-    return running
+ON_MYSQL = pytest.mark.parametrize("running", [pytest.param("mysql", marks=pytest.mark.mysql97)], indirect=True)
+ON_MARIADB = pytest.mark.parametrize("running", ["mariadb"], indirect=True)
 
 
-@pytest.fixture
-def mariadb(running: Running) -> Running:
-    if running.server.flavour != "mariadb":
-        pytest.skip("MariaDB only")
-    return running
-
-
-def test_mysqls_full_exchange_by_rsa_and_by_tls(mysql: Running) -> None:
-    pem = (mysql.server.datadir / "public_key.pem").read_bytes()
+@ON_MYSQL
+def test_mysqls_full_exchange_by_rsa_and_by_tls(running: Running) -> None:
+    pem = (running.server.datadir / "public_key.pem").read_bytes()
     forget = "FLUSH PRIVILEGES"  # empties the server's cache of proved passwords
     ways = [
         (SERVICE, NO_TLS),
         (replace(SERVICE, public_key=pem, allow_public_key_retrieval=False), NO_TLS),
-        (replace(SERVICE, allow_public_key_retrieval=False), mysql.tls(TlsMode.REQUIRED)),
+        (replace(SERVICE, allow_public_key_retrieval=False), running.tls(TlsMode.REQUIRED)),
         (replace(SERVICE, password=b"wrong", public_key=pem), NO_TLS),
     ]
 
     async def main() -> None:
         for account, tls in ways:
-            mysql.server.run(forget)
+            running.server.run(forget)
             for _ in range(2):  # full, then fast
                 if account.password == b"wrong":
                     with pytest.raises(ServerError):
-                        await mysql.connect(account, tls)
+                        await running.connect(account, tls)
                 else:
-                    (await mysql.connect(account, tls)).sock.close()
-        mysql.server.run(forget)
+                    (await running.connect(account, tls)).sock.close()
+        running.server.run(forget)
         with pytest.raises(AuthenticationFailed, match="public key"):
-            await mysql.connect(replace(SERVICE, allow_public_key_retrieval=False))
+            await running.connect(replace(SERVICE, allow_public_key_retrieval=False))
 
     run(main())
 
 
-def test_mysql_sees_our_attributes(mysql: Running) -> None:
+@ON_MYSQL
+def test_mysql_sees_our_attributes(running: Running) -> None:
     async def main() -> None:
-        connection = await mysql.connect(attributes={"program_name": "fairlead", "fairlead_user": "ann"})
+        connection = await running.connect(attributes={"program_name": "fairlead", "fairlead_user": "ann"})
         with contextlib.closing(connection.sock):
-            rows = mysql.server.query(
+            rows = running.server.query(
                 "SELECT ATTR_NAME, ATTR_VALUE FROM performance_schema.session_connect_attrs "
                 f"WHERE PROCESSLIST_ID = {connection.thread_id} ORDER BY 1"
             )
@@ -267,30 +253,32 @@ def test_mysql_sees_our_attributes(mysql: Running) -> None:
     run(main())
 
 
-def test_mysql_switches_to_its_accounts_plugin(mysql: Running) -> None:
+@ON_MYSQL
+def test_mysql_switches_to_its_accounts_plugin(running: Running) -> None:
     """The greeting names caching_sha2_password; a sha256_password account is asked for by a switch."""
-    mysql.server.run("CREATE USER old@'127.0.0.1' IDENTIFIED WITH sha256_password BY 'o'")
+    running.server.run("CREATE USER old@'127.0.0.1' IDENTIFIED WITH sha256_password BY 'o'")
 
     async def main() -> None:
         with pytest.raises(AuthenticationFailed, match="sha256_password"):
-            await mysql.connect(BackendAccount("old", b"o"))
+            await running.connect(BackendAccount("old", b"o"))
 
     run(main())
 
 
-def test_mariadb_tries_an_accounts_alternatives(mariadb: Running) -> None:
-    mariadb.server.run(
+@ON_MARIADB
+def test_mariadb_tries_an_accounts_alternatives(running: Running) -> None:
+    running.server.run(
         "INSTALL SONAME 'auth_ed25519'",
         "CREATE USER two@'127.0.0.1' IDENTIFIED VIA unix_socket OR mysql_native_password USING PASSWORD('t')",
         "CREATE USER ed@'127.0.0.1' IDENTIFIED VIA ed25519 USING PASSWORD('e')",
     )
 
     async def main() -> None:
-        (await mariadb.connect(BackendAccount("two", b"t"))).sock.close()
+        (await running.connect(BackendAccount("two", b"t"))).sock.close()
         with pytest.raises(ServerError):
-            await mariadb.connect(BackendAccount("two", b"x"))
+            await running.connect(BackendAccount("two", b"x"))
         with pytest.raises(AuthenticationFailed, match="client_ed25519"):
-            await mariadb.connect(BackendAccount("ed", b"e"))
+            await running.connect(BackendAccount("ed", b"e"))
 
     run(main())
 

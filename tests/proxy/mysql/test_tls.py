@@ -96,9 +96,7 @@ async def read_plain(plain: socket.socket) -> bytes:
 
 @LOOPS
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_bytes_pass_both_ways_in_any_size(
-    version: ssl.TLSVersion, loop: str, certificates: Certificates
-) -> None:
+def test_bytes_pass_both_ways_in_any_size(version: ssl.TLSVersion, loop: str, certificates: Certificates) -> None:
     random_ = random.Random(3)
     sizes = [1, 4, 16_383, 16_384, 16_385, 65_536, 65_537, 300_000, *random_.choices(range(1, 5000), k=50)]
 
@@ -141,9 +139,7 @@ def test_both_ends_may_be_ours(loop: str, certificates: Certificates) -> None:
         )
         assert info.cipher
         for source, target in ((near, far), (far, near)):
-            _, back = await asyncio.gather(
-                running.sock_sendall(source, data), receive(running, target, len(data))
-            )
+            _, back = await asyncio.gather(running.sock_sendall(source, data), receive(running, target, len(data)))
             assert back == data
         near.close()
         assert await read_plain(far) == b""
@@ -154,9 +150,7 @@ def test_both_ends_may_be_ours(loop: str, certificates: Certificates) -> None:
 
 
 def rss() -> int:
-    (line,) = [
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:")
-    ]
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) * 1024
 
 
@@ -361,9 +355,7 @@ def test_sessions_are_resumed(certificates: Certificates) -> None:
 
 
 @LOOPS
-@pytest.mark.parametrize(
-    "first", [b"", b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"]
-)
+@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"])
 def test_a_failed_handshake_raises_and_leaves_the_socket_to_the_caller(
     first: bytes, loop: str, certificates: Certificates
 ) -> None:

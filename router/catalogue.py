@@ -65,12 +65,12 @@ XA_OUTCOME = (1402, "XA100")
 NONUPDATEABLE = (1288, "HY000")
 
 
-def _entry(
-    name: str, number: int, code: tuple[int, str], text: str, why: str, remedy: str
-) -> Entry:
+def _entry(name: str, number: int, code: tuple[int, str], text: str, why: str, remedy: str) -> Entry:
     return Entry(name, f"FL{number}", code[0], code[1], text, why, remedy)
 
 
+# One line for what is looked up, one for each text.
+# fmt: off
 _STATEMENTS = (
     _entry(
         "EMPTY_STATEMENT", 1001, EMPTY_QUERY,
@@ -351,6 +351,13 @@ _READS = (
         "stored function {0} on sharded keyspace {1}",
         "A stored function may read or write any table of its shard.",
         "Fix the shard with a hint, or compute the value in the application.",
+    ),
+    _entry(
+        "LAST_INSERT_ID_VALUE", 1218, NOT_SUPPORTED_YET,
+        "LAST_INSERT_ID(value) outside of INSERT and UPDATE",
+        "The session's value is taken from the answers of INSERT and UPDATE; a SELECT's answer does not "
+        "carry it.",
+        "Use it in an INSERT or UPDATE, or remember the value in the application.",
     ),
     _entry(
         "VALUE_OUTSIDE", 1217, WRONG_VALUE,
@@ -892,8 +899,9 @@ _SCHEMAS = (
         "Tables that share a vindex are co-located only when their keys have the same type and collation.",
         "Give both columns the same type and collation.",
     ),
-)  # fmt: skip
+)
 
 ENTRIES: tuple[Entry, ...] = (
     *_STATEMENTS, *_TABLES, *_READS, *_WRITES, *_PRIVILEGES, *_SESSIONS, *_BACKENDS, *_SCHEMAS,
-)  # fmt: skip
+)
+# fmt: on

@@ -164,9 +164,7 @@ def describe(plan: Plan) -> str:
             limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
             return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited})"
         case plans.SplitInsert():
-            return (
-                f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
-            )
+            return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
         case plans.Refuse(entry, args):
             return f"Refuse({', '.join((entry, *args))})"
         case _:

@@ -20,9 +20,7 @@ AGGREGATES = _names(
     "ANY_VALUE AVG BIT_AND BIT_OR BIT_XOR COUNT GROUP_CONCAT JSON_ARRAYAGG JSON_OBJECTAGG MAX MIN STD STDDEV "
     "STDDEV_POP STDDEV_SAMP SUM VAR_POP VAR_SAMP VARIANCE ST_COLLECT MEDIAN PERCENTILE_CONT PERCENTILE_DISC"
 )
-WINDOW = _names(
-    "CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD NTH_VALUE NTILE PERCENT_RANK RANK ROW_NUMBER"
-)
+WINDOW = _names("CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD NTH_VALUE NTILE PERCENT_RANK RANK ROW_NUMBER")
 
 CLOCK = _names(
     "NOW CURDATE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURTIME LOCALTIME LOCALTIMESTAMP SYSDATE "
@@ -49,8 +47,7 @@ WAITS = _names(
 )
 SEQUENCES = _names("LASTVAL NEXTVAL SETVAL")
 SERVER = _names(
-    "VERSION DATABASE SCHEMA BINLOG_GTID_POS CURRENT_RESOURCE_GROUP FORMAT_PICO_TIME ICU_VERSION "
-    "DECODE_HISTOGRAM"
+    "VERSION DATABASE SCHEMA BINLOG_GTID_POS CURRENT_RESOURCE_GROUP FORMAT_PICO_TIME ICU_VERSION DECODE_HISTOGRAM"
 )
 """Their value may differ from one server to the next."""
 
@@ -168,8 +165,8 @@ def _call(tokens: Sequence[Token], index: int) -> Call | None:
     before = tokens[first - 1].upper if first else ""
     if token.upper in _KEYWORDS or before in _NAMES_A_TABLE:
         return None
-    if before == "REPLACE" and first == 1:
-        return None  # REPLACE t (a, b) …: the statement, not the function
+    if (before == "REPLACE" and first == 1) or (first and tokens[first - 1].text == ")"):
+        return None  # REPLACE t (a, b) …, and the columns of a derived table: (…) t (a, b)
     if _names_columns(tokens, index + 1):
         return None
     return Call(token.name, tokens[index - 2].name if dotted else None)

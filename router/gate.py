@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from router.functions import calls
 from router.tokens import Token, starts
+from router.variables import Handling, variable
 
 
 class Family(StrEnum):
@@ -109,7 +110,7 @@ def gate(tokens: Sequence[Token]) -> Gate:
     head = [token.upper for token in tokens]
     family = _family(tokens)
     verb = head[0] if head[0] != "(" else "SELECT"
-    if family is Family.DDL:
+    if head[0] in ("CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE"):
         verb = f"{head[0]} {created(tokens)}".strip()
     return Gate(family, verb, _administration(tokens, family))
 
@@ -185,6 +186,23 @@ def _administered_object(tokens: Sequence[Token], family: Family) -> str | None:
         return "CREATE SPATIAL REFERENCE SYSTEM"
     if "DEFINER" in upper and not _own_definer(tokens, upper.index("DEFINER")):
         return "DEFINER of another account"
+    return _storage(tokens)
+
+
+_ENGINES = frozenset(
+    {"INNODB", "MYISAM", "ARIA", "MEMORY", "HEAP", "ARCHIVE", "CSV", "BLACKHOLE", "MERGE", "MRG_MYISAM"}
+    | {"ROCKSDB", "TOKUDB", "COLUMNSTORE", "NDB", "NDBCLUSTER", "SEQUENCE", "MROONGA"}
+)
+
+
+def _storage(tokens: Sequence[Token]) -> str | None:
+    """Engines that read files or other servers, and directories of the server."""
+    for index, token in enumerate(tokens):
+        after = [one for one in tokens[index + 1 : index + 3] if one.text != "="][:1]
+        if token.upper == "ENGINE" and after and after[0].name.upper() not in _ENGINES:
+            return f"storage engine {after[0].name if after[0].is_name else 'by a text'}"
+        if token.upper in ("DATA", "INDEX") and after and after[0].upper == "DIRECTORY":
+            return f"{token.upper} DIRECTORY"
     return None
 
 
@@ -219,10 +237,14 @@ def _hidden_administration(tokens: Sequence[Token]) -> str | None:
             return found
         if rest[0].upper in ("PREPARE", "EXECUTE"):
             return "dynamic SQL in a stored program"
+        if rest[0].upper in ("SHOW", "XA") and rest[1:2] and rest[1].upper not in ("WARNINGS", "ERRORS"):
+            return f"{rest[0].upper} in a stored program"
         if rest[0].upper in ("CREATE", "ALTER", "DROP") and created(tokens[index:]) in _ADMINISTERED:
             return f"{rest[0].upper} {created(tokens[index:])}"
         if rest[0].upper in _GLOBAL_SCOPES or _is_global(rest[0]):
             return "SET GLOBAL"
+        if rest[1:2] and rest[1].text in ("=", ":=") and (found := _refused_variable(rest[0])):
+            return f"SET {found}"
     return None
 
 
@@ -232,3 +254,9 @@ _GLOBAL_SCOPES = frozenset({"GLOBAL", "PERSIST", "PERSIST_ONLY"})
 def _is_global(token: Token) -> bool:
     scope = token.text[2:].partition(".")[0].upper()
     return token.kind == "system_variable" and scope in _GLOBAL_SCOPES
+
+
+def _refused_variable(token: Token) -> str | None:
+    name = token.text[2:].rpartition(".")[2] if token.kind == "system_variable" else token.name
+    known = variable(name)
+    return known.name if known.handling is Handling.REFUSED else None

@@ -126,12 +126,14 @@ class Environment:
     conditions: list[tuple[Query, exp.Expr]] = field(default_factory=list)
     classes: Classes = field(default_factory=Classes)
     _visited: set[int] = field(default_factory=set)
+    _queries: list[Query] = field(default_factory=list)
 
     def add_query(self, query: Query) -> None:
         """A query's filters, those of the queries around it, and those of the derived tables in it."""
         if id(query) in self._visited:
             return
         self._visited.add(id(query))
+        self._queries.append(query)
         self.add(query, query.filters, query.equal)
         if query.parent is not None:
             self.add_query(query.parent)
@@ -175,6 +177,18 @@ class Environment:
             if inner is not None:
                 self.classes.join((derived, name), inner)
 
+    def settle(self) -> None:
+        """A condition that no row without a match can meet makes an outer join an inner one: what its ON asks
+        then holds as well."""
+        waiting = [one for query in self._queries for one in query.relations if one.nullable]
+        while met := [one for one in waiting if self._asks_for(one)]:
+            waiting = [one for one in waiting if one not in met]
+            for relation in met:
+                self.add(relation.query, relation.conditions, relation.equal)
+
+    def _asks_for(self, relation: Relation) -> bool:
+        return any(_rejects_null(query, condition, relation) for query, condition in self.conditions)
+
 
 def _pushable(query: Query, derived: Relation) -> bool:
     return query.simple and derived.body is not None and not derived.body.has_limit
@@ -194,11 +208,27 @@ def _names(body: Query, derived: Relation) -> Iterator[str]:
                 yield from (column.lower() for column in relation.declared.columns)
 
 
+_REJECTS_NULL = exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE
+
+
+def _rejects_null(query: Query, condition: exp.Expr, relation: Relation) -> bool:
+    """Is it false or NULL whenever the relation's columns are all NULL?"""
+    if isinstance(condition, _REJECTS_NULL):
+        sides = [condition.this, condition.expression]
+    elif isinstance(condition, exp.In | exp.Between):
+        sides = [condition.this]
+    else:
+        return False
+    columns = (resolve(query, _bare(side)) for side in sides)
+    return any(column is not None and column[0] is relation for column in columns)
+
+
 def environment(relation: Relation) -> Environment:
     found = Environment()
     found.add_query(relation.query)
     if relation.nullable:
         found.add(relation.query, relation.conditions, relation.equal)
+    found.settle()
     return found
 
 
@@ -260,9 +290,7 @@ class Finder:
 
 
 def as_keys(found: Iterable[Partial], columns: Sequence[KeyColumn]) -> tuple[Key, ...]:
-    keys = [
-        tuple(key_ref(partial[index], column) for index, column in enumerate(columns)) for partial in found
-    ]
+    keys = [tuple(key_ref(partial[index], column) for index, column in enumerate(columns)) for partial in found]
     return tuple(dict.fromkeys(keys))
 
 
@@ -273,9 +301,7 @@ def key_ref(ref: Ref, column: KeyColumn) -> KeyRef:
 class _Reader:
     """Reads conditions into alternatives for the columns at hand."""
 
-    def __init__(
-        self, slots: Sequence[lexer.LiteralSlot], classes: Classes, columns: Sequence[ColumnId]
-    ) -> None:
+    def __init__(self, slots: Sequence[lexer.LiteralSlot], classes: Classes, columns: Sequence[ColumnId]) -> None:
         self.slots = slots
         self.classes = classes
         self.columns = [classes.find(column) for column in columns]

@@ -32,16 +32,14 @@ class Grants:
     @property
     def administers(self) -> bool:
         return any(
-            Verb.ADMIN in grant.verbs and grant.on.keyspace is None and grant.on.table is None
-            for grant in self.grants
+            Verb.ADMIN in grant.verbs and grant.on.keyspace is None and grant.on.table is None for grant in self.grants
         )
 
     @property
     def everywhere(self) -> bool:
         """Every verb on every keyspace: such a user is told about whatever the servers hold."""
         return any(
-            Verb.ALL in grant.verbs and grant.on.keyspace is None and grant.on.table is None
-            for grant in self.grants
+            Verb.ALL in grant.verbs and grant.on.keyspace is None and grant.on.table is None for grant in self.grants
         )
 
     def allows(self, need: Need) -> bool:

@@ -119,9 +119,7 @@ def _some(plan: Scatter | MultiWrite, execution: Execution) -> tuple[str, ...]:
         return plan.shards
 
 
-def shards_of(
-    plan: Keyed, keys: Sequence[Key], execution: Execution, *, stored: bool = False
-) -> tuple[str, ...]:
+def shards_of(plan: Keyed, keys: Sequence[Key], execution: Execution, *, stored: bool = False) -> tuple[str, ...]:
     """The shards of all values of all keys. Raises Undecided; Refusal when a stored value has no shard."""
     vindex = _vindex(plan, execution.topology)
     found: set[int] = set()
@@ -181,8 +179,7 @@ def _row_by_row(key: Key, columns: Sequence[list[Value]]) -> Iterator[tuple[Valu
     rows = next(len(column) for ref, column in zip(key, columns, strict=True) if isinstance(ref.item, int))
     for row in range(rows):
         choices = [
-            [column[row]] if isinstance(ref.item, int) else column
-            for ref, column in zip(key, columns, strict=True)
+            [column[row]] if isinstance(ref.item, int) else column for ref, column in zip(key, columns, strict=True)
         ]
         yield from product(*choices)
 

@@ -6,11 +6,13 @@ keyspace's `SchemaSnapshot`, and shows the operator what `compare` finds. The pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from router.functions import UNSTABLE
 from router.keys import KeyColumn, UnsupportedKey, compatible, key_column_of
 from router.topology import UNDECLARED_TYPE, Keyspace, Table, TableKind
 from router.vindexes.vindex import VindexMismatch
@@ -20,7 +22,8 @@ from router.vindexes.vindex import VindexMismatch
 class LiveColumn:
     """A row of information_schema.COLUMNS. `default` is COLUMN_DEFAULT as text; None also means none.
 
-    `auto_increment`, `generated` and `invisible` are read from EXTRA (and GENERATION_EXPRESSION).
+    `auto_increment`, `generated`, `invisible` and `on_update` (ON UPDATE CURRENT_TIMESTAMP) are read from
+    EXTRA (and GENERATION_EXPRESSION).
     """
 
     name: str
@@ -33,6 +36,15 @@ class LiveColumn:
     invisible: bool = False
     charset: str | None = None
     collation: str | None = None
+    on_update: bool = False
+
+    @property
+    def unstable_default(self) -> bool:
+        """Is the default computed anew on every server: the time, a random number?"""
+        return self.default is not None and not UNSTABLE.isdisjoint(_WORD.findall(self.default.upper()))
+
+
+_WORD = re.compile(r"[A-Z_][A-Z_0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +216,7 @@ def compare(shards: Iterable[ShardSchema], declared: Keyspace) -> list[Finding]:
     return sorted(findings)
 
 
-def _table_findings(
-    by_name: Mapping[str, ShardSchema], keyspace: Keyspace, declared: Table
-) -> Iterable[Finding]:
+def _table_findings(by_name: Mapping[str, ShardSchema], keyspace: Keyspace, declared: Table) -> Iterable[Finding]:
     def finding(severity: Severity, code: str, text: str) -> Finding:
         return Finding(severity, code, keyspace.name, declared.name, text)
 
@@ -307,10 +317,7 @@ def _together(child: Table, parent: Table | None, foreign: ForeignKey) -> bool:
         return parent is not None and (parent.shards == child.shards and parent.kind is child.kind)
     if parent.kind is TableKind.REFERENCE:
         return True
-    pairs = {
-        (own.lower(), other.lower())
-        for own, other in zip(foreign.columns, foreign.parent_columns, strict=True)
-    }
+    pairs = {(own.lower(), other.lower()) for own, other in zip(foreign.columns, foreign.parent_columns, strict=True)}
     wanted = {(own.lower(), other.lower()) for own, other in zip(child.columns, parent.columns, strict=False)}
     return child.vindex == parent.vindex and wanted <= pairs
 

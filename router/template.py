@@ -106,9 +106,7 @@ def _depth(tokens: Sequence[Token]) -> int:
     return deepest
 
 
-def render(
-    norm: str, tokens: Sequence[Token], slots: Sequence[int]
-) -> tuple[str, frozenset[str], bool, bool]:
+def render(norm: str, tokens: Sequence[Token], slots: Sequence[int]) -> tuple[str, frozenset[str], bool, bool]:
     """The text for the parser; the modifiers taken out; was INTO @x taken out; was it REPLACE."""
     dropped, modifiers = _modifiers(tokens)
     into = _trailing_into(tokens)
@@ -155,9 +153,7 @@ def _modifiers(tokens: Sequence[Token]) -> tuple[set[int], frozenset[str]]:
     return dropped, frozenset(found)
 
 
-def _take(
-    tokens: Sequence[Token], index: int, words: frozenset[str], dropped: set[int], found: set[str]
-) -> None:
+def _take(tokens: Sequence[Token], index: int, words: frozenset[str], dropped: set[int], found: set[str]) -> None:
     """The run of modifiers from `index`; DISTINCT may stand among those of SELECT and stays."""
     while index < len(tokens) and (tokens[index].upper in words or tokens[index].upper == "DISTINCT"):
         if tokens[index].upper in words:

@@ -127,9 +127,7 @@ def variable(name: str) -> Variable:
     return VARIABLES.get(folded) or Variable(folded, Handling.PIN)
 
 
-UNSAFE_CHARSETS = frozenset(
-    _words("big5 cp932 eucjpms euckr gb18030 gb2312 gbk sjis ucs2 ujis utf16 utf16le utf32")
-)
+UNSAFE_CHARSETS = frozenset(_words("big5 cp932 eucjpms euckr gb18030 gb2312 gbk sjis ucs2 ujis utf16 utf16le utf32"))
 """Client character sets in which a byte of a letter can be a quote, or whose bytes are not ASCII."""
 
 _CHARSET_VARIABLES = frozenset({"names", "character_set", "character_set_client"})

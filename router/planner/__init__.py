@@ -31,6 +31,8 @@ def plan(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
             raise refusal("EMPTY_STATEMENT")
         gated = gate(tokens)
         verb = gated.verb.lower()
+        if lexed.flags & lexer.MULTI and gated.family is not Family.PROGRAM:
+            raise refusal("MULTI_STATEMENT")
         hints = _hints(lexed, sql, context)
         return _plan(Request(sql, lexed, norm, tokens, gated, context, hints))
     except Refusal as reason:
@@ -42,9 +44,7 @@ def _cacheable(lexed: LexedStatement, verb: str) -> bool:
     return verb in _DECIDED_BY_WORDS and b"information_schema" not in lexed.norm.lower()
 
 
-_DECIDED_BY_WORDS = frozenset(
-    {"select", "insert", "replace", "update", "delete", "with", "set", "call", "do"}
-)
+_DECIDED_BY_WORDS = frozenset({"select", "insert", "replace", "update", "delete", "with", "set", "call", "do"})
 
 
 def plan_use(name: str, context: Context) -> Planned:
@@ -68,8 +68,6 @@ def _check_lexed(lexed: LexedStatement, context: Context) -> None:
         raise refusal("MALFORMED")
     if lexed.error:
         raise refusal("TOO_LARGE_TO_PLAN", "norm" if lexed.error == lexer.TOO_LONG else "literals")
-    if lexed.flags & lexer.MULTI:
-        raise refusal("MULTI_STATEMENT")
 
 
 def _hints(lexed: LexedStatement, sql: bytes, context: Context) -> Hints:
@@ -129,9 +127,7 @@ def _explain(request: Request) -> Planned:
 def _statement(request: Request) -> Planned:
     """What EXPLAIN explains."""
     gated = gate(request.tokens)
-    inner = Request(
-        request.sql, request.lexed, request.norm, request.tokens, gated, request.context, request.hints
-    )
+    inner = Request(request.sql, request.lexed, request.norm, request.tokens, gated, request.context, request.hints)
     return _plan(inner)
 
 

@@ -10,7 +10,7 @@ from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
 from router.pinning import key_ref
 from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
-from router.planner.insert import reference_write
+from router.planner.insert import reference_write, touched_problem
 from router.planner.parsed import Parsed, assigned, describe, home, read, reads
 from router.planner.placement import (
     Placement,
@@ -25,6 +25,7 @@ from router.planner.placement import (
 from router.planner.request import Draft, Request
 from router.planner.select import unstable_problem
 from router.relations import Relation, resolve
+from router.schema import holds_key
 from router.template import NotUnderstood
 from router.topology import Keyspace, TableKind
 
@@ -75,6 +76,7 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
     if placement.pinned:
         return whole_tables(request, placement)
     check_vindexes(placement)
+    _check_ignore(parsed)
     if placement.unpinned:
         keys: tuple[Key, ...] | None = None
         _refuse_key_changes(parsed)
@@ -169,12 +171,17 @@ def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draf
         return refusal("WRITE_LIMIT", verb, "LIMIT" if tree.args.get("limit") else "ORDER BY")
     if tree.args.get("returning") is not None:
         return refusal("RETURNING_SCATTER", verb)
-    return unstable_problem(request, parsed) or _unique_problem(parsed)
+    return unstable_problem(request, parsed) or touched_problem(parsed)
 
 
-def _unique_problem(parsed: Parsed) -> Refusal | None:
-    """UPDATE IGNORE skips rows that conflict, which another shard might hold."""
-    if "IGNORE" in parsed.template.modifiers and isinstance(parsed.tree, exp.Update):
-        table = parsed.targets[0].table or ""
-        return refusal("UNIQUE_WITHOUT_KEY", "UPDATE IGNORE", table, "of another shard")
-    return None
+def _check_ignore(parsed: Parsed) -> None:
+    """UPDATE IGNORE skips rows that conflict, which another shard might hold. Raises Refusal."""
+    if "IGNORE" not in parsed.template.modifiers:
+        return
+    for assignment in _assignments(parsed):
+        name = assignment.this.name.lower()
+        for target in parsed.targets:
+            for key in target.live.unique_keys if target.live else ():
+                in_key = name in {column.lower() for column in key.columns}
+                if in_key and target.declared is not None and not holds_key(key, target.declared):
+                    raise refusal("UNIQUE_WITHOUT_KEY", "UPDATE IGNORE", target.table or "", key.name)

@@ -126,7 +126,9 @@ def _one_server(request: Request, kind: Kind) -> Planned:
     shards = {_shard(request, home, kind.error) for home in homes}
     if len(shards) != 1:
         raise refusal("TWO_KEYSPACES", " and ".join(home.name for home in homes))
-    draft = Draft(request, request.gate.verb.lower(), ddl=kind.ddl, implicit_commit=kind.commits)
+    # A procedure may change the schema; on an unsharded keyspace no plan depends on it.
+    ddl = kind.ddl and (request.gate.family is not Family.CALL or not homes[0].unsharded)
+    draft = Draft(request, request.gate.verb.lower(), ddl=ddl, implicit_commit=kind.commits)
     for home in homes:
         draft.need(home.name, *kind.verbs)
     draft.writes = True

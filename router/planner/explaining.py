@@ -13,7 +13,8 @@ from router.planner.request import Draft, Request
 from router.template import NotUnderstood
 from router.tokens import Token, words
 
-_ROUTE = re.compile(rb"(?is)\A(?:\s|/\*(?!!|M!).*?\*/|--[^\n]*\n|#[^\n]*\n)*explain\s+route\s+")
+_BLANK = rb"(?:\s|/\*(?!!|M!).*?\*/|--[^\n]*\n|#[^\n]*\n)"
+_ROUTE = re.compile(rb"(?is)\A" + _BLANK + rb"*explain" + _BLANK + rb"+route" + _BLANK + rb"+")
 _STATEMENTS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "TABLE", "VALUES", "("})
 
 

@@ -163,9 +163,7 @@ class Row:
             if not column.auto_increment or column.name.lower() in names:
                 continue
             for key in live.unique_keys if live else ():
-                if column.name.lower() in {name.lower() for name in key.columns} and not holds_key(
-                    key, self.table
-                ):
+                if column.name.lower() in {name.lower() for name in key.columns} and not holds_key(key, self.table):
                     raise refusal("AUTO_INCREMENT", column.name, self.table.name, key.name)
 
 
@@ -250,12 +248,7 @@ def _assigned_keys(row: Row, placement: Placement, keys: Sequence[Key]) -> list[
         if index is None or _same_value(row, assignment.expression, name):
             continue
         ref = placement.finder.ref(assignment.expression)
-        if (
-            ref is None
-            or ref.item is not None
-            or len(keys) != 1
-            or (keys[0][0].item is not None and _many_rows(row))
-        ):
+        if ref is None or ref.item is not None or len(keys) != 1 or (keys[0][0].item is not None and _many_rows(row)):
             raise refusal("KEY_UPDATE", "ON DUPLICATE KEY UPDATE", row.table.columns[index], row.table.name)
         new = list(keys[0])
         new[index] = key_ref(ref, row.columns[index])
@@ -291,9 +284,7 @@ def _subquery_keys(placement: Placement, target: Relation) -> list[Key]:
     return found
 
 
-def _several(
-    row: Row, placement: Placement, draft: Draft, keys: Sequence[Key], rows_slot: int | None
-) -> Otherwise:
+def _several(row: Row, placement: Placement, draft: Draft, keys: Sequence[Key], rows_slot: int | None) -> Otherwise:
     """When the rows belong to several shards."""
     if not many(keys):
         return Refuse("NOT_SAME_SHARD", (", ".join(row.table.columns),))
@@ -305,9 +296,7 @@ def _several(
         assert problem is not None
         draft.because(f"rows of several shards are refused: {problem.entry.id}")
         return Refuse(problem.entry.name, problem.filling)
-    return SplitInsert(
-        placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot
-    )
+    return SplitInsert(placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot)
 
 
 def _split_problem(row: Row, placement: Placement) -> Refusal | None:
@@ -315,7 +304,28 @@ def _split_problem(row: Row, placement: Placement) -> Refusal | None:
         return refusal("RETURNING_SCATTER", row.verb)
     if len(placement.sharded) > 1 or _assigns_key(row):
         return refusal("MULTI_SHARD_INSERT", row.verb)
-    return unstable_problem(row.request, row.parsed)
+    return (
+        unstable_problem(row.request, row.parsed)
+        or computed_problem(row.request, row.target, row.names())
+        or _counted_problem(row)
+    )
+
+
+def _counted_problem(row: Row) -> Refusal | None:
+    """One server would count on through all rows; the client is told of the first number only."""
+    for column in row.target.live.columns if row.target.live else ():
+        if column.auto_increment and column.name.lower() not in row.names():
+            return refusal("UNSTABLE_FUNCTION", f"AUTO_INCREMENT column {column.name}")
+    return None
+
+
+def computed_problem(request: Request, target: Relation, given: Sequence[str]) -> Refusal | None:
+    """A default that every server computes for itself: NOW(), UUID()."""
+    by_word = any(token.upper == "DEFAULT" for token in request.tokens)
+    for column in target.live.columns if target.live else ():
+        if column.unstable_default and (by_word or column.name.lower() not in given):
+            return refusal("UNSTABLE_FUNCTION", f"the default of column {column.name}")
+    return None
 
 
 def _assigns_key(row: Row) -> bool:
@@ -343,10 +353,7 @@ def _from_query(row: Row, placement: Placement, draft: Draft, query: Query) -> P
     keys = _written_keys(row, placement, query, names, positions)
     keys += _assigned_keys(row, placement, keys)
     keys += [
-        key
-        for relation in placement.sharded
-        if relation is not row.target
-        for key in placement.keys[relation] or ()
+        key for relation in placement.sharded if relation is not row.target for key in placement.keys[relation] or ()
     ]
     otherwise = Refuse("INSERT_SELECT", (row.verb, row.table.name, "the keys lead to several shards"))
     return by_key(placement, draft, keys, otherwise, stored=True)
@@ -398,11 +405,35 @@ def reference_write(
         raise refusal("MIXED_WRITE", verb, name)
     if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
         raise refusal("REFERENCE_WRITE", verb, name)
-    problem = unstable_problem(request, parsed) or _copies_problem(parsed, target, verb, insert)
+    problem = (
+        unstable_problem(request, parsed)
+        or _copies_problem(parsed, target, verb, insert)
+        or (computed_problem(request, target, _given(insert, target)) if insert is not None else None)
+        or (touched_problem(parsed) if insert is None else None)
+    )
     if problem is not None:
         raise problem
     draft.because("every copy of the reference table is changed alike")
     return MultiWrite(placement.keyspace.name, placement.shards, sum_rows=False)
+
+
+def _given(insert: exp.Insert, target: Relation) -> list[str]:
+    """The columns that an INSERT gives values for."""
+    if isinstance(insert.this, exp.Schema):
+        return [column.name.lower() for column in insert.this.expressions]
+    return [column.name.lower() for column in target.live.insertable] if target.live else []
+
+
+def touched_problem(parsed: Parsed) -> Refusal | None:
+    """ON UPDATE CURRENT_TIMESTAMP, of a column that an UPDATE does not set itself."""
+    tree, target = parsed.tree, parsed.targets[0]
+    if not isinstance(tree, exp.Update):
+        return None
+    assigned = {one.this.name.lower() for one in tree.expressions if isinstance(one, exp.EQ)}
+    for column in target.live.columns if target.live else ():
+        if column.on_update and column.name.lower() not in assigned:
+            return refusal("UNSTABLE_FUNCTION", f"ON UPDATE of column {column.name}")
+    return None
 
 
 def _copies_problem(parsed: Parsed, target: Relation, verb: str, insert: exp.Insert | None) -> Refusal | None:
@@ -412,9 +443,7 @@ def _copies_problem(parsed: Parsed, target: Relation, verb: str, insert: exp.Ins
         return refusal("RETURNING_SCATTER", verb)
     if any(query.has_limit for query in parsed.queries()) or tree.args.get("limit"):
         return refusal("WRITE_LIMIT", verb, "LIMIT")
-    auto = next(
-        (column for column in (target.live.columns if target.live else ()) if column.auto_increment), None
-    )
+    auto = next((column for column in (target.live.columns if target.live else ()) if column.auto_increment), None)
     if insert is not None and auto is not None:
         named = isinstance(insert.this, exp.Schema) and insert.this.expressions
         if named and auto.name.lower() not in {column.name.lower() for column in insert.this.expressions}:

@@ -48,7 +48,8 @@ def plan(request: Request, why: str, pin: Pin | None = None) -> Planned:
     draft.because(f"not read any further: {why}")
     draft.reads = draft.writes = draft.locks = True
     draft.implicit_commit = request.gate.family not in _INSIDE_TRANSACTION
-    draft.ddl = request.gate.family in (Family.DDL, Family.PROGRAM, Family.UNKNOWN, Family.CALL)
+    # Nothing is planned by the schema of an unsharded keyspace, so only what surely changes it need be told.
+    draft.ddl = request.gate.family is Family.DDL or not keyspace.unsharded
     draft.call(calls(request.tokens))
     if pin is not None:
         draft.pin(pin)

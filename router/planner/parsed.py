@@ -98,9 +98,7 @@ def _read_update(parsed: Parsed, tree: exp.Update) -> None:
     query = parsed.builder.tables_of(tree, [tree.this], ctes)
     parsed.query = query
     order, limit, where = (tree.args.get(name) for name in ("order", "limit", "where"))
-    parsed.builder.expressions(
-        query, [*tree.expressions, order, limit, where, tree.args.get("returning")], ctes
-    )
+    parsed.builder.expressions(query, [*tree.expressions, order, limit, where, tree.args.get("returning")], ctes)
     for assignment in tree.expressions:
         relation = assigned(query, assignment)
         if relation is not None and relation not in parsed.targets:
@@ -166,9 +164,11 @@ def describe(request: Request, parsed: Parsed, draft: Draft) -> None:
     for call in parsed.calls:
         if call.schema is None and call.upper in functions.IDENTITY:
             raise refusal("LOCAL_FUNCTION", call.upper)
-        if call.schema is not None:
+        if not call.built_in:
             draft.need(request.keyspace(call.schema).name, Verb.EXECUTE)
     draft.call(parsed.calls)
+    if draft.last_insert_id and not parsed.targets and _sets_last_insert_id(request.tokens):
+        raise refusal("LAST_INSERT_ID_VALUE")
     for token in request.tokens:
         if token.kind == "user_variable":
             draft.pin("user_variable")
@@ -183,6 +183,15 @@ def _locks(tokens: Sequence[Token]) -> bool:
     """FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE, anywhere."""
     pairs = {(one.upper, two.upper) for one, two in pairwise(tokens)}
     return not pairs.isdisjoint({("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")})
+
+
+def _sets_last_insert_id(tokens: Sequence[Token]) -> bool:
+    """LAST_INSERT_ID(value), with something in the parentheses."""
+    words = [token.text.upper() for token in tokens]
+    return any(
+        words[index : index + 2] == ["LAST_INSERT_ID", "("] and words[index + 2 : index + 3] != [")"]
+        for index in range(len(words))
+    )
 
 
 def _system_variable(draft: Draft, name: str) -> None:

@@ -32,13 +32,17 @@ class Placement:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        return tuple(shard.name for shard in self.keyspace.shards)
+        """Where the rows can be: the vindex's shards, or every shard for reference tables."""
+        if not self.sharded:
+            return tuple(shard.name for shard in self.keyspace.shards)
+        held = set(self.vindex.shards)
+        return tuple(shard.name for shard in self.keyspace.shards if shard.index in held)
 
     @property
     def home(self) -> str:
         """The shard that answers when no row can match: one of the own region, when there is one."""
-        local = [shard.name for shard in self.keyspace.shards if shard.is_local]
-        return (local or list(self.shards))[0]
+        local = {shard.name for shard in self.keyspace.shards if shard.is_local}
+        return next((name for name in self.shards if name in local), self.shards[0])
 
     @property
     def vindex(self) -> Vindex:
@@ -140,9 +144,7 @@ def whole_tables(request: Request, placement: Placement) -> OneShard:
     if len(shards) > 1:
         raise refusal("PINNED_ELSEWHERE", " and ".join(sorted(one.table or "" for one in shards.values())))
     if placement.sharded:
-        raise refusal(
-            "PINNED_WITH_SHARDED", placement.pinned[0].table or "", placement.sharded[0].table or ""
-        )
+        raise refusal("PINNED_WITH_SHARDED", placement.pinned[0].table or "", placement.sharded[0].table or "")
     return OneShard(request.context.topology.shards[next(iter(shards))].name)
 
 

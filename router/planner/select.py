@@ -191,9 +191,7 @@ def unstable_problem(request: Request, parsed: Parsed) -> Refusal | None:
     return None
 
 
-_UNSTABLE = (
-    functions.UNSTABLE | functions.CONNECTION | functions.WAITS | (functions.SERVER - {"DATABASE", "SCHEMA"})
-)
+_UNSTABLE = functions.UNSTABLE | functions.CONNECTION | functions.WAITS | (functions.SERVER - {"DATABASE", "SCHEMA"})
 
 
 def _policy_problem(request: Request, keyspace: Keyspace) -> Refusal | None:

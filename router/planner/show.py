@@ -282,7 +282,11 @@ def _description(request: Request, keyspace: Keyspace, table: str | None) -> Pla
         return OneShard(request.context.topology.shards[declared.shard].name)
     if table is not None and declared is None:
         raise refusal("UNKNOWN_TABLE", keyspace.name, table)
-    return _any(request, keyspace)
+    found = _any(request, keyspace)
+    if declared is None or request.hints.shard is not None:
+        return found
+    held = set(declared.shards)
+    return AnyShard(keyspace.name, tuple(one.name for one in keyspace.shards if one.index in held))
 
 
 def _create(request: Request, rest: Sequence[Token]) -> Planned:

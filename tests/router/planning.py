@@ -60,9 +60,7 @@ def schemas() -> MappingProxyType[str, SchemaSnapshot]:
     return MappingProxyType(snapshots)
 
 
-def context(
-    database: str | None = "shop", user: str = "demo", mode: int = 0, *, offline: bool = False
-) -> Context:
+def context(database: str | None = "shop", user: str = "demo", mode: int = 0, *, offline: bool = False) -> Context:
     grants = Grants(user, settings().users[user].grants)
     known = MappingProxyType({}) if offline else schemas()
     return Context(topology(), grants, database, mode, known, offline)

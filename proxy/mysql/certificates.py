@@ -105,9 +105,7 @@ def client_context(files: ClientFiles) -> ssl.SSLContext | None:
 class TlsContexts:
     """Every context of a process by name: listeners' and backends'."""
 
-    def __init__(
-        self, servers: Mapping[str, ServerFiles], clients: Mapping[str, ClientFiles] | None = None
-    ) -> None:
+    def __init__(self, servers: Mapping[str, ServerFiles], clients: Mapping[str, ClientFiles] | None = None) -> None:
         """Raises TlsFilesError: a process does not start with a certificate it cannot use."""
         self._server_files = dict(servers)
         self._client_files = dict(clients or {})

@@ -183,9 +183,7 @@ class Shuttle:
         self._incoming = incoming
         self._outgoing = outgoing
         self._to_inner = b""  # plaintext that `inner` did not take; while there is some, `remote` is not read
-        self._to_remote = (
-            b""  # ciphertext that `remote` did not take; while there is some, `inner` is not read
-        )
+        self._to_remote = b""  # ciphertext that `remote` did not take; while there is some, `inner` is not read
         self._remote_eof = False  # nothing more comes from the remote
         self._inbound_over = False  # nothing more goes to `inner`
         self._discarding = False  # `outer` was closed: send what is left, read only to throw away

@@ -18,11 +18,13 @@ SHA2_SIZE: Final = hashlib.sha256().digest_size
 
 # A nonce travels as a C string, and MySQL keeps '$' out of it because stored hashes use that as separator.
 _NONCE_ALPHABET: Final = bytes(byte for byte in range(1, 128) if byte != ord("$"))
+_NONCE_TABLE: Final = bytes(_NONCE_ALPHABET[byte % len(_NONCE_ALPHABET)] for byte in range(256))
 
 
 def make_nonce() -> bytes:
     """20 random bytes, none of them NUL or '$'."""
-    return bytes(secrets.choice(_NONCE_ALPHABET) for _ in range(NONCE_SIZE))
+    # Four letters come up three times where the others come up twice: 139 bits remain.
+    return secrets.token_bytes(NONCE_SIZE).translate(_NONCE_TABLE)
 
 
 def native_digest(password: bytes) -> bytes:

@@ -102,8 +102,7 @@ def _chosen_plugin(account: Account, first: FirstProof) -> str:
         if NATIVE not in account.plugins:
             raise HandshakeRefused(
                 ErrorCode.NOT_SUPPORTED_AUTH_MODE,
-                "Client does not support authentication protocol requested by server; consider upgrading "
-                "MySQL client",
+                "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
             )
         return NATIVE
     return first.plugin if first.plugin in account.plugins else account.plugins[0]
@@ -116,9 +115,7 @@ def _native(account: Account, response: bytes, nonce: bytes) -> bool:
     return stored is not None and native_proves(response, nonce, stored)
 
 
-def _caching_sha2(
-    account: Account, response: bytes, nonce: bytes, *, secure: bool, proven: ProvenPasswords
-) -> _Proof:
+def _caching_sha2(account: Account, response: bytes, nonce: bytes, *, secure: bool, proven: ProvenPasswords) -> _Proof:
     verifier = account.verifier
     no_password = response in (b"", b"\0")  # drivers differ
     if verifier.empty or no_password:

@@ -188,9 +188,7 @@ def _parse_auth(reader: Reader, flags: Capability) -> bytes:
 
 def _build_attributes(attributes: Mapping[str, str]) -> bytes:
     return lenenc_bytes(
-        b"".join(
-            lenenc_bytes(key.encode()) + lenenc_bytes(value.encode()) for key, value in attributes.items()
-        )
+        b"".join(lenenc_bytes(key.encode()) + lenenc_bytes(value.encode()) for key, value in attributes.items())
     )
 
 

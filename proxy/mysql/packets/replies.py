@@ -84,11 +84,7 @@ class OkPacket:
             + self.warnings.to_bytes(2, "little")
         )
         if status & Status.SESSION_STATE_CHANGED:
-            return (
-                payload
-                + lenenc_bytes(self.info)
-                + lenenc_bytes(b"".join(change.build() for change in self.changes))
-            )
+            return payload + lenenc_bytes(self.info) + lenenc_bytes(b"".join(change.build() for change in self.changes))
         # Servers send the text length-encoded here too, although the manual says "rest of packet".
         return payload + lenenc_bytes(self.info) if self.info else payload
 

@@ -41,6 +41,7 @@ from proxy.mysql.packets import (
     ErrPacket,
     HandshakeResponse41,
     HandshakeV10,
+    OkPacket,
     SSLRequest,
 )
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig, serve_handshake
@@ -676,6 +677,46 @@ def test_a_backend_that_does_not_answer_costs_the_deadline_and_no_more() -> None
 def greeting_of(**changes: object) -> HandshakeV10:
     base = HandshakeV10("8.4.0", 5, b"n" * 20, SERVER_CAPABILITIES, 45, Status.AUTOCOMMIT, CACHING_SHA2)
     return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_cleartext_is_sent_inside_tls_when_the_account_allows_it(certificates: Certificates) -> None:
+    clear = AuthSwitchRequest("mysql_clear_password", b"").build()
+
+    async def serve(listener: socket.socket) -> bytes:
+        loop = asyncio.get_running_loop()
+        sock, _ = await loop.sock_accept(listener)
+        sock.setblocking(False)
+        stream = PacketStream(sock, loop)
+        try:
+            await stream.write(greeting_of(capabilities=SERVER_CAPABILITIES | Capability.SSL).build())
+            await stream.read()
+            await stream.accept_tls(certificates.server)
+            await stream.read()
+            await stream.write(clear)
+            answer = await stream.read()
+            await stream.write(OkPacket().build(SERVER_CAPABILITIES))
+            return answer
+        finally:
+            stream.close()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for allowed in (True, False):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                listener.setblocking(False)
+                account = replace(ANN, allow_cleartext=allowed)
+                connecting = connect_backend(
+                    listener.getsockname(), account, certificates.client(), deadline=loop.time() + 10
+                )
+                received, connection = await both(serve(listener), connecting)
+            if allowed:
+                assert received == PASSWORD + b"\0"
+                connection.sock.close()
+            else:
+                assert isinstance(received, ConnectionClosed)
+                assert isinstance(connection, AuthenticationFailed)
+
+    run(main())
 
 
 async def against(script: list[bytes], account: BackendAccount = ANN) -> BaseException:

@@ -11,12 +11,13 @@ one way: a literal that we see where the server sees code would be a hole.
 
 Spacing in norm: one space between two words (a literal counts as a word) and after `)` before a word; none
 around operators and commas. Kept from the text, because the server tells them apart: white space between a
-word and `(`, and between two operators. `- -` always gets its space: glued, it would read as a comment.
+word and `(`, around a point, and between two operators. `- -` always gets its space: glued, it would read as
+a comment.
 
-Layout of the code: character classes; lookahead scanners (pure: position in, position out, 0 = it is not
-that); the Scan and its token handlers (each consumes one token from position i, writes norm, returns the
-next position); lex_into; the iterators; the Python wrappers. Handlers never check room for up to NORM_SLACK
-bytes: the main loop does, once per token.
+The code: lexer_chars.pxi (what characters are, blanks), lexer_literals.pxi (scanners: position in, position
+out, nothing written), lexer_tokens.pxi (the Scan and a handler for each kind of token, which writes norm and
+returns the next position), here the main loop and what Python calls, lexer_iter.pxi (what stands under a LIST or
+ROWS slot). Handlers need not check room for NORM_SLACK bytes: the main loop does, once per token.
 """
 from typing import NamedTuple
 

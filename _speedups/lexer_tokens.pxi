@@ -680,11 +680,15 @@ cdef uint32_t star(Scan* s, uint32_t i) noexcept nogil:
 cdef uint32_t dot(Scan* s, uint32_t i) noexcept nogil:
     if i + 1 < s.n and is_digit(s.p[i + 1]):
         return literal(s, i)
+    if s.gap and PREV_CLOSE <= s.prev < PREV_MARK:
+        put(s, c' ')
     put_symbol(s, i)
-    if i + 1 < s.n and is_ident(s.p[i + 1]):
-        i = put_ident(s, i + 1)
-        return members(s, i)
-    return i + 1
+    i += 1
+    if i < s.n and is_ident(s.p[i]):
+        return members(s, put_ident(s, i))
+    if i < s.n and CLASS[s.p[i]] & IS_BLANK:
+        s.prev = PREV_STAR      # a word will follow with a space: `a. from` is no member
+    return i
 
 
 cdef uint32_t backslash(Scan* s, uint32_t i) noexcept nogil:

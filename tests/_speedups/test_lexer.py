@@ -182,9 +182,7 @@ def test_norm_with_its_literals_is_the_statement(text: bytes, mode: int) -> None
     second = L.lex(again, mode)
     assert second.norm == found.norm
     assert second.fingerprint == found.fingerprint
-    assert [described(again, slot) for slot in second.slots] == [
-        described(text, slot) for slot in found.slots
-    ]
+    assert [described(again, slot) for slot in second.slots] == [described(text, slot) for slot in found.slots]
 
 
 @brief

@@ -27,8 +27,8 @@ SQL_MODES = {0: "", L.ANSI_QUOTES: "ANSI_QUOTES", L.NO_BACKSLASH_ESCAPES: "NO_BA
 
 OPERANDS = [
     b"1", b"25", b"-3", b"'x'", b"'it''s'", b"'a\\'b'", b'"q"', b"'\\\\'", b"N'x'", b"x'0F'", b"b'01'", b"0x1F",
-    b"0b01", b"0X1F", b"1e5", b"1e5abc", b"1.5", b".5", b"5.", b"NULL", b"a", b"b", b"t.a", b"`t`.`b`", b"c", b"@a", b"@`z`",
-    b"@'x y'", b"@@global.sql_mode", b"_utf8mb4'x'", b"_binary 'y'", b"DATE'2020-01-01'", b"{d '2020-01-01'}",
+    b"0b01", b"0X1F", b"1e5", b"1e5abc", b"1.5", b".5", b"5.", b"NULL", b"a", b"b", b"t.a", b"`t`.`b`", b"c", b"@a",
+    b"@`z`", b"@'x y'", b"@@global.sql_mode", b"_utf8mb4'x'", b"_binary 'y'", b"DATE'2020-01-01'", b"{d '2020-01-01'}",
     b"a IN (1, 2)", b"b in(1,-2,'x' 'y')", b"(a,b) IN ((1,2),(3,4))", b"a not in (1)", b"(1)", b"( a )", b"abs(-5)",
     b"concat('a','b')", b"count(*)", b"JSON_EXTRACT('{\"a\":1}','$.a')", b"case when a=1 then 'x' else \"y\" end",
     b"cast('5' as signed)", b"a between 1 and 2", b"c like 'a%' escape '|'", b"'a' 'b'", b"'a'\"b\"", b"t.1", b"1a",

@@ -290,22 +290,10 @@ def introduced(tokens: list[Token]) -> list[Token]:
     out: list[Token] = []
     for token in tokens:
         before = next((t for t in reversed(out) if t.kind != "optimizer"), None)
-        if (
-            token.kind in ("string", "hex", "bit")
-            and before
-            and before.kind == "word"
-            and before.text.startswith(b"_")
-            and not after_point(out, before)
-        ):
+        if token.kind in ("string", "hex", "bit") and before and before.kind == "word" and before.text.startswith(b"_"):
             token = replace(token, flags=token.flags | L.INTRODUCER)
         out.append(token)
     return out
-
-
-def after_point(tokens: list[Token], word: Token) -> bool:
-    index = tokens.index(word)
-    seen = [t for t in tokens[:index] if t.kind != "optimizer"]
-    return bool(seen) and seen[-1].kind == "symbol" and seen[-1].text == b"."
 
 
 def item_at(tokens: list[Token], i: int, null: bool = False) -> tuple[Token, int] | None:
@@ -418,8 +406,12 @@ class Renderer:
         self.position = False
         self.previous_word = b""
 
-    def write_word(self, text: bytes, before: str = "word") -> None:
-        self.write(text, before, self.before in BEFORE_SPACE)
+    def apart(self, token: Token) -> bool:
+        """Does a word need a space before it?"""
+        return self.before in BEFORE_SPACE or (self.norm.endswith(b".") and token.gap)
+
+    def write_word(self, token: Token, before: str = "word") -> None:
+        self.write(token.text, before, self.apart(token))
 
     def slot(self, kind: int, token: Token, offset: int, length: int, space: bool) -> None:
         at = len(self.norm) + space
@@ -428,7 +420,7 @@ class Renderer:
 
     def literal(self, token: Token) -> None:
         kind = L.NULL_WORD if token.kind == "null" else LITERAL_KINDS[token.kind]
-        self.slot(kind, token, token.start, len(token.text), self.before in BEFORE_SPACE)
+        self.slot(kind, token, token.start, len(token.text), self.apart(token))
         self.params += token.kind == "param"
 
     # -- one token
@@ -442,10 +434,9 @@ class Renderer:
             if i + 1 < len(self.tokens):
                 self.tokens[i + 1] = replace(self.tokens[i + 1], gap=True)
         elif kind in ("name", "variable_word"):
-            glued = self.before == "symbol" and self.norm.endswith(b".")
-            self.write(token.text, "bare", not glued and self.before in BEFORE_SPACE)
+            self.write_word(token, "bare")
         elif kind in ("quoted", "variable", "null_escape") or (kind == "int" and self.position):
-            self.write_word(token.text)
+            self.write_word(token)
         elif kind in LITERAL_KINDS:
             self.literal(token)
         elif kind == "list":
@@ -463,7 +454,7 @@ class Renderer:
     def word(self, i: int) -> int:
         text = self.tokens[i].text.lower()
         after_order = self.previous_word in (b"order", b"group")
-        self.write_word(self.tokens[i].text, "bare")
+        self.write_word(self.tokens[i], "bare")
         self.flags |= {
             b"into": L.INTO, b"for": L.FOR, b"lock": L.LOCK, b"sql_calc_found_rows": L.CALC_FOUND_ROWS,
         }.get(text, 0)  # fmt: skip
@@ -490,6 +481,8 @@ class Renderer:
 
     def symbol(self, i: int, token: Token) -> None:
         position = self.position and token.text in (b"+", b"-")
+        if token.text == b"." and token.gap and self.before in ("close", "word", "bare"):
+            self.norm += b" "
         glued_minus = token.text == b"-" and self.norm.endswith(b"-") and self.before == "symbol"
         apart = self.before in ("symbol", "star") and (token.gap or glued_minus)
         self.write(token.text, "symbol", self.before == "mark" or apart)

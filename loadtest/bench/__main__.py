@@ -67,21 +67,13 @@ def main() -> None:
 @main.command("ratio")
 @click.option("--full", is_flag=True, help="All scripts, text and prepared, 1, 16 and 64 threads.")
 @click.option("--cell", "patterns", multiple=True, metavar="TEXT", help="Only cells whose name holds TEXT.")
-@click.option(
-    "--target", "names", multiple=True, type=click.Choice(TARGETS), help="Only these; haproxy is the unit."
-)
+@click.option("--target", "names", multiple=True, type=click.Choice(TARGETS), help="Only these; haproxy is the unit.")
 @click.option("--rounds", "count", type=click.IntRange(1, 999), default=9, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="Of one run.")
-@click.option(
-    "--cpu", type=int, default=None, help="The CPU for proxy, servers and load.  [default: the last]"
-)
-@click.option(
-    "--unpinned", is_flag=True, help="Let the kernel place everything: for latency, not for ratios."
-)
+@click.option("--cpu", type=int, default=None, help="The CPU for proxy, servers and load.  [default: the last]")
+@click.option("--unpinned", is_flag=True, help="Let the kernel place everything: for latency, not for ratios.")
 @click.option("--fresh", is_flag=True, help="Start the proxies anew for every round.")
-@click.option(
-    "--seed", type=int, default=1, show_default=True, help="Of the keys asked for and the order of runs."
-)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the keys asked for and the order of runs.")
 @check_option
 @out_option
 @output_format
@@ -107,17 +99,13 @@ def ratio_command(
     """
     sysbench.require()
     cells = _chosen(full_cells() if full else short_cells(), patterns)
-    wanted = [
-        name for name in TARGETS if name in (names or TARGETS) and any(name in cell.targets for cell in cells)
-    ]
+    wanted = [name for name in TARGETS if name in (names or TARGETS) and any(name in cell.targets for cell in cells)]
     pinned = None if unpinned else rounds.default_cpu() if cpu is None else cpu
     plan = rounds.Plan(cells, count, seconds, pinned, seed=seed, fresh=fresh)
     content = ratio.run(plan, wanted, Progress())
     files = ratio.keep(content, out)
     if style == "json":
-        click.echo(
-            json.dumps({key: value for key, value in content.items() if key not in ("text", "picture")})
-        )
+        click.echo(json.dumps({key: value for key, value in content.items() if key not in ("text", "picture")}))
     else:
         click.echo("\n".join([*content["text"], "", *(f"written: {path}" for path in files)]))
     if check and any(verdict["kept"] is False for verdict in content["verdicts"]):
@@ -127,9 +115,10 @@ def ratio_command(
 @main.command("instructions")
 @click.option("--check", is_flag=True, help="Exit 1 when over a limit, or 5 % over the checked-in reference.")
 @click.option("--update", is_flag=True, help="Announce: make this count the reference.")
+@click.option("--profile", is_flag=True, help="Show the instructions by function.")
 @output_format
 @reports_failures
-def instructions_command(check: bool, update: bool, style: str) -> None:
+def instructions_command(check: bool, update: bool, profile: bool, style: str) -> None:
     """User instructions and system calls of the worker per point select, at 16 connections.
 
     Deterministic where CPU time is not; needs valgrind and strace. The last two lines have a fixed form.
@@ -144,7 +133,8 @@ def instructions_command(check: bool, update: bool, style: str) -> None:
     if style == "json":
         click.echo(json.dumps({**counts.as_dict(), "reference": reference}))
     else:
-        click.echo("\n".join(instructions.lines(counts, reference)))
+        shown = instructions.profile_lines(counts) if profile else []
+        click.echo("\n".join([*shown, *instructions.lines(counts, reference)]))
     if check and (reference is None or instructions.findings(counts, reference)):
         if reference is None:
             click.echo(f"bench: no reference {instructions.REFERENCE_FILE}: make one with --update", err=True)
@@ -195,9 +185,7 @@ def latency_command(
 @main.command("coldplans")
 @click.option("--rounds", "count", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--shapes", type=click.IntRange(8, 20_000), default=coldplans.SHAPES, show_default=True)
-@click.option(
-    "--target", "names", multiple=True, type=click.Choice(TARGETS), default=coldplans.DEFAULT_TARGETS
-)
+@click.option("--target", "names", multiple=True, type=click.Choice(TARGETS), default=coldplans.DEFAULT_TARGETS)
 @check_option
 @output_format
 @reports_failures
@@ -216,9 +204,7 @@ def coldplans_command(count: int, shapes: int, names: tuple[str, ...], check: bo
 def _chosen(cells: list[Cell], patterns: tuple[str, ...]) -> list[Cell]:
     chosen = [cell for cell in cells if not patterns or any(pattern in cell.name for pattern in patterns)]
     if not chosen:
-        raise click.UsageError(
-            f"no cell has {' or '.join(patterns)} in its name: {[cell.name for cell in cells]}"
-        )
+        raise click.UsageError(f"no cell has {' or '.join(patterns)} in its name: {[cell.name for cell in cells]}")
     return chosen
 
 

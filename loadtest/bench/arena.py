@@ -5,9 +5,9 @@ whole table as `sball.sbtest1`, which is what the direct way, haproxy, ProxySQL 
 keyspace read. So every target reads rows of the same size from a table of nearly the same depth.
 """
 
-from collections.abc import Collection
-from types import TracebackType
-from typing import Self
+from collections.abc import Collection, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from loadtest.bench import cells, machine, proxysql, rows, subject
 from loadtest.bench.placement import shard_of
@@ -29,7 +29,7 @@ class Arena:
     """`with Arena({"haproxy"}) as arena: arena.targets["haproxy"]`. Everything ends with the block.
 
     `connections` is the limit of Fairlead's backend connections to each server, `ready_timeout` the seconds a
-    proxy may take to answer.
+    proxy may take to answer; `sections` are added to Fairlead's configuration.
     """
 
     def __init__(
@@ -41,9 +41,10 @@ class Arena:
         connections: int = 64,
         fairlead: type[Fairlead] = Fairlead,
         ready_timeout: float = READY_TIMEOUT,
+        sections: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._wanted, self._rows, self._connections = wanted, table_rows, connections
-        self._fairlead_class, self._ready_timeout = fairlead, ready_timeout
+        self._fairlead_class, self._ready_timeout, self._sections = fairlead, ready_timeout, sections
         self.directory = rundir.create()
         self._ports: list[int] = []
         # Without a sharded target one server holds all that is asked for.
@@ -141,11 +142,14 @@ class Arena:
         keyspaces = {WHOLE: {"shards": names[:1]}, PARTS: subject.sharded(names, {"sbtest1": "id"})}
         port, http_port = self._port(), self._port()
         content = subject.configuration(
-            self.servers, keyspaces, port=port, http_port=http_port, connections=self._connections
+            self.servers,
+            keyspaces,
+            port=port,
+            http_port=http_port,
+            connections=self._connections,
+            sections=self._sections,
         )
-        proxy = self._fairlead_class(
-            "fairlead", self.directory, content, workers=1, environment=subject.ENVIRONMENT
-        )
+        proxy = self._fairlead_class("fairlead", self.directory, content, workers=1, environment=subject.ENVIRONMENT)
         version = [fairlead.program(), "--version"]
         for name, database, servers in (
             (cells.UNSHARDED, WHOLE, self.servers[:1]),

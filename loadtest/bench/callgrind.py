@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from loadtest.bench.errors import CannotMeasure
@@ -54,11 +55,50 @@ def read_instructions(path: Path) -> int:
         raise CallgrindError(f"{path}: {error}") from error
 
 
+Function = tuple[str, str]
+"""(object file without its folder, function) of a program."""
+
+_POSITION = re.compile(r"(c?)(ob|fn)=(\(\d+\))? ?(.*)")
+
+
+def self_costs(text: str) -> Counter[Function]:
+    """{function: instructions spent in itself} of a callgrind.out file with line positions.
+
+    Names are given once and then referred to by number ("Callgrind Format", name compression); the line after
+    `calls=` is the cost of the callee and counts there.
+    """
+    names: dict[tuple[str, str], str] = {}
+    costs: Counter[Function] = Counter()
+    now = {"ob": "", "fn": ""}
+    called = False
+    for line in text.splitlines():
+        if position := _POSITION.fullmatch(line):
+            callee, kind, number, name = position.groups()
+            known = names.setdefault((kind, number), name) if number else name
+            if not callee:
+                now[kind] = known
+        elif line.startswith("calls="):
+            called = True
+        elif line[:1] in "0123456789+-*" and len(fields := line.split()) == 2:
+            if not called:
+                costs[now["ob"].rpartition("/")[2], now["fn"]] += int(fields[1])
+            called = False
+    return costs
+
+
 def newest_dump(folder: Path, pid: int) -> tuple[int, Path | None]:
     """(number, path) of the dump callgrind.out.PID.NUMBER written last, (0, None) before the first."""
     pattern = re.compile(rf"callgrind\.out\.{pid}\.(\d+)")
     numbered = [(int(m.group(1)), path) for path in folder.iterdir() if (m := pattern.fullmatch(path.name))]
     return max(numbered, default=(0, None))
+
+
+def last_costs(folder: Path, pid: int) -> Counter[Function]:
+    """The costs by function of the newest dump of a process. CallgrindError when there is none."""
+    _, path = newest_dump(folder, pid)
+    if path is None:
+        raise CallgrindError(f"process {pid} wrote no dump")
+    return self_costs(path.read_text(errors="replace"))
 
 
 def instructions_since_last(folder: Path, pid: int) -> int:

@@ -2,12 +2,15 @@
 
 The worker runs under callgrind with 16 connections. Two runs of different length, in the same process: the
 difference of their counts divided by that of their queries. Logging in, preparing and everything else that
-happens once cancels out; work on a timer does not, and is shown beside as instructions per idle second.
+happens once cancels out. What happens by the clock does not, and valgrind stretches time some fifty times; so
+under it health checks are set to a minute, and what the worker does when idle is measured apart, with its own
+settings and outside valgrind.
 System calls are counted the same way by strace on a Fairlead of its own, outside callgrind.
 """
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +29,8 @@ CALL_LIMITS: Mapping[str, float] = {"receives": 2.0, "sends": 2.0, "polls": 0.6}
 CALL_TOLERANCE = 0.02
 THREADS, SHORT, LONG, WARM = 16, 10_000, 20_000, 2_000
 IDLE_SECONDS = 3.0
+FUNCTIONS = 60
+SELDOM = {"health": {"interval": "60s", "schema": "1h"}}
 READY_TIMEOUT = 300.0
 PROTOCOLS = {"text": False, "prepared": True}
 
@@ -40,11 +45,15 @@ class Count:
 
 @dataclass(frozen=True)
 class Counts:
-    """All that was counted. `idle_per_second` is the worker's instructions with nobody asking."""
+    """All that was counted. `idle_us` is CPU of all processes, in µs a second, with nobody asking.
+
+    `functions` are instructions per query of one protocol by (object file, function), the dearest first.
+    """
 
     text: Count
     prepared: Count
-    idle_per_second: int
+    idle_us: float
+    functions: dict[str, list[tuple[str, str, float]]]
 
     def of(self, protocol: str) -> Count:
         return self.text if protocol == "text" else self.prepared
@@ -67,17 +76,16 @@ def measure(progress: Progress, short: int = SHORT, long: int = LONG) -> Counts:
         target = arena.targets[cells.SHARDED]
         proof.check_all([target])
         calls = {name: count_calls(target, arena.directory, name, short, long) for name in PROTOCOLS}
+        idle = idle_cpu(target)
     progress.say("instructions: starting everything under callgrind, which takes a minute")
-    with Arena([cells.SHARDED], fairlead=UnderCallgrind, ready_timeout=READY_TIMEOUT) as arena:
+    with Arena([cells.SHARDED], fairlead=UnderCallgrind, ready_timeout=READY_TIMEOUT, sections=SELDOM) as arena:
         target = arena.targets[cells.SHARDED]
         proof.check_all([target])
         worker = busiest_under_callgrind(target, arena.directory)
-        found = {
-            name: count_instructions(target, arena.directory, worker, name, short, long) for name in PROTOCOLS
-        }
-        idle = idle_instructions(arena.directory, worker)
-    counts = {name: Count(found[name], calls[name]) for name in PROTOCOLS}
-    return Counts(counts["text"], counts["prepared"], idle)
+        found = {name: count_instructions(target, arena.directory, worker, name, short, long) for name in PROTOCOLS}
+    counts = {name: Count(found[name][0], calls[name]) for name in PROTOCOLS}
+    functions = {name: found[name][1] for name in PROTOCOLS}
+    return Counts(counts["text"], counts["prepared"], idle, functions)
 
 
 def load(target: Target, protocol: str, queries: int) -> sysbench.Report:
@@ -105,9 +113,7 @@ def count_calls(target: Target, folder: Path, protocol: str, short: int, long: i
 
 def busiest(before: procfs.CpuReading, after: procfs.CpuReading) -> int:
     """The process that used most CPU in between: with one worker and a load on it, the worker."""
-    used = {
-        pid: procfs.cpu_between(_only(before, pid), _only(after, pid)).nanoseconds for pid in after.pids()
-    }
+    used = {pid: procfs.cpu_between(_only(before, pid), _only(after, pid)).nanoseconds for pid in after.pids()}
     return max(used, key=lambda pid: used[pid])
 
 
@@ -124,24 +130,29 @@ def busiest_under_callgrind(target: Target, folder: Path) -> int:
 
 def count_instructions(
     target: Target, folder: Path, worker: int, protocol: str, short: int, long: int
-) -> int:
-    """User instructions of the worker per query."""
+) -> tuple[int, list[tuple[str, str, float]]]:
+    """(user instructions of the worker per query, the same by function)."""
     load(target, protocol, WARM)
-    counted: list[tuple[int, int]] = []
-    for queries in (short, long):
+    queries: list[int] = []
+    counted: list[int] = []
+    costs: list[Counter[callgrind.Function]] = []
+    for wanted in (short, long):
         callgrind.instructions_since_last(folder, worker)
-        done = load(target, protocol, queries).queries
-        counted.append((done, callgrind.instructions_since_last(folder, worker)))
-    (few, first), (many, second) = counted
-    return round((second - first) / (many - few))
+        queries.append(load(target, protocol, wanted).queries)
+        counted.append(callgrind.instructions_since_last(folder, worker))
+        costs.append(callgrind.last_costs(folder, worker))
+    more = queries[1] - queries[0]
+    costs[1].subtract(costs[0])
+    dearest = [(place, name, cost / more) for (place, name), cost in costs[1].most_common(FUNCTIONS)]
+    return round((counted[1] - counted[0]) / more), dearest
 
 
-def idle_instructions(folder: Path, worker: int) -> int:
-    """User instructions of the worker per second in which nobody asks anything."""
-    callgrind.instructions_since_last(folder, worker)
-    begun = time.monotonic()
+def idle_cpu(target: Target) -> float:
+    """CPU of the proxy's processes, microseconds a second, while nobody asks anything."""
+    before, begun = procfs.read_cpu(target.proxy_pids()), time.monotonic()
     time.sleep(IDLE_SECONDS)
-    return round(callgrind.instructions_since_last(folder, worker) / (time.monotonic() - begun))
+    used = procfs.cpu_between(before, procfs.read_cpu(target.proxy_pids()))
+    return used.nanoseconds / 1000 / (time.monotonic() - begun)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------
@@ -156,9 +167,7 @@ def findings(counts: Counts, reference: Mapping[str, int] | None) -> list[str]:
             lines.append(f"{protocol}: {count.instructions} instructions, at most {LIMITS[protocol]:.0f}")
         if reference and count.instructions > reference[protocol] * GROWTH:
             grown = count.instructions / reference[protocol] - 1
-            lines.append(
-                f"{protocol}: {count.instructions} instructions, {grown:+.1%} over {reference[protocol]}"
-            )
+            lines.append(f"{protocol}: {count.instructions} instructions, {grown:+.1%} over {reference[protocol]}")
         for family, limit in CALL_LIMITS.items():
             if count.calls[family] > limit + CALL_TOLERANCE:
                 lines.append(f"{protocol}: {count.calls[family]:.2f} {family}, at most {limit}")
@@ -174,14 +183,12 @@ def read_reference(path: Path = REFERENCE_FILE) -> dict[str, int] | None:
 
 
 def write_reference(counts: Counts, path: Path = REFERENCE_FILE) -> None:
-    path.write_text(
-        json.dumps({protocol: counts.of(protocol).instructions for protocol in PROTOCOLS}, indent=1) + "\n"
-    )
+    path.write_text(json.dumps({protocol: counts.of(protocol).instructions for protocol in PROTOCOLS}, indent=1) + "\n")
 
 
 def lines(counts: Counts, reference: Mapping[str, int] | None) -> list[str]:
     """The report; its last two lines have a fixed form that scripts read."""
-    head = [f"{counts.idle_per_second} user instructions per idle second of the worker"]
+    head = [f"idle: {counts.idle_us:.0f} µs of CPU a second, all processes"]
     for protocol in PROTOCOLS:
         calls = ", ".join(f"{value:.2f} {family}" for family, value in counts.of(protocol).calls.items())
         head.append(f"{protocol}: {calls} per query")
@@ -193,6 +200,15 @@ def lines(counts: Counts, reference: Mapping[str, int] | None) -> list[str]:
         f"{counts.text.instructions} user instructions per text query",
         f"{counts.prepared.instructions} user instructions per prepared query",
     ]
+
+
+def profile_lines(counts: Counts) -> list[str]:
+    """Where the instructions go: per query, by function."""
+    lines: list[str] = []
+    for protocol in PROTOCOLS:
+        lines.append(f"{protocol}: instructions per query, by function")
+        lines += [f"{cost:9.1f}  {place[:40]:<40}  {name}" for place, name, cost in counts.functions[protocol]]
+    return lines
 
 
 def _only(reading: procfs.CpuReading, pid: int) -> procfs.CpuReading:

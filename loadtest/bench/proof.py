@@ -5,6 +5,7 @@ sysbench does not look at results, so a proxy that answered nothing, or from the
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable
 
 from loadtest.bench import rows
@@ -14,6 +15,7 @@ from loadtest.bench.targets import Target
 from loadtest.bench.wire import Connection
 
 SAMPLE = 200
+PATIENCE = 10.0
 
 
 class WrongAnswer(CannotMeasure):
@@ -21,11 +23,19 @@ class WrongAnswer(CannotMeasure):
 
 
 async def check(target: Target, sample: int = SAMPLE) -> None:
-    """Reads `sample` rows and one that is not there, text and prepared. Raises WrongAnswer."""
-    try:
-        await _compare(target, sample)
-    except (ServerError, ConnectionLost, WireError, TimeoutError) as error:
-        raise WrongAnswer(f"{target.name} does not answer as it should: {error!r}") from error
+    """Reads `sample` rows and one that is not there, text and prepared. Raises WrongAnswer.
+
+    A proxy that has only just started may still be finding its servers: errors, unlike wrong rows, are given a
+    few seconds to go away.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await _compare(target, sample)
+        except (ServerError, ConnectionLost, WireError, TimeoutError) as error:
+            if time.monotonic() > deadline:
+                raise WrongAnswer(f"{target.name} does not answer as it should: {error!r}") from error
+            await asyncio.sleep(0.1)
 
 
 async def _compare(target: Target, sample: int) -> None:
@@ -38,9 +48,7 @@ async def _compare(target: Target, sample: int) -> None:
             prepared = await connection.execute(statement, [number])
             for protocol, found in (("text", text.rows), ("prepared", prepared.rows)):
                 if found != expected:
-                    raise WrongAnswer(
-                        f"{target.name}, {protocol}: row {number} is {found!r}, not {expected!r}"
-                    )
+                    raise WrongAnswer(f"{target.name}, {protocol}: row {number} is {found!r}, not {expected!r}")
     finally:
         connection.quit()
 
@@ -53,7 +61,5 @@ def check_all(targets: Iterable[Target]) -> None:
 def _expected(count: int, sample: int) -> list[tuple[int, list[tuple[Cell, ...]]]]:
     content = rows.rows(count)
     picked = random.Random(2).sample(content, min(sample, count))
-    there: list[tuple[int, list[tuple[Cell, ...]]]] = [
-        (number, [(c.encode(),)]) for number, _, c, _ in picked
-    ]
+    there: list[tuple[int, list[tuple[Cell, ...]]]] = [(number, [(c.encode(),)]) for number, _, c, _ in picked]
     return [(count + 1, []), *there]

@@ -1,6 +1,7 @@
 """Fairlead's configuration in a bench: all defaults but for connections, users and the keyspaces measured."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
@@ -31,8 +32,7 @@ def sharded(names: Sequence[str], tables: Mapping[str, str]) -> dict[str, Any]:
         "shards": list(names),
         "vindexes": {"by_key": {"function": "hash"}},
         "tables": {
-            table: {"kind": "sharded", "vindex": "by_key", "columns": [column]}
-            for table, column in tables.items()
+            table: {"kind": "sharded", "vindex": "by_key", "columns": [column]} for table, column in tables.items()
         },
     }
 
@@ -45,8 +45,9 @@ def configuration(
     http_port: int,
     connections: int,
     clients: int = 16_000,
+    sections: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The whole file. The user has every data verb on every keyspace given."""
+    """The whole file. The user has every data verb on every keyspace given; `sections` are added to it."""
     verbs = ["select", "insert", "update", "delete"]
     return {
         "region": "eu",
@@ -66,4 +67,5 @@ def configuration(
             "http": {"address": "127.0.0.1", "port": http_port},
         },
         "limits": {"clients": clients},
+        **sections,
     }

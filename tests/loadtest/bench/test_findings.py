@@ -17,7 +17,7 @@ CALLS = {"receives": 2.0, "sends": 2.0, "polls": 0.4, "others": 0.0}
 
 
 def counted(text: int = 1500, prepared: int = 900, calls: dict[str, float] = CALLS) -> Counts:
-    return Counts(Count(text, calls), Count(prepared, calls), 100)
+    return Counts(Count(text, calls), Count(prepared, calls), 900.0, {})
 
 
 # --- instructions -------------------------------------------------------------------------------------------
@@ -93,9 +93,7 @@ def test_added_latency_is_the_difference_within_the_round() -> None:
 
 def test_a_rate_that_was_not_held_is_said() -> None:
     samples = [Sample(1, cells.DIRECT, 1700, 0.1, 0.5), Sample(2, cells.DIRECT, 1990, 0.1, 0.5)]
-    assert latency.slow(Plan(2000, 2, 4), samples) == [
-        "warning: direct, round 1: 1700 of 2000 queries a second"
-    ]
+    assert latency.slow(Plan(2000, 2, 4), samples) == ["warning: direct, round 1: 1700 of 2000 queries a second"]
 
 
 # --- cold plans ---------------------------------------------------------------------------------------------

@@ -57,9 +57,7 @@ def test_a_failed_run_has_no_report() -> None:
 
 def test_the_start_line_is_where_it_is_expected() -> None:
     """CPU is read at this line; were it renamed, connecting would be counted as querying."""
-    assert (
-        sum(line.startswith(sysbench.STARTED) for line in case("sysbench_point_select.txt").splitlines()) == 1
-    )
+    assert sum(line.startswith(sysbench.STARTED) for line in case("sysbench_point_select.txt").splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -83,6 +81,11 @@ def test_totals_of_a_dump() -> None:
 
 def test_parts_of_one_file_are_added_up() -> None:
     assert callgrind.parse_totals(case("callgrind_two_parts.txt")) == {"Ir": 350, "Bc": 30, "Bcm": 1}
+
+
+def test_costs_of_functions_are_their_own_and_names_are_given_once() -> None:
+    costs = callgrind.self_costs(case("callgrind_functions.txt"))
+    assert costs == {("relay.so", "relay_round"): 35, ("libc.so.6", "send"): 56, ("relay.so", "scan"): 7}
 
 
 def test_a_cut_off_file_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -139,8 +142,7 @@ def test_an_empty_summary_counts_nothing() -> None:
 
 def test_cpu_model_and_memory() -> None:
     assert (
-        machine.cpu_model("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nmodel name\t: other\n")
-        == "Some CPU @ 3 GHz"
+        machine.cpu_model("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nmodel name\t: other\n") == "Some CPU @ 3 GHz"
     )
     assert machine.cpu_model("nothing") == machine.UNKNOWN
     assert machine.memory("MemTotal:       24641536 kB\n") == "23.5 GiB"

@@ -28,18 +28,14 @@ def bench(*arguments: str) -> Result:
 
 def test_ratio_of_haproxy_alone(tmp_path: Path) -> None:
     only = ["--target", "direct", "--target", "haproxy", "--cell", "point_select text 16"]
-    found = bench(
-        "ratio", *only, "--rounds", "1", "--seconds", "1", "--out", str(tmp_path), "--format", "json"
-    )
+    found = bench("ratio", *only, "--rounds", "1", "--seconds", "1", "--out", str(tmp_path), "--format", "json")
     assert found.exit_code == 0, found.output
     content = json.loads(found.stdout)
     figures = {figure["target"]: figure for figure in content["figures"]}
     assert figures["haproxy"]["proxy_us"]["median"] > 1
     assert figures["direct"]["proxy_us"] is None
     assert all(figure["qps"] > 100 and figure["server_us"] > 1 for figure in figures.values())
-    assert {"cpu", "kernel", "mariadb", "haproxy", "sysbench", "python", "fairlead"} <= set(
-        content["machine"]
-    )
+    assert {"cpu", "kernel", "mariadb", "haproxy", "sysbench", "python", "fairlead"} <= set(content["machine"])
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".svg"]
 
 

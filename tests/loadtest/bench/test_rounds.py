@@ -126,18 +126,14 @@ def test_direct_has_no_proxy_and_so_no_ratio() -> None:
     ids=["kept", "broken", "in doubt"],
 )
 def test_verdict(ours: list[float], kept: bool, certain: bool) -> None:
-    runs = [made(n, HAPROXY, 10.0) for n in range(1, 10)] + [
-        made(n, SHARDED, cpu) for n, cpu in enumerate(ours, 1)
-    ]
+    runs = [made(n, HAPROXY, 10.0) for n in range(1, 10)] + [made(n, SHARDED, cpu) for n, cpu in enumerate(ours, 1)]
     [verdict] = summary.judge(runs, [Promise(SHARDED, HAPROXY, POINT_SELECT, False, 16, 1.00)])
     assert (verdict.kept, verdict.certain) == (kept, certain)
     assert summary.verdict_line(verdict).startswith("PASS" if kept else "FAIL")
 
 
 def test_what_was_not_measured_is_neither_kept_nor_broken() -> None:
-    [verdict] = summary.judge(
-        [made(1, SHARDED, 5.0)], [Promise(SHARDED, PROXYSQL, POINT_SELECT, False, 16, 0.6)]
-    )
+    [verdict] = summary.judge([made(1, SHARDED, 5.0)], [Promise(SHARDED, PROXYSQL, POINT_SELECT, False, 16, 0.6)])
     assert verdict.kept is None
     assert "not measured" in summary.verdict_line(verdict)
 

@@ -12,9 +12,7 @@ from loadtest.bench import stats
 CASES = Path(__file__).parents[2] / "cases" / "bench"
 
 
-@pytest.mark.parametrize(
-    "case", json.loads((CASES / "medians.json").read_text()), ids=lambda case: case["comment"]
-)
+@pytest.mark.parametrize("case", json.loads((CASES / "medians.json").read_text()), ids=lambda case: case["comment"])
 def test_median_and_interval(case: dict[str, Any]) -> None:
     found = stats.median_interval(case["values"], case.get("confidence", 0.95))
     assert (found.median, found.low, found.high) == (case["median"], case["low"], case["high"])
@@ -57,9 +55,7 @@ def test_spread_is_half_the_inner_range_over_the_median(values: list[float], exp
     assert stats.spread(values) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("fraction", "expected"), [(0.0, 1), (0.5, 50), (0.99, 99), (0.991, 100), (1.0, 100)]
-)
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 1), (0.5, 50), (0.99, 99), (0.991, 100), (1.0, 100)])
 def test_quantile_is_nearest_rank(fraction: float, expected: int) -> None:
     assert stats.quantile(range(1, 101), fraction) == expected
 
@@ -70,9 +66,7 @@ def test_quantile_of_one_value() -> None:
         stats.quantile([], 0.5)
 
 
-@pytest.mark.parametrize(
-    ("fraction", "expected"), [(0.5, 1.0), (0.51, 2.0), (0.99, 2.0), (0.995, 8.0), (0.0, 1.0)]
-)
+@pytest.mark.parametrize(("fraction", "expected"), [(0.5, 1.0), (0.51, 2.0), (0.99, 2.0), (0.995, 8.0), (0.0, 1.0)])
 def test_histogram_quantile(fraction: float, expected: float) -> None:
     bins = [(8.0, 1), (1.0, 50), (2.0, 49)]
     assert stats.histogram_quantile(bins, fraction) == expected

@@ -45,18 +45,14 @@ def test_scrambles_are_those_of_the_servers() -> None:
     from pymysql import _auth
 
     challenge = fake_mysql.CHALLENGE
-    assert packets.native_scramble(b"secret", challenge) == _auth.scramble_native_password(
-        b"secret", challenge
-    )
+    assert packets.native_scramble(b"secret", challenge) == _auth.scramble_native_password(b"secret", challenge)
     assert packets.sha2_scramble(b"secret", challenge) == _auth.scramble_caching_sha2(b"secret", challenge)
     assert packets.native_scramble(b"", challenge) == packets.sha2_scramble(b"", challenge) == b""
 
 
 def test_greeting() -> None:
     found = packets.parse_greeting(fake_mysql.greeting(b"caching_sha2_password"))
-    assert found == packets.Greeting(
-        "5.5.5-10.11.6-MariaDB", 77, fake_mysql.CHALLENGE, "caching_sha2_password"
-    )
+    assert found == packets.Greeting("5.5.5-10.11.6-MariaDB", 77, fake_mysql.CHALLENGE, "caching_sha2_password")
 
 
 def test_a_server_that_is_full_says_so_instead_of_greeting() -> None:

@@ -13,7 +13,12 @@ from proxy.mysql.constants.capabilities import BACKEND_CAPABILITIES, Capability
 from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI, Flavour
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import ProtocolViolation, ServerError, TlsRefused
-from proxy.mysql.packets.handshake import HandshakeResponse41, HandshakeV10, SSLRequest
+from proxy.mysql.packets.handshake import (
+    MAX_HANDSHAKE_COLLATION,
+    HandshakeResponse41,
+    HandshakeV10,
+    SSLRequest,
+)
 from proxy.mysql.packets.replies import ERR_HEAD, ErrPacket, OkPacket
 from proxy.mysql.sockets import tune
 from proxy.mysql.stream import PacketStream
@@ -79,6 +84,8 @@ async def connect_backend(
     Raises TimeoutError, OSError (cannot connect), ServerError (refused by the server), AuthenticationFailed
     (refused by us), TlsRefused, MalformedPacket, ProtocolViolation, ConnectionClosed. Nothing stays open.
     """
+    if collation > MAX_HANDSHAKE_COLLATION:
+        raise ValueError(f"collation id {collation} does not fit the handshake")
     loop = loop or asyncio.get_running_loop()
     async with asyncio.timeout_at(deadline):
         stream = PacketStream(await _connect(loop, address), loop)

@@ -42,13 +42,19 @@ from proxy.mysql.errors import (
     TlsRefused,
     WireError,
 )
-from proxy.mysql.packets.handshake import HandshakeResponse41, HandshakeV10, SSLRequest
+from proxy.mysql.packets.handshake import (
+    MAX_HANDSHAKE_COLLATION,
+    HandshakeResponse41,
+    HandshakeV10,
+    SSLRequest,
+)
 from proxy.mysql.packets.replies import ErrPacket, OkPacket
 from proxy.mysql.sockets import tune
 from proxy.mysql.stream import PacketStream
 from proxy.mysql.tls import TLSInfo
 
 _ERR_SECONDS: Final = 1.0  # how long a refused client may take to accept its ERR packet
+_SHOWN_NAME: Final = 96  # characters of a refused user's name that are logged and sent back
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +190,20 @@ def _greeting(config: ServerHandshakeConfig, connection_id: int, nonce: bytes) -
         thread_id=connection_id & 0xFFFFFFFF,
         nonce=nonce,
         capabilities=config.announced,
-        collation=config.default_collation,
+        collation=_announced_collation(config),
         status=Status.AUTOCOMMIT,
         plugin=config.default_plugin,
     )
+
+
+def _announced_collation(config: ServerHandshakeConfig) -> int:
+    """The default collation if its id fits the greeting's byte, else its character set's first one."""
+    number = config.default_collation
+    if number <= MAX_HANDSHAKE_COLLATION:
+        return number
+    collation = collations.by_id(number, config.flavour)
+    fallback = None if collation is None else collations.default_of(collation.charset)
+    return fallback or UTF8MB4_GENERAL_CI
 
 
 async def _read_response(stream: PacketStream, config: ServerHandshakeConfig) -> HandshakeResponse41:
@@ -257,7 +273,7 @@ class _Denied(AuthenticationFailed):
     """The reason for the log, and the text for the client, which says less."""
 
     def __init__(self, user: str, peer: str, response: bytes, reason: AuthenticationFailed) -> None:
-        shown = user.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        shown = user.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:_SHOWN_NAME]
         super().__init__(f"user {shown!r} from {peer}: {reason}")
         used = "YES" if response else "NO"
         self.wire = f"Access denied for user '{shown}'@'{peer}' (using password: {used})"

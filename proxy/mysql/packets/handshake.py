@@ -14,6 +14,7 @@ from proxy.mysql.wire import Reader, lenenc_bytes, nul_bytes
 
 NONCE_SIZE: Final = 20
 SSL_REQUEST_SIZE: Final = 32
+MAX_HANDSHAKE_COLLATION: Final = 255  # one byte; higher ids need a SET NAMES afterwards
 # Drivers send about ten; the packet limit alone would allow 32,000 empty ones.
 MAX_ATTRIBUTES: Final = 1024
 
@@ -24,7 +25,7 @@ _AUTH_MORE: Final = b"\x01"
 
 @dataclass(frozen=True, slots=True)
 class HandshakeV10:
-    """The server's greeting. `nonce` is 20 bytes without NUL, `collation` the low 8 bits of an id."""
+    """The server's greeting. `nonce` is 20 bytes without NUL, `collation` an id up to 255."""
 
     server_version: str
     thread_id: int
@@ -45,7 +46,7 @@ class HandshakeV10:
                 self.nonce[:8],
                 b"\0",
                 (flags & 0xFFFF).to_bytes(2, "little"),
-                (self.collation & 0xFF).to_bytes(1, "little"),
+                self.collation.to_bytes(1, "little"),
                 int(self.status).to_bytes(2, "little"),
                 (flags >> 16).to_bytes(2, "little"),
                 (NONCE_SIZE + 1).to_bytes(1, "little"),
@@ -91,7 +92,7 @@ def _client_head(capabilities: Capability, max_packet: int, collation: int) -> b
     return (
         int(capabilities).to_bytes(4, "little")
         + max_packet.to_bytes(4, "little")
-        + (collation & 0xFF).to_bytes(1, "little")
+        + collation.to_bytes(1, "little")
         + bytes(23)
     )
 

@@ -24,6 +24,7 @@ from proxy.mysql.packets import (
     ColumnDefinition41,
     ErrPacket,
     OkPacket,
+    Value,
     binary_resultset,
     prepare_response,
     text_resultset,
@@ -56,10 +57,9 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     return server, client
 
 
-async def both(server: Awaitable[T], client: Awaitable[Any]) -> tuple[Any, Any]:
+async def both(server: Awaitable[Any], client: Awaitable[Any]) -> list[Any]:
     """Run both ends; each result is a value or the exception it raised."""
-    first, second = await asyncio.gather(server, client, return_exceptions=True)
-    return first, second
+    return list(await asyncio.gather(server, client, return_exceptions=True))
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,7 @@ def _query(text: str, identity: ClientIdentity) -> bytes:
     words = text.strip().rstrip(";").lower()
     if not words.startswith("select"):  # SET NAMES, SET autocommit, COMMIT, ROLLBACK
         return frame(OkPacket(status=Status.AUTOCOMMIT).build(identity.capabilities), 1)
+    row: list[Value]
     if words == "select 1":
         columns, row = [ONE], [1]
     elif words == "select $$":  # the mysql client's way to find out whether dollar-quoting is known

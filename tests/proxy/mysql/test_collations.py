@@ -64,8 +64,9 @@ def test_names_are_found_in_any_case_and_by_the_old_name() -> None:
 
 def test_one_id_may_have_two_names() -> None:
     names = set()
-    for flavour in ("mysql", "mariadb"):
-        found = collations.by_id(245, flavour)  # type: ignore[arg-type]
+    flavours: list[collations.Flavour] = ["mysql", "mariadb"]
+    for flavour in flavours:
+        found = collations.by_id(245, flavour)
         assert found is not None
         names.add(found.name)
     assert names == {"utf8mb4_croatian_ci", "utf8mb4_croatian_mysql561_ci"}

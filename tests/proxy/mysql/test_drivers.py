@@ -53,7 +53,8 @@ def by_pymysql(port: int, user: str, password: str, tls: bool, certificates: Cer
     ) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT 1")
-        return int(cursor.fetchone()[0])
+        (row,) = cursor.fetchall()
+        return int(row[0])
 
 
 def by_aiomysql(port: int, user: str, password: str, tls: bool, certificates: Certificates) -> int:
@@ -232,6 +233,6 @@ def test_a_refusal_reaches_the_application(certificates: Certificates) -> None:
 
     with Listener(ServerHandshakeConfig(Accounts(ACCOUNTS), admit=admit)).running() as listener:
         for driver in DRIVERS:
-            (connect,) = driver.values
+            connect: Any = driver.values[0]
             with pytest.raises(Exception, match=r"1049.*Unknown database 'shop'"):
                 connect(listener.port, "empty", "", False, certificates)

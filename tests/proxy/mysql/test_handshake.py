@@ -454,6 +454,25 @@ def test_an_unknown_collation_id_means_the_listeners_default() -> None:
     run(main())
 
 
+def test_a_default_collation_beyond_the_greetings_byte() -> None:
+    """MariaDB's UCA 14.0.0 ids need two bytes; the greeting has one, clients without a wish get the real one."""
+
+    async def main() -> None:
+        config = plain_config(flavour="mariadb", default_collation=2304)
+        script = Scripted(config)
+        greeting = await script.greeting()
+        assert greeting.collation == 45
+        await script.stream.write(response(greeting, collation=0).build())
+        identity = await script.task
+        assert identity.collation.name == "utf8mb4_uca1400_ai_ci"
+        identity.sock.close()
+        script.stream.sock.close()
+        with pytest.raises(ValueError, match="2304"):
+            await connect_backend("/nowhere", ANN, collation=2304, deadline=0)
+
+    run(main())
+
+
 def test_a_proof_for_another_plugin_than_the_greetings_is_asked_for_again() -> None:
     async def main() -> None:
         script = Scripted(plain_config())

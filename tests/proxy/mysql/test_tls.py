@@ -55,6 +55,7 @@ async def connected(
     version: ssl.TLSVersion | None = None,
     session: ssl.SSLSession | None = None,
     context: ssl.SSLContext | None = None,
+    server: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Ends]:
     """Our side accepts, the other side is Python's."""
     loop = asyncio.get_running_loop()
@@ -62,7 +63,7 @@ async def connected(
     far.setblocking(True)
     context = context or remote_context(certificates, version)
     wrapping = loop.run_in_executor(None, lambda: context.wrap_socket(far, session=session))
-    plain, info = await shuttle_server(loop, near, certificates.server)
+    plain, info = await shuttle_server(loop, near, server or certificates.server)
     remote = await wrapping
     remote.settimeout(PATIENCE / 2)  # a thread that hangs would hang the test for ever
     ends = Ends(plain, info, remote)
@@ -157,8 +158,8 @@ def rss() -> int:
 @LOOPS
 @pytest.mark.parametrize("outbound", [True, False])
 def test_a_reader_that_stops_stops_the_writer(outbound: bool, loop: str, certificates: Certificates) -> None:
-    """256 MiB offered to a reader that does not read: little is taken, memory stays flat, nothing is lost."""
-    total, chunk = 256 * MIB, os.urandom(MIB)
+    """96 MiB offered to a reader that does not read: little is taken, memory stays flat, nothing is lost."""
+    total, chunk = 96 * MIB, os.urandom(MIB)
 
     async def main() -> None:
         running = asyncio.get_running_loop()
@@ -337,19 +338,23 @@ def test_a_steady_shuttle_has_no_task_and_no_timer(loop: str, certificates: Cert
     run(main(), loop)
 
 
-def test_sessions_are_resumed(certificates: Certificates) -> None:
-    """By tickets: the second connection of a client skips the certificate."""
+@pytest.mark.parametrize("mutual", [False, True])
+def test_sessions_are_resumed(mutual: bool, certificates: Certificates) -> None:
+    """By tickets: the second connection of a client skips the certificates; its name is still known."""
 
     async def main() -> None:
         running = asyncio.get_running_loop()
-        context = remote_context(certificates)
-        async with connected(certificates, context=context) as ends:
+        context = certificates.client(name="us" if mutual else None).context
+        assert context is not None
+        server = certificates.mutual if mutual else certificates.server
+        async with connected(certificates, context=context, server=server) as ends:
             assert not ends.info.resumed
             await running.sock_sendall(ends.plain, b"x")
             await ends.in_thread(ends.remote.recv, 1)  # tickets come before it
             session = ends.remote.session
-        async with connected(certificates, context=context, session=session) as ends:
+        async with connected(certificates, context=context, session=session, server=server) as ends:
             assert ends.info.resumed
+            assert ends.info.common_name == ("us" if mutual else None)
 
     run(main())
 

@@ -327,7 +327,7 @@ class Dispatcher:
         if isinstance(plan, plans.Refuse):
             raise Refusal(CATALOGUE[plan.entry], plan.args)
         if planned.facts.uses_warnings:
-            self.worker.local.show_warnings(handle, session, planned, sql)
+            self.worker.local.show_warnings(handle, session, sql, execution is not None)
         elif isinstance(plan, plans.Transaction):
             self._transaction(handle, session, plan, sql)
         elif isinstance(plan, plans.SetSession):

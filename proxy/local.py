@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from proxy.local_columns import NUMBERS, database_column, fact_column, number_column, text_column, warning_columns
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.resultset import ColumnDefinition41, binary_resultset, text_resultset
 from proxy.session import Session
 from router import plan as plans
 from router.errors import refusal
 from router.explain import explain
-from router.plan import Planned
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
-NUMBERS = frozenset({"connection_id", "last_insert_id", "row_count", "found_rows", "warning_count", "error_count"})
-UNSIGNED = frozenset({"connection_id", "last_insert_id"})
+COMMENT = "Fairlead"
+REPLICATION_PREFIX = "5.5.5-"
 NO_ROWS = 2**64 - 1
 """The relay's affected rows after a statement that returned rows; ROW_COUNT() is then -1."""
-
-WARNING_COLUMNS = (
-    ColumnDefinition41.string("Level", 7),
-    ColumnDefinition41.integer("Code", unsigned=True),
-    ColumnDefinition41.string("Message", 512),
-)
 
 Answer = tuple[Sequence[ColumnDefinition41], list[list[Any]]]
 
@@ -64,22 +58,27 @@ class LocalAnswers:
         match plan:
             case plans.SessionValue(columns):
                 values = [self._fact(column.fact, session, info) for column in columns]
-                return [_definition(column) for column in columns], [values]
+                return self.columns(session, plan), [values]
             case plans.Names(label, names):
-                return [ColumnDefinition41.string(label, 64)], [[name] for name in names]
+                return [database_column(session, label)], [[name] for name in names]
             case plans.ShowRoute(statement):
                 return self._route(session, statement)
 
-    def columns(self, plan: plans.SessionValue | plans.Names) -> Sequence[ColumnDefinition41]:
+    def columns(self, session: Session, plan: plans.SessionValue | plans.Names) -> Sequence[ColumnDefinition41]:
         """What a prepared form announces."""
         if isinstance(plan, plans.Names):
-            return [ColumnDefinition41.string(plan.label, 64)]
-        return [_definition(column) for column in plan.columns]
+            return [database_column(session, plan.label)]
+        texts = {"version": self._version(session), "version_comment": COMMENT}
+        return [fact_column(session, column, texts.get(column.fact, "")) for column in plan.columns]
+
+    def _version(self, session: Session) -> str:
+        """As VERSION() says it: without the prefix that MariaDB 10 greets with."""
+        return self._worker.logins.version_of(session.listener).removeprefix(REPLICATION_PREFIX)
 
     def _route(self, session: Session, statement: bytes) -> Answer:
         found = explain(statement.decode("utf-8", "replace"), self._worker.context_of(session))
         rows = found.as_rows()
-        columns = [ColumnDefinition41.string("step", 128), ColumnDefinition41.string("detail", 4096)]
+        columns = [text_column(session, "step", 128), text_column(session, "detail", 4096)]
         return columns, [[str(cell) for cell in row] for row in rows]
 
     def _fact(self, fact: str, session: Session, info: dict[str, Any]) -> Any:
@@ -95,16 +94,16 @@ class LocalAnswers:
             case "row_count":
                 return -1 if info["last_error"] or info["affected"] == NO_ROWS else info["affected"]
             case "version":
-                return self._worker.version
+                return self._version(session)
             case "version_comment":
-                return "Fairlead"
+                return COMMENT
             case "warning_count":
                 return info["warnings"]
             case "error_count":
                 return int(info["last_error"])
         raise refusal("CONNECTION_FUNCTION", fact.upper())
 
-    def show_warnings(self, handle: int, session: Session, planned: Planned, sql: bytes) -> None:
+    def show_warnings(self, handle: int, session: Session, sql: bytes, binary: bool = False) -> None:
         """SHOW WARNINGS when the backend of the previous statement is not held any more."""
         info = self._worker.relay.info(handle)
         if info is None:
@@ -114,13 +113,7 @@ class LocalAnswers:
         elif info["warnings"] or info["last_error"]:
             raise refusal("CONNECTION_FUNCTION", "SHOW WARNINGS")
         elif b"count" in sql.lower():
-            label = "@@session.error_count" if b"errors" in sql.lower() else "@@session.warning_count"
-            self.send(handle, session, [ColumnDefinition41.integer(label, unsigned=True)], [[0]], info)
+            fact = "error_count" if b"errors" in sql.lower() else "warning_count"
+            self.send(handle, session, [number_column(f"@@session.{fact}", NUMBERS[fact])], [[0]], info, binary)
         else:
-            self.send(handle, session, WARNING_COLUMNS, [], info)
-
-
-def _definition(column: plans.SessionColumn) -> ColumnDefinition41:
-    if column.fact in NUMBERS:
-        return ColumnDefinition41.integer(column.label, unsigned=column.fact in UNSIGNED)
-    return ColumnDefinition41.string(column.label, 256)
+            self.send(handle, session, warning_columns(session), [], info, binary)

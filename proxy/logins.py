@@ -108,6 +108,10 @@ class Logins:
             if isinstance(listener, MysqlListener | PeerListener):
                 self._configs[name] = self._config(generation, name, listener)
 
+    def version_of(self, name: str) -> str:
+        """The version that a listener announces."""
+        return self._configs[name].server_version
+
     def handshake(self, name: str) -> ServerHandshakeConfig:
         """What a listener's next connection is shown."""
         return self._configs[name]

@@ -1,8 +1,8 @@
 """Prepared statements: one store for the whole worker, bounded in bytes, and each client's ids into it.
 
 COM_STMT_PREPARE is answered from metadata that a server of the statement's shard gave once per text, context,
-capability class and configuration; the relay prepares it on whichever backend executes it. While a session holds a
-backend of its own (transaction, temporary table), the metadata is asked there, without keeping it.
+session state, capability class and configuration; the relay prepares it on whichever backend executes it. While a
+session holds a backend of its own (transaction, temporary table), the metadata is asked there, without keeping it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ OVERHEAD = 1024
 
 PARAMETER = ColumnDefinition41.string("?", 0)
 
-Key = tuple[int, bytes, int]
-"""(context number, text, capability class)"""
+Key = tuple[int, int, bytes, int]
+"""(context number, state number, text, capability class): sql_mode and character sets decide how a server reads the
+text when it prepares it, and how it describes the columns."""
 
 
 @dataclass(slots=True)
@@ -72,7 +73,8 @@ class Statements:
         if command is None or info is None:
             return
         text = command[1:]
-        key = (self._worker.contexts.number(session.context()), text, info["capclass"])
+        state = self._worker.variables.number(session.state)
+        key = (self._worker.contexts.number(session.context()), state, text, info["capclass"])
         entry = self._store.get(key)
         if entry is not None and entry.epoch == self._worker.epoch:
             self._store.move_to_end(key)
@@ -133,7 +135,7 @@ class Statements:
         """The answer to PREPARE: ours for what is answered here, else a server's."""
         plan = planned.plan
         if isinstance(plan, plans.SessionValue | plans.Names):
-            return self._local_answer(session, found, self._worker.local.columns(plan))
+            return self._local_answer(session, found, self._worker.local.columns(session, plan))
         if isinstance(plan, plans.ShowRoute):
             raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE")
         if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):

@@ -427,10 +427,6 @@ class Worker:
         for server, thread in lost:
             self.backends.kill_soon(server, thread)
 
-    @property
-    def version(self) -> str:
-        return self.logins.version
-
 
 def _place(settings: Any) -> tuple[Any, ...] | None:
     """What of a listener cannot change while it listens."""

@@ -220,10 +220,14 @@ Fact: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class SessionColumn:
-    """A column that the session knows: which fact, and its label as the server would print it."""
+    """A column that the session knows: which fact, and its label as the server would print it.
+
+    `variable`: it was asked for as @@variable, whose column is described otherwise than a function's.
+    """
 
     fact: Fact
     label: str
+    variable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

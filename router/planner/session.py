@@ -51,7 +51,7 @@ def plan(request: Request) -> Planned | None:
     if labels is None:
         return None
     columns = tuple(
-        SessionColumn(fact, _alias(item) or label)
+        SessionColumn(fact, _alias(item) or label, item[0].kind == "system_variable")
         for fact, item, label in zip(facts, split(body), labels, strict=True)
         if fact is not None
     )

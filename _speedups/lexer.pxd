@@ -15,7 +15,7 @@ cdef enum LexFlag:
     LEX_LOCK = 1024
     LEX_CALC_FOUND_ROWS = 2048
     LEX_HIGH_BYTE = 4096        # a byte >= 0x80 outside of quotes and comments, read as UTF-8 sessions do
-    LEX_OPTIMIZER_HINT = 8192   # /*+ … */, dropped from norm
+    LEX_OPTIMIZER_HINT = 8192   # /*+ … */, kept in norm: SET_VAR can change what a statement answers
     LEX_MIXED_ROWS = 16384      # rows of VALUES differ in NULL or sign only; norm says VALUES /*mixed*/ (…)
 
 cdef enum LexError:

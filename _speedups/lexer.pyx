@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """The lexer: one pass over a statement, as the server would read it.
 
-It writes the *norm* (comments dropped, literals as `?`, lists and VALUES rows collapsed), the *slots*
+It writes the *norm* (comments dropped, hints kept, literals as `?`, lists and VALUES rows collapsed), the *slots*
 (where the literals stand in the text and in the norm), flags, and the fingerprint of the norm. Two
 statements of one norm differ in nothing but the slots' texts and in white space and comments.
 

@@ -16,6 +16,12 @@ cdef enum Word:
     WORD_OTHER = 0
     WORD_ORDER_GROUP = 1
 
+cdef enum Joins:
+    # Kept comments are nothing to the server: 'a' /* … */ 'b' is one literal to it, and two to us.
+    JOINS_NOTHING = 0
+    JOINS_STRING = 1
+    JOINS_LITERAL = 2       # after an introducer
+
 cdef enum RowStyle:
     # How VALUES rows are collapsed. A statement whose rows do not fit the style is lexed anew with the
     # next one.
@@ -43,6 +49,7 @@ cdef struct Scan:
     uint8_t gap             # white space or a comment since the last token
     uint8_t word            # Word: of the token just before, when it was an unquoted word
     uint8_t by_number       # an integer here would be a position in ORDER BY or GROUP BY
+    uint8_t joins           # Joins: what stands before the kept comments just written
     uint32_t depth          # of parentheses
     uint64_t by_depths      # bit d: at depth d we are inside of ORDER BY or GROUP BY
     uint32_t version_end    # where the `*/` of the open version comment stands, or 0
@@ -420,12 +427,19 @@ cdef uint32_t keyword(Scan* s, uint32_t id, uint32_t start, uint32_t i) noexcept
 
 # ---------------------------------------------------------------- literals
 
-cdef inline bint after_introducer(const Scan* s) noexcept nogil:
-    """Does the unquoted word at the end of norm, and the space behind it, begin with `_`?"""
-    cdef uint32_t k = s.o - 1
+cdef inline bint is_introducer(const Scan* s, uint32_t end) noexcept nogil:
+    """Does the unquoted word that ends at norm[end] begin with `_`, and is it no member?"""
+    cdef uint32_t k = end
     while k > 0 and is_ident(s.norm[k - 1]):
         k -= 1
     return s.norm[k] == c'_' and (k == 0 or s.norm[k - 1] != c'.')
+
+
+cdef inline bint splits_literal(const Scan* s, uint8_t kind) noexcept nogil:
+    """Is this literal, directly behind a kept comment, part of what stands before the comment?"""
+    if s.joins == JOINS_STRING:
+        return kind == LIT_STRING
+    return s.joins == JOINS_LITERAL and LIT_STRING <= kind <= LIT_BIT
 
 
 cdef inline uint32_t put_literal(Scan* s, Slot* item, uint32_t end) noexcept nogil:
@@ -434,8 +448,10 @@ cdef inline uint32_t put_literal(Scan* s, Slot* item, uint32_t end) noexcept nog
         if not put_bytes(s, item.off, end):
             return s.n
     else:
-        if s.prev == PREV_BARE and LIT_STRING <= item.kind <= LIT_BIT and after_introducer(s):
+        if s.prev == PREV_BARE and LIT_STRING <= item.kind <= LIT_BIT and is_introducer(s, s.o - 1):
             item.flags |= SLOT_INTRODUCER
+        if s.prev == PREV_MARK and splits_literal(s, item.kind):
+            return fail(s, LEX_MALFORMED)
         if put_slot(s, item) == NULL:
             return s.n
         if item.kind == LIT_PARAM:
@@ -535,6 +551,30 @@ cdef uint32_t variable(Scan* s, uint32_t i) noexcept nogil:
 
 # ---------------------------------------------------------------- comments
 
+cdef inline uint8_t joins_of(const Scan* s) noexcept nogil:
+    """What a literal behind the comment that is about to be written would join."""
+    if s.prev == PREV_MARK:
+        return s.joins
+    if s.prev == PREV_WORD and s.n_slots and s.slots[s.n_slots - 1].at == s.o - 1:
+        return JOINS_STRING if s.slots[s.n_slots - 1].kind == LIT_STRING else JOINS_NOTHING
+    return JOINS_LITERAL if s.prev == PREV_BARE and is_introducer(s, s.o) else JOINS_NOTHING
+
+
+cdef uint32_t put_mark(Scan* s, uint32_t i, uint32_t end) noexcept nogil:
+    """Keep p[i:end] of a comment in norm. The words and numbers around it do not see it."""
+    cdef uint8_t word = s.word
+    cdef bint by_number = s.by_number
+    s.joins = joins_of(s)
+    if s.o > 0:
+        put(s, c' ')
+    if not put_bytes(s, i, end):
+        return s.n
+    token_done(s, PREV_MARK)
+    s.word = word
+    s.by_number = by_number
+    return end
+
+
 cdef uint32_t version_comment(Scan* s, uint32_t i, uint32_t code) noexcept nogil:
     """/*! … */ or /*M! … */ at i, its version digits at `code`: the mark is kept, the inside is lexed.
 
@@ -555,54 +595,37 @@ cdef uint32_t version_comment(Scan* s, uint32_t i, uint32_t code) noexcept nogil
         return try_next_style(s)
     s.flags |= LEX_VERSION_COMMENT
     s.version_end = end
-    if s.o > 0:
-        put(s, c' ')
-    code += digits
-    if not put_bytes(s, i, code):
-        return s.n
-    token_done(s, PREV_MARK)
-    return code
+    return put_mark(s, i, code + digits)
 
 
-cdef uint32_t kept_hint(Scan* s, uint32_t i, uint32_t inside, uint32_t end) noexcept nogil:
+cdef uint32_t fairlead_hint(Scan* s, uint32_t i, uint32_t inside, uint32_t end) noexcept nogil:
     """/* fairlead: … */ from i to the `*/` at `end`."""
     if s.flags & LEX_HAS_HINT:
         return fail(s, LEX_MALFORMED)
     s.flags |= LEX_HAS_HINT
-    if s.o > 0:
-        put(s, c' ')
-    if not put_bytes(s, i, end + 2):
-        return s.n
-    while inside < end and is_space(s.p[inside]):
-        inside += 1
-    while end > inside and is_space(s.p[end - 1]):
-        end -= 1
     s.hint_off = inside
     s.hint_len = end - inside
-    token_done(s, PREV_MARK)
-    return skip_to_comment_end(s, end)
-
-
-cdef inline uint32_t skip_to_comment_end(Scan* s, uint32_t i) noexcept nogil:
-    return find_comment_end(s.p, i, s.n) + 2
+    while s.hint_len and is_space(s.p[s.hint_off]):
+        s.hint_off += 1
+        s.hint_len -= 1
+    while s.hint_len and is_space(s.p[s.hint_off + s.hint_len - 1]):
+        s.hint_len -= 1
+    return put_mark(s, i, end + 2)
 
 
 cdef uint32_t optimizer_hint(Scan* s, uint32_t i, uint32_t end) noexcept nogil:
     """/*+ … */ whose `*/` is at `end`. Its own grammar may quote a `*/`, so no quote may be open at `end`."""
     cdef uint8_t ignored = 0
-    cdef uint8_t c
-    i += 3
-    while i < end:
-        c = s.p[i]
-        if c == c"'" or c == c'"' or c == c'`':
-            i = scan_quoted(s.p, i, end, False, &ignored)
-            if i == BROKEN:
+    cdef uint32_t k = i + 3
+    while k < end:
+        if s.p[k] == c"'" or s.p[k] == c'"' or s.p[k] == c'`':
+            k = scan_quoted(s.p, k, end, False, &ignored)
+            if k == BROKEN:
                 return fail(s, LEX_MALFORMED)
         else:
-            i += 1
+            k += 1
     s.flags |= LEX_OPTIMIZER_HINT
-    s.gap = True
-    return end + 2
+    return put_mark(s, i, end + 2)
 
 
 cdef uint32_t block_comment(Scan* s, uint32_t i) noexcept nogil:
@@ -622,7 +645,7 @@ cdef uint32_t block_comment(Scan* s, uint32_t i) noexcept nogil:
     if p[i + 2] == c'+':
         return optimizer_hint(s, i, end)
     if is_hint(p, i + 2, end, &inside):
-        return kept_hint(s, i, inside, end)
+        return fairlead_hint(s, i, inside, end)
     return fail(s, LEX_MALFORMED)
 
 
@@ -663,11 +686,7 @@ cdef inline uint32_t put_sign(Scan* s, uint32_t i) noexcept nogil:
 cdef uint32_t star(Scan* s, uint32_t i) noexcept nogil:
     if s.version_end and i == s.version_end:
         s.version_end = 0
-        put(s, c' ')
-        put(s, c'*')
-        put(s, c'/')
-        token_done(s, PREV_MARK)
-        return i + 2
+        return put_mark(s, i, i + 2)
     if i + 1 < s.n and s.p[i + 1] == c'/' and (i + 2 == s.n or s.p[i + 2] != c'*'):
         return fail(s, LEX_MALFORMED)
     if s.prev >= PREV_CLOSE or (s.prev != PREV_NONE and s.gap):

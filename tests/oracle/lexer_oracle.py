@@ -31,8 +31,8 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    # word name quoted variable variable_word symbol star open close comma semicolon null_escape mark hint
-    # optimizer, a literal's kind, or a collapsed "list" or "tuples"
+    # word name quoted variable variable_word symbol star open close comma semicolon null_escape mark hint,
+    # a literal's kind, or a collapsed "list" or "tuples"
     kind: str
     text: bytes
     start: int
@@ -211,8 +211,7 @@ class Tokenizer:
         elif inside.startswith(b"+"):
             optimizer_hint(inside)
             self.flags |= L.OPTIMIZER_HINT
-            self.tokens.append(Token("optimizer", found[0], at, self.gap))
-            self.blank(found.end())
+            self.add("hint", found.end())
         elif hint:
             if self.hint:
                 raise Malformed("two hints")
@@ -289,11 +288,28 @@ def introduced(tokens: list[Token]) -> list[Token]:
     """Literals behind a word that starts with `_`."""
     out: list[Token] = []
     for token in tokens:
-        before = next((t for t in reversed(out) if t.kind != "optimizer"), None)
+        before = out[-1] if out else None
         if token.kind in ("string", "hex", "bit") and before and before.kind == "word" and before.text.startswith(b"_"):
             token = replace(token, flags=token.flags | L.INTRODUCER)
         out.append(token)
     return out
+
+
+def unsplit(tokens: list[Token]) -> list[Token]:
+    """Kept comments are nothing to the server: a literal that one of them divides would be two to us."""
+    before: Token | None = None
+    divided = False
+    for token in tokens:
+        if token.kind in ("hint", "mark"):
+            divided = True
+            continue
+        if divided and before:
+            strings = before.kind == token.kind == "string"
+            introducer = before.kind == "word" and before.text.startswith(b"_")
+            if strings or (introducer and token.kind in ("string", "hex", "bit")):
+                raise Malformed("a comment inside of a literal")
+        before, divided = token, False
+    return tokens
 
 
 def item_at(tokens: list[Token], i: int, null: bool = False) -> tuple[Token, int] | None:
@@ -430,10 +446,7 @@ class Renderer:
         kind = token.kind
         if kind == "word":
             return self.word(i)
-        if kind == "optimizer":
-            if i + 1 < len(self.tokens):
-                self.tokens[i + 1] = replace(self.tokens[i + 1], gap=True)
-        elif kind in ("name", "variable_word"):
+        if kind in ("name", "variable_word"):
             self.write_word(token, "bare")
         elif kind in ("quoted", "variable", "null_escape") or (kind == "int" and self.position):
             self.write_word(token)
@@ -477,7 +490,9 @@ class Renderer:
             if opens and self.row_depth is not None:
                 raise RowsDiffer
             self.in_version = opens
+        position, previous = self.position, self.previous_word
         self.write(token.text, "mark", len(self.norm) > 0)
+        self.position, self.previous_word = position, previous
 
     def symbol(self, i: int, token: Token) -> None:
         position = self.position and token.text in (b"+", b"-")
@@ -567,7 +582,7 @@ class Renderer:
             count += 1
             end = self.tokens[i - 1].end
             following = self.tokens[i].kind if i < len(self.tokens) else ""
-            if following in ("optimizer", "hint", "mark"):
+            if following in ("hint", "mark"):
                 raise RowsDiffer
             if following != "comma":
                 break
@@ -616,7 +631,7 @@ def render(tokens: list[Token]) -> tuple[Renderer, int]:
 
 def prepared(sql: bytes, mode: int) -> tuple[list[Token], Tokenizer]:
     tokenizer = Tokenizer(sql, mode)
-    tokens = introduced(concatenated(tokenizer.run(), sql))
+    tokens = unsplit(introduced(concatenated(tokenizer.run(), sql)))
     return tokens, tokenizer
 
 

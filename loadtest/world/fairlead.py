@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -69,7 +70,7 @@ class Fairlead(Server):
         return self._environment
 
     def is_ready(self) -> bool:
-        return self.http_status("/ready") == 200
+        return self.http_status("/ready") == 200 and self._accepts()
 
     def reload(self) -> None:
         """SIGHUP: reads the file again."""
@@ -110,6 +111,13 @@ class Fairlead(Server):
         with contextlib.closing(self.connect(**options)) as connection, connection.cursor() as cursor:
             cursor.execute(statement, arguments)
             return list(cursor.fetchall())
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), HTTP_TIMEOUT).close()
+        except OSError:
+            return False
+        return True
 
     def _url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.http_port}{path}"

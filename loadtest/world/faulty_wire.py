@@ -119,9 +119,10 @@ class FaultyWire:
         self._loop.run_forever()
         server.close()
         self._reset_all()
-        for task in asyncio.all_tasks(self._loop):
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,14 +140,14 @@ class FaultyWire:
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         towards = asyncio.ensure_future(self._carry(reader, far_writer, from_target=False))
         back = asyncio.ensure_future(self._carry(far_reader, writer, from_target=True))
-        try:
+        # Cancelled only when the wire ends; asyncio.streams cannot bear a handler that ends cancelled.
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({towards, back}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._ends -= ends
-            for flow in (towards, back):
-                flow.cancel()
-            for end in ends:
-                end.close()
+        self._ends -= ends
+        for flow in (towards, back):
+            flow.cancel()
+        for end in ends:
+            end.close()
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_target: bool

@@ -142,9 +142,13 @@ class Server:
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int | None:
         """Asks, then insists. Returns the exit code (negative: the signal), None when it never ran."""
+        self.signal(self.stop_signal)
+        return self.finish(timeout)
+
+    def finish(self, timeout: float = STOP_TIMEOUT) -> int | None:
+        """Waits for the end that was asked for by a signal, and insists when it does not come."""
         if self._process is None:
             return None
-        self.signal(self.stop_signal)
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:

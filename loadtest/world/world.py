@@ -68,8 +68,9 @@ class Fleet:
     def stop(self) -> None:
         for member in self._members.values():
             member.signal(member.stop_signal)
+        # Once only: a second signal means "at once".
         for member in self._members.values():
-            member.stop(timeout=FAIRLEAD_STOP_TIMEOUT)
+            member.finish(FAIRLEAD_STOP_TIMEOUT)
 
 
 class World:

@@ -111,7 +111,7 @@ def test_a_stalled_server_holds_nobody_else(world: World, wire: FaultyWire, ids:
 
 
 def test_a_client_that_vanishes_gives_its_connection_back(world: World, ids: list[int]) -> None:
-    fairlead = world.fleet({"shards": {SHARD: {"limits": {"connections": 2}}}})["eu"]
+    fairlead = world.fleet({"shards": {SHARD: {"limits": {"connections": 2, "idle": 1}}}})["eu"]
     with FaultyWire(fairlead.port) as near:
         for _ in range(10):
             connection = fairlead.connect(port=near.port)

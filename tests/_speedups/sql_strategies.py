@@ -85,17 +85,11 @@ def inserts(draw: st.DrawFn) -> bytes:
     return (
         draw(st.sampled_from([b"INSERT INTO t VALUES ", b"insert t(a)values", b"REPLACE t VALUE/**/"]))
         + draw(st.sampled_from([b",", b" ,\n", b"/* c */, "])).join(rows)
-        + draw(
-            st.sampled_from(
-                [b"", b";", b",", b" ON DUPLICATE KEY UPDATE a=VALUES(a)", b" /* fairlead: a */", b")"]
-            )
-        )
+        + draw(st.sampled_from([b"", b";", b",", b" ON DUPLICATE KEY UPDATE a=VALUES(a)", b" /* fairlead: a */", b")"]))
     )
 
 
-plausible = _joined(
-    st.one_of(*(st.sampled_from(s) for s in (LITERALS, WORDS, WORDS, MARKS, COMMENTS)), in_lists), 16
-)
+plausible = _joined(st.one_of(*(st.sampled_from(s) for s in (LITERALS, WORDS, WORDS, MARKS, COMMENTS)), in_lists), 16)
 broken = _joined(st.one_of(*(st.sampled_from(s) for s in (LITERALS, WORDS, MARKS, COMMENTS, BROKEN))), 10)
 soup = st.lists(st.sampled_from([bytes((c,)) for c in SOUP]), max_size=30).map(b"".join)
 statements = st.one_of(plausible, plausible, inserts(), inserts(), broken, soup)

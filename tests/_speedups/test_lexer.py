@@ -19,8 +19,8 @@ KINDS = {
 }  # fmt: skip
 SLOT_FLAGS = ("escaped", "concat", "introducer", "national", "neg")
 
-thorough = settings(max_examples=1500, deadline=None)
-brief = settings(max_examples=200, deadline=None)
+thorough = settings(max_examples=1500, deadline=None, derandomize=True)
+brief = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 def test_the_compiled_module_is_loaded() -> None:
@@ -97,7 +97,7 @@ def test_list_items(text: bytes, mode: int) -> None:
             assert (text[start : start + 1] == b"-") == bool(item.flags & L.NEG)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(sql.inserts() | sql.in_lists, sql.modes)
 def test_row_items(text: bytes, mode: int) -> None:
     for slot in under(text, mode, L.ROWS):
@@ -171,12 +171,12 @@ def end_of_row(norm: bytes, start: int) -> int:
             return i
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(sql.plausible | sql.inserts(), sql.modes)
 def test_norm_with_its_literals_is_the_statement(text: bytes, mode: int) -> None:
     """Lexing it again gives the same norm and the same literals."""
     found = L.lex(text, mode)
-    if found.error or found.flags & (L.VERSION_COMMENT | L.HAS_HINT | L.MIXED_ROWS):
+    if found.error or found.flags & (L.VERSION_COMMENT | L.HAS_HINT | L.MIXED_ROWS | L.MULTI):
         return
     again = rendered(text, found)
     second = L.lex(again, mode)

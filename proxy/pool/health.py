@@ -67,8 +67,11 @@ RETRY_INTERVAL = 0.2
 """Seconds to the next look after a failed one."""
 HURRY_INTERVAL = 0.05
 """Least seconds between two looks, however often the data path asks for one."""
-LOAD_INTERVAL = 2.0
+LOAD_INTERVAL = 5.0
 """Seconds between two SHOW GLOBAL STATUS, which walks over every connection of the server."""
+NO_CHANNELS_FACTOR = 5
+"""How many times as long the next SHOW REPLICA STATUS may wait on a server that replicates from nobody: it
+is the dearest of the questions, and a change of role, which shows in read_only, makes it due at once."""
 LONGEST_EXTRA_PAUSE = 30.0
 JITTER = 0.1
 STALL_FACTOR = 1.5
@@ -218,6 +221,10 @@ class _Extra:
         # Half a look early rather than a whole look late.
         self._due = now + self._interval - POSITION_INTERVAL / 2
 
+    def postpone(self, now: float, factor: int) -> None:
+        """The last answer will do for that many intervals."""
+        self._due = now + factor * self._interval
+
     def failed(self, now: float) -> None:
         self._pause = min(2 * self._pause, LONGEST_EXTRA_PAUSE)
         self._due = now + self._pause
@@ -269,6 +276,8 @@ class _ServerWatch(_Watch):
         self._note_identity((vitals.server_id, vitals.server_uuid))
         if channels is not None:
             self._channels = channels
+            if not channels and not vitals.read_only:
+                self._ask_channels.postpone(self.clock(), NO_CHANNELS_FACTOR)
         if load is not None:
             self._connections = load.connections
             self._note_start(self.clock() - load.uptime)
@@ -357,9 +366,7 @@ class _ServerWatch(_Watch):
 class _PeerWatch(_Watch):
     """Looks at another region's Fairlead."""
 
-    def __init__(
-        self, target: PeerTarget, health: Health, publish: Callable[[PeerHealth], None], clock: Clock
-    ) -> None:
+    def __init__(self, target: PeerTarget, health: Health, publish: Callable[[PeerHealth], None], clock: Clock) -> None:
         super().__init__(target.name, health, health.interval, clock)
         self.target = target
         self._publish = publish
@@ -441,9 +448,7 @@ class Monitor:
         wanted: dict[str, Target | PeerTarget] = {target.name: target for target in targets}
         wanted |= {peer.name: peer for peer in peers}
         gone = [
-            name
-            for name, (watch, _) in self._watches.items()
-            if name not in wanted or not watch.adopt(wanted[name])
+            name for name, (watch, _) in self._watches.items() if name not in wanted or not watch.adopt(wanted[name])
         ]
         await self._end(gone)
         for name, target in wanted.items():

@@ -142,15 +142,16 @@ def test_lag_is_that_of_a_replica_that_stopped_applying(world: World, flavour: s
             replica.run(f"STOP {word} SQL_THREAD")
             stopped = time.monotonic()
             write(shard)
+            acknowledged = time.monotonic()
             await observer.until(lambda: observer.lag(replica) > 1.0)
-            elapsed = time.monotonic() - stopped
-            assert elapsed - 0.5 <= observer.lag(replica) <= elapsed + 1.0
+            missing_for = time.monotonic() - acknowledged
+            assert missing_for <= observer.lag(replica) <= time.monotonic() - stopped + 2.0
             # The thread that fetches dies, too: Seconds_Behind becomes NULL, the bound goes on growing.
             replica.run(f"STOP {word} IO_THREAD")
             await observer.until(lambda: observer.lag(replica) > 1.6)
             assert not observer.roles.readable(1.5, time.monotonic())
             replica.run(f"START {word}")
-            await observer.until(lambda: observer.lag(replica) < 0.5)
+            await observer.until(lambda: observer.lag(replica) < 1)
 
     asyncio.run(body())
 
@@ -282,7 +283,7 @@ def test_replication_status_that_hangs_kills_nobody(
             monkeypatch.setattr(probe, "read_channels", hanging)
             await observer.until(lambda: any("SHOW REPLICA" in text for text in _problems(observer, replica)))
             write(shard)
-            await observer.until(lambda: observer.lag(replica) < 0.1)
+            await observer.until(lambda: observer.lag(replica) < 1)
             assert observer.health(replica).state is State.UP
             assert observer.roles.epoch == 1
             monkeypatch.setattr(probe, "read_channels", real)
@@ -304,14 +305,14 @@ def test_a_server_without_a_free_connection_lives(world: World, flavour: str) ->
     async def body() -> None:
         async with watching(shard, flavour) as observer:
             await observer.until(lambda: observer.primary == shard.primary.port)
-            monitored = replica.value(
-                "SELECT id FROM information_schema.PROCESSLIST WHERE user = 'fairlead' AND info IS NULL"
-            )
             replica.run("SET GLOBAL max_connections = 10")
             held = _every_connection(replica)
             try:
                 with held[0].cursor() as cursor:
-                    cursor.execute(f"KILL {monitored}")
+                    cursor.execute("SELECT id FROM information_schema.PROCESSLIST WHERE user = 'fairlead'")
+                    for (number,) in cursor.fetchall():
+                        cursor.execute(f"KILL {number}")
+                held += _every_connection(replica)
                 await observer.until(lambda: _failure_kind(observer, replica) is FailureKind.BUSY)
                 for _ in range(2 * QUICK.failures):
                     observer.changed.clear()

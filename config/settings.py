@@ -617,7 +617,7 @@ class Limits:
 class Health:
     """How servers and peers are watched."""
 
-    interval: Annotated[float, Option("Time between two checks of a server.", DURATION, low=0.05)] = 1.0
+    interval: Annotated[float, Option("Time between two checks of a server.", DURATION, low=0.05)] = 2.0
     timeout: Annotated[float, Option("How long a check may take.", DURATION, low=0.01)] = 1.0
     failures: Annotated[int, Option("Failed checks in a row that make a server down.", low=1)] = 3
     recoveries: Annotated[int, Option("Good checks in a row that make it up again.", low=1)] = 2
@@ -643,11 +643,8 @@ class Telemetry:
         int, Option("How many slow statements are kept, the newest.", low=1, high=65536)
     ] = 1024
     digests: Annotated[
-        int, Option("How many statement shapes are counted apart, per worker.", low=1, high=1048576)
+        int, Option("How many statement shapes are counted apart, per worker.", low=1, high=65536)
     ] = 2048
-    digest_length: Annotated[
-        int, Option("How much of a shape's text is kept.", SIZE, low=64, high=64 * KIB)
-    ] = KIB
     log_level: Annotated[LogLevel, Option("The least important lines written.")] = LogLevel.INFO
     log_format: Annotated[LogFormat, Option("How log lines look: for people or for machines.")] = (
         LogFormat.TEXT

@@ -361,11 +361,11 @@ class Dispatcher:
             self.relay.drop_pending(handle)
         info = self.relay.info(handle)
         if info is not None:
-            self._on_one_shard(handle, session, planned, compiled, shards, info)
+            self._on_one_shard(handle, session, found, planned, compiled, shards, info)
 
     def _on_one_shard(
-        self, handle: int, session: Session, planned: Planned, compiled: Compiled, shards: tuple[str, ...],
-        info: dict[str, Any],
+        self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
+        shards: tuple[str, ...], info: dict[str, Any],
     ) -> None:  # fmt: skip
         facts = planned.facts
         if isinstance(planned.plan, plans.AnyShard) and info["shard"] >= 0:
@@ -380,9 +380,12 @@ class Dispatcher:
         self._hint(handle, session, planned)
         if facts.ddl:
             self._done[handle] = self.worker.schema_changed
+        digest, generation = self.worker.claim_digest(session, found)
         self.relay.run_on(
             handle,
             shard,
+            digest=digest,
+            digest_generation=generation,
             flags=compiled.flags | (NOTIFY if facts.ddl else 0),
             pins=compiled.pins,
             extra=extra,
@@ -405,7 +408,8 @@ class Dispatcher:
 
         self._done[handle] = restore
         wanted = {"primary": 0, "session": 1, "eventual": 2}.get(hints.consistency or "", 2)
-        self.relay.set_session(handle, consistency=wanted, max_lag_ms=hints.max_lag if hints.max_lag is not None else lag)
+        most = hints.max_lag if hints.max_lag is not None else lag
+        self.relay.set_session(handle, consistency=wanted, max_lag_ms=most)
 
     def _transaction(self, handle: int, session: Session, plan: plans.Transaction, sql: bytes) -> None:
         """SAVEPOINT and its kin; BEGIN, COMMIT and ROLLBACK when they did not fit the relay's tables."""

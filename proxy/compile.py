@@ -143,7 +143,8 @@ class Compiler:
         done.park_reason = KEY
         if len(plan.keys) > MAX_KEYS or not all(_same_columns(plan.keys[0], key) for key in plan.keys):
             return
-        if any(ref.slot > 0xFFFF or (isinstance(ref.item, int) and ref.item > 0xFFFF) for key in plan.keys for ref in key):
+        refs = [ref for key in plan.keys for ref in key]
+        if any(ref.slot > 0xFFFF or (isinstance(ref.item, int) and ref.item > 0xFFFF) for ref in refs):
             return
         done.vindex = self.vindex_id(plan)
         done.keys = [[_key_ref(ref) for ref in key] for key in plan.keys]
@@ -182,7 +183,9 @@ class Compiler:
             )
         )
 
-    def sources(self, plan: ByKey, sql: bytes, lexed: Any, mode: int) -> tuple[list[tuple[int, int, int]], bytes, int] | None:
+    def sources(
+        self, plan: ByKey, sql: bytes, lexed: Any, mode: int
+    ) -> tuple[list[tuple[int, int, int]], bytes, int] | None:
         """The keys of a prepared statement, resolved as far as its text goes: (sources, constants, number of keys).
 
         A source is (parameter ordinal, 0, 0) or (-1, offset, length) of a canonical constant. None: the relay

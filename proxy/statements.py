@@ -131,7 +131,9 @@ class Statements:
         )
         return Entry(ref, self._worker.epoch, text, found, planned, compiled, answer, head.params)
 
-    async def _describe(self, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]) -> bytes:
+    async def _describe(
+        self, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
+    ) -> bytes:
         """The answer to PREPARE: ours for what is answered here, else a server's."""
         plan = planned.plan
         if isinstance(plan, plans.SessionValue | plans.Names):

@@ -387,7 +387,9 @@ class Worker:
             raise refusal("PEER_DOWN", found.region.name, "no peer is configured")
         self.backends.peer_pool(session.user, found, class_of(capabilities))
 
-    def lease(self, session: Session, shard: int, *, state: SessionState | None = None, credit: int = 256 << 10) -> Lease:
+    def lease(
+        self, session: Session, shard: int, *, state: SessionState | None = None, credit: int = 256 << 10
+    ) -> Lease:
         """A lease in the session's state (or another), with its capabilities."""
         self.ensure_way(session, shard, session.capabilities)
         return self.leases.open(
@@ -417,6 +419,8 @@ class Worker:
 
     def claim_digest(self, session: Session, found: Any) -> tuple[int, int]:
         """A place among the digests: (index, generation)."""
+        if found.error:
+            return 0, 0
         keyspace = self.numbers.keyspaces.get(session.database or "", 0xFFFF)
         return self.block.claim(
             found.fingerprint, found.norm, user=self.numbers.users.get(session.user, 0xFFFF), keyspace=keyspace

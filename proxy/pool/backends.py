@@ -14,7 +14,7 @@ from typing import Any
 
 from _speedups.relay import Relay
 from _speedups.stats import StatsPage
-from config.settings import Settings
+from config.settings import Peer, Settings
 from config.words import Consistency
 from proxy.generation import Generation
 from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
@@ -46,7 +46,7 @@ class Backends:
         self._monitor: Monitor | None = None
         self._rosters: dict[str, Roster] = {}
         self._server_pools: dict[tuple[str, int], list[int]] = {}
-        self._peer_pools: dict[tuple[str, str, int, int], int] = {}
+        self._peer_pools: dict[tuple[str, Peer | None, int, int], int] = {}
         self._sources: dict[str, int] = {}
         self.generation: Generation
         self.shard_ids: list[int] = []
@@ -67,9 +67,11 @@ class Backends:
         topology = generation.topology
         self.shard_ids, self.server_ids = numbers.shards, numbers.servers
         self.user_ids, self._peer_rows = numbers.users, numbers.peers
-        shape = self._page.shape
-        self._relay.configure(shards=shape.shards, users=shape.users, health=list(range(shape.backends)))
-        self._peer_pools.clear()
+        if not self._rosters and not self._peer_pools:
+            # Sized once for all that the page has room for: a reload changes entries, never the tables.
+            shape = self._page.shape
+            self._relay.configure(shards=shape.shards, users=shape.users, health=list(range(shape.backends)))
+        self._forget_missing_shards(generation)
         targets = targets_of(topology, generation.settings.tls.minimum)
         for shard in topology.shards:
             if shard.is_local:
@@ -77,6 +79,19 @@ class Backends:
             else:
                 self._mark_remote(shard)
         await self._watch(generation, targets)
+
+    def _forget_missing_shards(self, generation: Generation) -> None:
+        """No way leads to a shard that is not configured any more; its connections go when they fall idle."""
+        names = {shard.name for shard in generation.topology.local_shards}
+        for name in self._rosters.keys() - names:
+            del self._rosters[name]
+        kept = set(self.shard_ids)
+        for (target, number), pools in list(self._server_pools.items()):
+            if number not in kept:
+                self.pools.mark_up(target, False)
+                for capability_class in range(CLASSES):
+                    self._relay.route(number, capability_class, NO_POOL, [])
+                del self._server_pools[target, number], pools
 
     def _expect(self, shard: Shard, targets: list[Target]) -> None:
         for target in targets:
@@ -93,7 +108,7 @@ class Backends:
         key = (target.name, self.shard_ids[shard.index])
         if key in self._server_pools:
             for pool in self._server_pools[key]:
-                self.pools.set_limits(pool, shard.settings.limits)
+                self.pools.renew(pool, self._source(shard, server, target.name), shard.settings.limits)
             return
         source = self._source(shard, server, target.name)
         number = self.server_ids[server.index]
@@ -212,8 +227,9 @@ class Backends:
     def peer_pool(self, user: str, shard: Shard, capability_class: int) -> None:
         """Makes the way for a user's statements to a shard of another region: one pool per user and class."""
         number = self.shard_ids[shard.index]
-        key = (user, shard.region.name, number, capability_class)
+        key = (user, shard.region.peer, number, capability_class)
         if key in self._peer_pools:
+            self._relay.peer_route(self.user_ids[user], number, capability_class, self._peer_pools[key])
             return
         settings = self.generation.settings
         assert settings.peer_tls is not None and shard.region.peer is not None

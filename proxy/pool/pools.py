@@ -124,6 +124,11 @@ class Pools:
         self._of_source.setdefault(source.name, []).append(pool)
         return number
 
+    def renew(self, number: int, source: Source, limits: ShardLimits) -> None:
+        """After a reload: new connections are made with the new password, TLS and limits."""
+        self._pools[number].source.connect = source.connect
+        self.set_limits(number, limits)
+
     def set_limits(self, number: int, limits: ShardLimits) -> None:
         """What a shard's settings say of idle connections and of waiting."""
         self._pools[number].source.limit = limits.connections

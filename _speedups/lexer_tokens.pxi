@@ -588,6 +588,8 @@ cdef uint32_t version_comment(Scan* s, uint32_t i, uint32_t code) noexcept nogil
         return unterminated(s)
     if s.version_end or (digits != 0 and digits != 5 and digits != 6):
         return fail(s, LEX_MALFORMED)
+    if digits == 6 and not is_space(s.p[code + 6]):     # MySQL would take five and leave the sixth to the code
+        return fail(s, LEX_MALFORMED)
     for k in range(code, end):
         if s.p[k] == c'/' and s.p[k + 1] == c'*':
             return fail(s, LEX_MALFORMED)

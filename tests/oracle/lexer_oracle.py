@@ -203,6 +203,8 @@ class Tokenizer:
         if mark := VERSION_MARK.match(sql, at):
             if self.version_end is not None or len(mark[1]) not in (0, 5, 6):
                 raise Malformed("version mark")
+            if len(mark[1]) == 6 and not SPACE.match(sql, mark.end()):
+                raise Malformed("a sixth digit that may be code")
             if b"/*" in sql[mark.start(1) : found.end() - 1]:
                 raise Malformed("comment in a version comment")
             self.flags |= L.VERSION_COMMENT

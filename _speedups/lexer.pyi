@@ -53,7 +53,7 @@ class LiteralSlot(NamedTuple):
     kind: int
     offset: int
     length: int
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]
     flags: int = 0
     param: int = 0
     at: int = 0

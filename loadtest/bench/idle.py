@@ -10,9 +10,10 @@ import resource
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from loadtest.bench import cells, procfs
+from loadtest.bench import cells, procfs, proof
 from loadtest.bench.arena import Arena
 from loadtest.bench.errors import CannotMeasure
+from loadtest.bench.packets import ConnectionLost, ServerError
 from loadtest.bench.progress import Progress
 from loadtest.bench.sysbench import Endpoint
 from loadtest.bench.targets import Target
@@ -60,6 +61,7 @@ def measure(names: Sequence[str], clients: int, progress: Progress) -> list[Memo
 
 
 async def _measure(target: Target, clients: int, progress: Progress) -> Memory:
+    await proof.check(target)
     progress.say(f"{target.name}: warming up with {WARM_CLIENTS} clients")
     for connection in await _open(target.endpoint, WARM_CLIENTS, lambda _: None):
         await connection.query(STATEMENT, ANSWER_TIMEOUT)
@@ -105,9 +107,12 @@ async def _in_batches(jobs: Sequence[Callable[[], Awaitable[object]]]) -> None:
         for job in queue:
             await job()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(work())
+    except* (ConnectionLost, ServerError, TimeoutError) as failed:
+        raise CannotMeasure(f"{len(failed.exceptions)} clients failed: {failed.exceptions[0]!r}") from failed
 
 
 async def _settled(target: Target) -> int:

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.bench.sysbench import Endpoint
 from loadtest.bench.wire import Connection
+
+Window = tuple[float, float]
+"""(start, end) by time.monotonic()."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,3 @@ class Steady:
             number += pace.clients
             due += pace.interval
         connection.quit()
-
-
-Window = tuple[float, float]
-
-
-def pooled(steady: Steady, windows: Sequence[Window]) -> list[float]:
-    """Sorted latencies of several windows together."""
-    return sorted(latency for start, end in windows for latency in steady.between(start, end))

@@ -78,9 +78,7 @@ class Connection(asyncio.Protocol):
         self.answered_ns = 0
 
     @classmethod
-    async def open(
-        cls, host: str, port: int, user: str, password: str, database: str, timeout: float = 10.0
-    ) -> Self:
+    async def open(cls, host: str, port: int, user: str, password: str, database: str, timeout: float = 10.0) -> Self:
         """Connects and logs in."""
         loop = asyncio.get_running_loop()
         connection = cls()
@@ -95,7 +93,8 @@ class Connection(asyncio.Protocol):
         except BaseException:
             connection.abort()
             raise
-        connection._waiter = None
+        finally:
+            connection._waiter = None
         return connection
 
     async def query(self, sql: str | bytes, timeout: float = 30.0) -> Result:
@@ -276,9 +275,7 @@ class Connection(asyncio.Protocol):
         if self._phase in (_Phase.PARAMETERS, _Phase.COLUMNS):
             self._expected -= 1
             if self._expected == 0:
-                self._phase = (
-                    _Phase.PARAMETERS_END if self._phase is _Phase.PARAMETERS else _Phase.COLUMNS_END
-                )
+                self._phase = _Phase.PARAMETERS_END if self._phase is _Phase.PARAMETERS else _Phase.COLUMNS_END
         elif self._phase is _Phase.PARAMETERS_END and self._statement.columns:
             self._phase, self._expected = _Phase.COLUMNS, self._statement.columns
         else:

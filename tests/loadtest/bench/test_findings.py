@@ -100,11 +100,11 @@ def test_a_rate_that_was_not_held_is_said() -> None:
 
 
 def delay(target: str, cold: float) -> Delay:
-    return Delay(target, 1.0, cold, 2.0, 30.0, 0.5, 1000)
+    return Delay(target, 1.0, cold, 2.0, cold - 1.0, 30.0, 0.5, 1000)
 
 
 def test_delay_and_lists_are_judged_together() -> None:
-    good, bad = ListCost(cells.SHARDED, 400.0, 420.0), ListCost(cells.SHARDED, 400.0, 900.0)
+    good, bad = ListCost(cells.SHARDED, 400.0, 420.0), ListCost(cells.SHARDED, 400.0, 801.0)
     assert coldplans.kept([delay(cells.SHARDED, 21.0)], [good])
     assert not coldplans.kept([delay(cells.SHARDED, 21.1)], [good])
     assert not coldplans.kept([delay(cells.SHARDED, 2.0)], [bad])

@@ -628,8 +628,8 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
     if complete:
         if b.scan.track_length:
             read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
-        if not s.session_track and b.scan.outcome != OUTCOME_ERR and b.scan.final_length > 4 \
-                and (b.scan.outcome == OUTCOME_OK or b.pool.capclass & 1) and b.scan.final_length != 11:
+        if not s.session_track and b.scan.final_length > 4 and b.scan.final_length != 11 and \
+                (b.scan.outcome == OUTCOME_OK or (b.scan.outcome == OUTCOME_ROWS and b.pool.capclass & 1)):
             final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
             if final:
                 n = b.scan.final_offset + final
@@ -869,10 +869,12 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
 
 
 cdef void note_position(Core* c, Session* s, Backend* b, const uint8_t* text, size_t n) noexcept nogil:
-    """`domain-server-sequence` (MariaDB) or `uuid[:tag]:interval` (MySQL) -> the session's position on the shard."""
-    cdef size_t end = n, sep
+    """`domain-server-sequence` (MariaDB) or `uuid[:tag]:interval` (MySQL) -> the session's position on the shard.
+
+    The source is what stands before the sequence: the writing server within its domain, or the uuid (and tag).
+    """
+    cdef size_t end, sep
     cdef uint64_t sequence = 0, packed
-    cdef uint32_t source
     cdef size_t i
     cdef int32_t shard = b.pool.shard
     if s.consistency != 1 or n == 0 or b.pool.remote:
@@ -885,15 +887,11 @@ cdef void note_position(Core* c, Session* s, Backend* b, const uint8_t* text, si
     if sep == 0:
         return
     end = sep - 1
-    if text[sep - 1] == c'-':
-        # MariaDB: the source is the domain; MySQL's interval a-b: the source is the uuid.
-        while end > 0 and c'0' <= text[end - 1] <= c'9':
-            end -= 1
-        if end == 0:
-            return
-        end -= 1
-    source = source_id(c, text, end)
-    packed = position_pack(source, sequence)
+    for i in range(sep - 1, 0, -1):
+        if text[i] == c':':     # MySQL: behind the last colon stands an interval, n or m-n
+            end = i
+            break
+    packed = position_pack(position_source(text, end), sequence)
     if s.user < c.nusers and c.user_positions[s.user] != NULL:
         position_max(&c.user_positions[s.user][shard], packed)
         return
@@ -903,13 +901,10 @@ cdef void note_position(Core* c, Session* s, Backend* b, const uint8_t* text, si
         s.positions[shard] = packed
 
 
-cdef uint32_t source_id(Core* c, const uint8_t* text, size_t n) noexcept nogil:
-    """The number that the monitor gave this source; 0xffff when it is unknown: no replica proves to have reached it."""
-    cdef uint32_t i
-    for i in range(c.nsources):
-        if c.sources[i].length == n and memcmp(c.sources[i].text, text, n) == 0:
-            return c.sources[i].id
-    return 0xffff
+cdef inline uint32_t position_source(const uint8_t* text, size_t n) noexcept nogil:
+    """16 bits that stand for a source in every worker alike; never 0, which means no position."""
+    cdef uint32_t source = <uint32_t>(xxh64(text, n, 0) >> 48)
+    return source if source else 1
 
 
 # ---------------------------------------------------------------- losing a backend, closing a session

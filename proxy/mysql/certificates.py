@@ -36,6 +36,7 @@ class ServerFiles:
     key: Path
     ca: Path | None = None
     client_certificates: ClientCertificates = "none"
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ClientFiles:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,9 @@ class TlsFilesError(ValueError):
 
 
 def server_context(files: ServerFiles) -> ssl.SSLContext:
-    """A listener's context: TLS 1.2 and later, session tickets, no renegotiation. Raises TlsFilesError."""
+    """A listener's context: session tickets, no renegotiation. Raises TlsFilesError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+    _harden(context, files.minimum)
     _load_chain(context, files.cert, files.key)
     if files.client_certificates != "none":
         if files.ca is None:
@@ -89,7 +91,7 @@ def client_context(files: ClientFiles) -> ssl.SSLContext | None:
     if files.mode is TlsMode.DISABLED:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
+    _harden(context, files.minimum)
     context.check_hostname = files.mode is TlsMode.VERIFY
     if files.ca is not None:
         _load_ca(context, files.ca)
@@ -109,6 +111,7 @@ class TlsContexts:
         """Raises TlsFilesError: a process does not start with a certificate it cannot use."""
         self._server_files = dict(servers)
         self._client_files = dict(clients or {})
+        self._stamps = self._stat_files()
         self._servers = {name: server_context(files) for name, files in self._server_files.items()}
         self._clients = {name: client_context(files) for name, files in self._client_files.items()}
 
@@ -119,6 +122,10 @@ class TlsContexts:
     def client(self, name: str) -> ssl.SSLContext | None:
         """The context that the next connection to a backend uses; None: TLS is disabled for it."""
         return self._clients[name]
+
+    def changed(self) -> bool:
+        """Whether a file is another one than at the last load (device, inode, size, time of change)."""
+        return self._stat_files() != self._stamps
 
     def reload(
         self,
@@ -132,9 +139,10 @@ class TlsContexts:
         server_files = dict(self._server_files if servers is None else servers)
         client_files = dict(self._client_files if clients is None else clients)
         problems: list[TlsProblem] = []
+        self._server_files, self._client_files = server_files, client_files
+        self._stamps = self._stat_files()  # before reading: a file that changes meanwhile is read again
         new_servers = _rebuild(server_files, self._servers, server_context, problems)
         new_clients = _rebuild(client_files, self._clients, client_context, problems)
-        self._server_files, self._client_files = server_files, client_files
         self._servers, self._clients = new_servers, new_clients
         return problems
 
@@ -144,6 +152,22 @@ class TlsContexts:
         files += [(name, entry.cert) for name, entry in self._client_files.items() if entry.cert is not None]
         found = (_status(name, path) for name, path in files)
         return [status for status in found if status is not None]
+
+    def _stat_files(self) -> dict[Path, tuple[int, ...]]:
+        entries: list[ServerFiles | ClientFiles] = [
+            *self._server_files.values(),
+            *self._client_files.values(),
+        ]
+        paths = {path for entry in entries for path in (entry.cert, entry.key, entry.ca) if path is not None}
+        return {path: _stamp(path) for path in paths}
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _rebuild(
@@ -163,8 +187,8 @@ def _rebuild(
     return rebuilt
 
 
-def _harden(context: ssl.SSLContext) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+def _harden(context: ssl.SSLContext, minimum: ssl.TLSVersion) -> None:
+    context.minimum_version = minimum
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
 
 

@@ -58,18 +58,21 @@ class Verifier:
         return cls(sha256_digest(raw), native_digest(raw), empty=not raw)
 
     @classmethod
+    def of_digests(cls, sha256: bytes | None, native: bytes | None) -> Self:
+        """From one or both of SHA256(SHA256(password)) and SHA1(SHA1(password)); ValueError on a wrong size."""
+        return cls(sha256, native, empty=sha256 == sha256_digest(b"") or native == native_digest(b""))
+
+    @classmethod
     def of_sha256(cls, hexadecimal: str) -> Self:
         """From 64 hexadecimal digits of SHA256(SHA256(password)); ValueError when they are not that."""
-        digest = bytes.fromhex(hexadecimal)
-        return cls(sha256=digest, empty=digest == sha256_digest(b""))
+        return cls.of_digests(bytes.fromhex(hexadecimal), None)
 
     @classmethod
     def of_native(cls, stored: str) -> Self:
         """From `*` and 40 hexadecimal digits, as PASSWORD() and mysql.user show it; ValueError otherwise."""
         if not stored.startswith("*"):
             raise ValueError("a native password hash starts with '*'")
-        digest = bytes.fromhex(stored[1:])
-        return cls(native=digest, empty=digest == native_digest(b""))
+        return cls.of_digests(None, bytes.fromhex(stored[1:]))
 
     def matches(self, password: bytes) -> bool:
         """Whether this is the password, in constant time."""

@@ -105,6 +105,9 @@ def test_every_stored_form_knows_its_password() -> None:
         assert form.matches("pässword".encode())
         assert not form.matches(b"password")
         assert not form.empty
+    assert Verifier.of_digests(full.sha256, full.native) == full
+    with pytest.raises(ValueError, match="at least one"):
+        Verifier.of_digests(None, None)
     assert Verifier.of_password("").empty
     assert Verifier.of_sha256(scramble.sha256_digest(b"").hex()).empty
     assert Verifier.of_native("*" + scramble.native_digest(b"").hex()).empty

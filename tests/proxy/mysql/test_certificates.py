@@ -142,6 +142,35 @@ def test_reload_takes_what_is_good_and_keeps_what_was(authority: Authority, tmp_
     run(main())
 
 
+def test_a_changed_file_is_noticed_once(authority: Authority, tmp_path: Path) -> None:
+    """Also one replaced by a rename, which is how certificates are usually rotated."""
+    first, second = files_of(authority, "first"), files_of(authority, "second")
+    live = ServerFiles(tmp_path / "live.pem", tmp_path / "live.key")
+    for source, target in ((first.cert, live.cert), (first.key, live.key)):
+        target.write_bytes(source.read_bytes())
+    contexts = TlsContexts({"mysql": live})
+    assert not contexts.changed()
+    (tmp_path / "new").write_bytes(second.cert.read_bytes())
+    (tmp_path / "new").rename(live.cert)
+    assert contexts.changed()
+    assert contexts.reload()  # the key is still the old one's
+    assert not contexts.changed()
+    live.key.write_bytes(second.key.read_bytes())
+    assert contexts.changed()
+    assert contexts.reload() == []
+    live.cert.unlink()
+    assert contexts.changed()
+
+
+def test_the_lowest_version_is_configured(authority: Authority) -> None:
+    files = files_of(authority, "modern")
+    newest = ServerFiles(files.cert, files.key, minimum=ssl.TLSVersion.TLSv1_3)
+    assert server_context(newest).minimum_version is ssl.TLSVersion.TLSv1_3
+    client = client_context(ClientFiles(TlsMode.REQUIRED, minimum=ssl.TLSVersion.TLSv1_3))
+    assert client is not None
+    assert client.minimum_version is ssl.TLSVersion.TLSv1_3
+
+
 def test_expiry_is_reported(authority: Authority) -> None:
     contexts = TlsContexts({"mysql": files_of(authority, "watched")}, {"eu-0": ClientFiles(TlsMode.REQUIRED)})
     (status,) = contexts.certificates()

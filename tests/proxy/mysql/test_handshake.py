@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -533,6 +534,22 @@ def test_a_client_that_leaves_or_says_nothing_ends_the_handshake() -> None:
         assert isinstance(await script.failure(), TimeoutError)
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_reset_ends_the_handshake(tls: bool, loop: str, certificates: Certificates) -> None:
+    async def main() -> None:
+        script = Scripted(plain_config(tls=certificates.server))
+        await script.greeting()
+        if tls:
+            await script.stream.write(SSLRequest(SERVER_CAPABILITIES, 1 << 24, 45).build())
+            await asyncio.sleep(0.01)  # into the TLS handshake or not: both must hold
+        script.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        script.stream.sock.close()
+        assert isinstance(await script.failure(), (OSError, ConnectionClosed, TlsRefused))
+
+    run(main(), loop)
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

@@ -339,11 +339,6 @@ cdef struct Diff:
     uint32_t length[3]
     uint8_t* packets[3]
 
-cdef struct Source:             # a replication source by its text (domain or uuid)
-    uint32_t length
-    uint16_t id
-    uint8_t text[64]
-
 cdef struct Core:
     int epfd
     int wake_fd                 # uvloop side -> relay
@@ -397,8 +392,6 @@ cdef struct Core:
     size_t plan_bytes_max
     Diff* diffs
     uint32_t diff_cap
-    Source sources[64]
-    uint32_t nsources
     Buf errors[14]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock

@@ -834,22 +834,6 @@ cdef class Relay:
         self.core.peer_pools[(user * self.core.nroutes + shard) * CLASSES + capclass] = pool
         self.unlock()
 
-    def source_add(self, bytes text, int source):
-        """Number a replication source (MariaDB domain, MySQL uuid) as the monitor numbers it."""
-        cdef Core* c = &self.core
-        cdef Source* slot
-        cdef const char* p = text
-        if len(text) > 64 or c.nsources >= 64:
-            return False
-        self.lock()
-        slot = &c.sources[c.nsources]
-        slot.length = <uint32_t>len(text)
-        slot.id = <uint16_t>source
-        memcpy(slot.text, p, slot.length)
-        c.nsources += 1
-        self.unlock()
-        return True
-
     # ------------------------------------------------------------ plans
     @property
     def epoch(self):
@@ -1110,6 +1094,11 @@ cdef class Relay:
             values[i].length = <uint32_t>len(key)
             number_of(&values[i], v.key_types[i])
         return vindex_shard(v, values)
+
+
+def source_number(bytes text not None):
+    """The 16 bits by which positions name a replication source (MariaDB `domain-server`, MySQL `uuid[:tag]`)."""
+    return position_source(<const uint8_t*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
 
 
 # ---------------------------------------------------------------- helpers of the door

@@ -211,6 +211,9 @@ cdef void command_query(Core* c, Session* s) noexcept nogil:
     if c.lexed.flags & LEX_MULTI:
         park(c, s, PARK_MULTI_STATEMENT)
         return
+    if c.lexed.flags & LEX_HIGH_BYTE and s.lexmode & MODE_ASCII_KEYS:
+        park(c, s, PARK_CHARSET)
+        return
     s.fingerprint = c.lexed.fingerprint
     plan = plan_find(c, c.lexed.fingerprint, s.ctx, c.lexed.norm, c.lexed.norm_len)
     if plan == NULL:

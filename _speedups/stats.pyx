@@ -527,7 +527,7 @@ cdef class StatsPage:
 
     def publish_health(self, backend, state, role, flavour="unknown", server_version=0, server_id=0,
                        lag_ms=None, position=0):
-        """Monitor: what a check found. Times are taken here; `position` raises the known one."""
+        """Monitor: what a check found. Times are taken here; `position` 0: nothing is proven (any more)."""
         cdef BackendHealth *h = self.health_ptr(within(backend, self.header.backends, "backend"))
         cdef uint64_t now = fl_monotonic_ns()
         cdef uint32_t new_state = BACKEND_STATES.index(state)
@@ -545,8 +545,7 @@ cdef class StatsPage:
         fl_store32(&h.role, new_role)
         fl_store32(&h.state, new_state)
         fl_store64(&h.checked_ns, now)
-        if position:
-            position_max(&h.position, position)
+        fl_store64(&h.position, position)
 
     def position(self, user, shard):
         """The packed position up to which the user has written on the shard; 0 = none known."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from _speedups.relay import Relay
+from _speedups.relay import Relay, source_number
 from _speedups.stats import StatsPage
 from config.settings import Peer, Settings
 from config.words import Consistency
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 NO_POOL = -1
 KILLS_AT_ONCE = 16
 VERDICT_POLL = 0.01
-SOURCES_MAX = 60
 
 
 class Backends:
@@ -47,7 +46,6 @@ class Backends:
         self._rosters: dict[str, Roster] = {}
         self._server_pools: dict[tuple[str, int], list[int]] = {}
         self._peer_pools: dict[tuple[str, Peer | None, int, int], int] = {}
-        self._sources: dict[str, int] = {}
         self.generation: Generation
         self.shard_ids: list[int] = []
         self.server_ids: list[int] = []
@@ -170,8 +168,6 @@ class Backends:
         """Routes of a shard of the own region: the primary's pool and the readable replicas', per class."""
         shard = self.shard_ids[roles.shard.index]
         self.roles[shard] = roles
-        if roles.write_source:
-            self._number_source(roles.write_source)
         for capability_class in range(CLASSES):
             primary = NO_POOL
             if roles.primary is not None:
@@ -183,14 +179,6 @@ class Backends:
             ]
             self._relay.route(shard, capability_class, primary, replicas)
 
-    def _number_source(self, source: str) -> int:
-        """The relay's number of a replication source; 0xffff when there are too many to tell apart."""
-        if source not in self._sources:
-            number = len(self._sources) + 1
-            known = len(self._sources) < SOURCES_MAX and self._relay.source_add(source.encode(), number)
-            self._sources[source] = number if known else 0xFFFF
-        return self._sources[source]
-
     def _publish(self, health: ServerHealth, roles: ShardRoles) -> None:
         """Into the shared page: what the relay's choice of replicas, readiness and metrics read."""
         target, facts = health.target, health.facts
@@ -200,7 +188,8 @@ class Backends:
             seconds = replica.lag(time.monotonic())
             lag = int(seconds * 1000) if seconds != float("inf") else None
             if replica.reached:
-                position = (self._number_source(roles.write_source) << 48) | (replica.reached & (1 << 48) - 1)
+                source = source_number(roles.write_source.encode())
+                position = source << 48 | replica.reached & (1 << 48) - 1
         is_primary = roles.primary is not None and roles.primary.name == target.name
         self._page.publish_health(
             self.server_ids[target.server.index],

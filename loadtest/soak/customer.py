@@ -27,9 +27,7 @@ Action = Callable[[Session], Awaitable[None]]
 class Customer:
     """Owner of the rows in `book`, which live on `shard`. `run` works until `stop` is set."""
 
-    def __init__(
-        self, owner: int, shard: str, to: Endpoint, journal: Journal, stop: asyncio.Event, seed: int
-    ) -> None:
+    def __init__(self, owner: int, shard: str, to: Endpoint, journal: Journal, stop: asyncio.Event, seed: int) -> None:
         self.book = Book(owner)
         self._shard, self._to, self._journal, self._stop = shard, to, journal, stop
         self._draw = random.Random(f"{seed}/{owner}")
@@ -109,8 +107,11 @@ class Customer:
             await session.plain("ROLLBACK")
         except Killed:
             await self._leave()
-        except (ServerError, ConnectionLost, TimeoutError) as error:
-            self._journal.lost(self._shard, f"ROLLBACK after an error: {error}", session.begun)
+        except ServerError as error:
+            self._journal.error(self._shard, str(error), session.begun)
+            self._give_up()
+        except (ConnectionLost, TimeoutError) as error:
+            self._journal.lost(self._shard, f"ROLLBACK after an error: {error!r}", session.begun)
             self._give_up()
 
     async def _leave(self) -> None:
@@ -216,8 +217,7 @@ class Customer:
         """The newest rows, in a transaction also its own; every acknowledged one must be there."""
         since = self.book.window_start()
         result = await session.marked(
-            f"SELECT '{{marker}}', owner, n, kind, marker FROM ledger "
-            f"WHERE owner = {self.book.owner} AND n >= {since}"
+            f"SELECT '{{marker}}', owner, n, kind, marker FROM ledger WHERE owner = {self.book.owner} AND n >= {since}"
         )
         self._found(self.book.check([stored(row[1:]) for row in result.rows], since, pending))
 

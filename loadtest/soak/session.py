@@ -67,9 +67,7 @@ class Session:
             self.bound, self.begun = self._shard, time.monotonic()
             self._statements[sql] = await self._connection.prepare(sql, ANSWER_TIMEOUT)
         marker, statement = self._marker(), self._statements[sql]
-        result = await self._ask(
-            lambda: self._connection.execute(statement, [marker, *values], ANSWER_TIMEOUT), True
-        )
+        result = await self._ask(lambda: self._connection.execute(statement, [marker, *values], ANSWER_TIMEOUT), True)
         self._check(result, marker, sql)
         return result
 

@@ -40,9 +40,7 @@ class Stage:
         self._ports: list[int] = []
         shards = 2 if target == "fairlead" else 1
         self.connections_each = max(1, connections // shards)
-        self.servers = {
-            name: self._server(name, at) for at, name in enumerate(f"s{n}" for n in range(shards))
-        }
+        self.servers = {name: self._server(name, at) for at, name in enumerate(f"s{n}" for n in range(shards))}
         self.shard_of = shard_of(list(self.servers))
         self.proxy: Server
         self.endpoint: Endpoint
@@ -89,9 +87,7 @@ class Stage:
 
     def open_transactions(self) -> int:
         """Transactions that InnoDB holds open on all servers."""
-        return sum(
-            int(s.value("SELECT COUNT(*) FROM information_schema.innodb_trx")) for s in self.servers.values()
-        )
+        return sum(int(s.value("SELECT COUNT(*) FROM information_schema.innodb_trx")) for s in self.servers.values())
 
     def proxy_connections(self, shard: str) -> int:
         """Connections of the proxy's account at one server, its health checks' included."""
@@ -123,9 +119,7 @@ class Stage:
             http_port=http_port,
             connections=self.connections_each,
         )
-        proxy = Fairlead(
-            "fairlead", self.directory, content, workers=self._workers, environment=subject.ENVIRONMENT
-        )
+        proxy = Fairlead("fairlead", self.directory, content, workers=self._workers, environment=subject.ENVIRONMENT)
         return proxy, Endpoint("127.0.0.1", port, subject.USER, subject.PASSWORD, DATABASE)
 
     def _haproxy(self) -> tuple[Server, Endpoint]:

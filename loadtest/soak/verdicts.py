@@ -70,9 +70,7 @@ def _errors(evidence: Evidence) -> list[Verdict]:
 def _pool(evidence: Evidence) -> list[Verdict]:
     idle, first, last = evidence.idle, evidence.settled, evidence.last
     growth = last.rss_kib - first.rss_kib
-    over = [
-        n for n in evidence.most_connections.values() if n > evidence.connections_each + CHECK_CONNECTIONS
-    ]
+    over = [n for n in evidence.most_connections.values() if n > evidence.connections_each + CHECK_CONNECTIONS]
     asked = evidence.answers_for_sessions
     verdicts = [
         Verdict(
@@ -121,13 +119,9 @@ def _coverage(evidence: Evidence) -> list[Verdict]:
     idle_actions = [name for name, count in journal.done.items() if count == 0]
     restarts = [outage for outage in journal.outages if outage.until is not None]
     return [
-        Verdict(
-            f"at least {wanted} clients killed", f"{journal.client_kills}", journal.client_kills >= wanted
-        ),
+        Verdict(f"at least {wanted} clients killed", f"{journal.client_kills}", journal.client_kills >= wanted),
         Verdict("a server killed and back", f"{len(restarts)} times", len(restarts) >= 1),
-        Verdict(
-            "every kind of action ran", f"{dict(journal.done)}", not idle_actions and len(journal.done) >= 10
-        ),
+        Verdict("every kind of action ran", f"{dict(journal.done)}", not idle_actions and len(journal.done) >= 10),
     ]
 
 

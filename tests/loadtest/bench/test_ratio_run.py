@@ -39,6 +39,18 @@ def test_ratio_of_haproxy_alone(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".svg"]
 
 
+def test_ratio_of_fairlead_sharded_and_not(tmp_path: Path) -> None:
+    only = ["--target", "haproxy", "--target", "fairlead", "--target", "fairlead-sharded"]
+    cell = ["--full", "--cell", "point_select prepared 16", "--rounds", "1", "--seconds", "1"]
+    found = bench("ratio", *only, *cell, "--out", str(tmp_path), "--format", "json")
+    assert found.exit_code == 0, found.output
+    content = json.loads(found.stdout)
+    ratios = {figure["target"]: figure["ratio"] for figure in content["figures"]}
+    assert ratios["fairlead"]["n"] == ratios["fairlead-sharded"]["n"] == 1
+    judged = [verdict for verdict in content["verdicts"] if verdict["kept"] is not None]
+    assert [verdict["promise"]["threads"] for verdict in judged] == [16]
+
+
 def test_a_cell_that_does_not_exist_is_a_usage_error() -> None:
     found = bench("ratio", "--cell", "nonsense")
     assert found.exit_code == 2

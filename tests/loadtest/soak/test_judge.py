@@ -39,9 +39,7 @@ def kinds(faults: Faults) -> list[str]:
 # --- books --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "case", json.loads((CASES / "books.json").read_text()), ids=lambda case: case["comment"]
-)
+@pytest.mark.parametrize("case", json.loads((CASES / "books.json").read_text()), ids=lambda case: case["comment"])
 def test_rows_against_the_book(case: dict[str, Any]) -> None:
     book = Book(OWNER)
     for state in ("acknowledged", "doubtful", "refused"):

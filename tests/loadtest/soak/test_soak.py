@@ -22,6 +22,8 @@ def servers_are_there() -> None:
     "plan",
     [
         pytest.param(Plan(clients=40, seconds=5, target="haproxy"), id="haproxy"),
+        # Few clients, and a server's connections are lost as often as with many: more of them must die.
+        pytest.param(Plan(clients=100, seconds=10, kill_part=0.2), id="fairlead"),
     ],
 )
 def test_soak(plan: Plan) -> None:

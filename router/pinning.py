@@ -127,6 +127,7 @@ class Environment:
     classes: Classes = field(default_factory=Classes)
     _visited: set[int] = field(default_factory=set)
     _queries: list[Query] = field(default_factory=list)
+    _asked: set[Relation] = field(default_factory=set)
 
     def add_query(self, query: Query) -> None:
         """A query's filters, those of the queries around it, and those of the derived tables in it."""
@@ -167,7 +168,9 @@ class Environment:
             self.classes.union(one, other)
         for condition in conditions:
             self.conditions.append((query, condition))
-            for one, other in _equal_columns(query, condition):
+            note = _noted(query, condition)
+            self._asked.update(note.asks_for)
+            for one, other in note.equal:
                 self.classes.union(one, other)
 
     def _link(self, body: Query, derived: Relation) -> None:
@@ -181,13 +184,10 @@ class Environment:
         """A condition that no row without a match can meet makes an outer join an inner one: what its ON asks
         then holds as well."""
         waiting = [one for query in self._queries for one in query.relations if one.nullable]
-        while met := [one for one in waiting if self._asks_for(one)]:
-            waiting = [one for one in waiting if one not in met]
+        while met := [one for one in waiting if one in self._asked]:
+            waiting = [one for one in waiting if one not in self._asked]
             for relation in met:
                 self.add(relation.query, relation.conditions, relation.equal)
-
-    def _asks_for(self, relation: Relation) -> bool:
-        return any(_rejects_null(query, condition, relation) for query, condition in self.conditions)
 
 
 def _pushable(query: Query, derived: Relation) -> bool:
@@ -211,25 +211,47 @@ def _names(body: Query, derived: Relation) -> Iterator[str]:
 _REJECTS_NULL = exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE
 
 
-def _rejects_null(query: Query, condition: exp.Expr, relation: Relation) -> bool:
-    """Is it false or NULL whenever the relation's columns are all NULL?"""
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What one condition says by itself: columns that it makes equal, relations that must not be all NULL."""
+
+    equal: tuple[tuple[ColumnId, ColumnId], ...]
+    asks_for: tuple[Relation, ...]
+
+
+def _noted(query: Query, condition: exp.Expr) -> _Note:
+    """Read once per condition; many relations look at the same one."""
+    note = query.notes.get(id(condition))
+    if not isinstance(note, _Note):
+        note = _Note(tuple(_equal_columns(query, condition)), tuple(_asks_for(query, condition)))
+        query.notes[id(condition)] = note
+    return note
+
+
+def _asks_for(query: Query, condition: exp.Expr) -> Iterator[Relation]:
+    """The relations without whose columns it is false or NULL."""
     if isinstance(condition, _REJECTS_NULL):
         sides = [condition.this, condition.expression]
     elif isinstance(condition, exp.In | exp.Between):
         sides = [condition.this]
     else:
-        return False
-    columns = (resolve(query, _bare(side)) for side in sides)
-    return any(column is not None and column[0] is relation for column in columns)
+        return
+    for side in sides:
+        column = resolve(query, _bare(side))
+        if column is not None:
+            yield column[0]
 
 
 def environment(relation: Relation) -> Environment:
-    found = Environment()
-    found.add_query(relation.query)
-    if relation.nullable:
-        found.add(relation.query, relation.conditions, relation.equal)
-    found.settle()
-    return found
+    """What is known of a relation; computed once, as queries do not change after they are built."""
+    if not isinstance(relation.known, Environment):
+        found = Environment()
+        found.add_query(relation.query)
+        if relation.nullable:
+            found.add(relation.query, relation.conditions, relation.equal)
+        found.settle()
+        relation.known = found
+    return relation.known
 
 
 def _equal_columns(query: Query, condition: exp.Expr) -> Iterator[tuple[ColumnId, ColumnId]]:

@@ -19,8 +19,9 @@ from router.schema import LiveTable
 from router.template import NotUnderstood
 from router.topology import Table
 
-MAX_RELATIONS = 256
-"""A statement that names more tables is not planned: common table expressions could multiply without end."""
+MAX_RELATIONS = 128
+"""A statement that names more tables is not planned: common table expressions could multiply without end.
+Servers join at most 61."""
 
 SYSTEM = "information_schema"
 
@@ -32,6 +33,7 @@ class Relation:
     A base table has `keyspace` and `table`; a derived table or common table expression has `body`; what has
     neither (JSON_TABLE, VALUES, a recursive reference) is opaque. `nullable`: on the inner side of an outer
     join; `conditions`: the ON conditions of those joins, which hold for every row of it that matters.
+    `known`: a note of router.pinning.
     """
 
     alias: str
@@ -46,6 +48,7 @@ class Relation:
     conditions: list[exp.Expr] = field(default_factory=list)
     equal: list[tuple[ColumnId, ColumnId]] = field(default_factory=list)
     target: bool = False
+    known: object = None
 
     def has(self, name: str) -> bool | None:
         """Does it have this column? None: not known."""
@@ -79,7 +82,7 @@ class Query:
     `parent`: the query whose columns it may mention (a subquery in an expression, LATERAL). `derives`: the
     relation whose body it is. `filters`: conditions that hold for every row of the result, before grouping.
     `equal`: columns made equal by USING and NATURAL. `merged`: names that USING joined into one column.
-    `limited`: parentheses around it carry a LIMIT of their own.
+    `limited`: parentheses around it carry a LIMIT of their own. `notes`: router.pinning's, by condition.
     """
 
     tree: exp.Expr
@@ -93,6 +96,7 @@ class Query:
     arms: list[Query] = field(default_factory=list)
     subqueries: list[Query] = field(default_factory=list)
     limited: bool = False
+    notes: dict[int, object] = field(default_factory=dict)
 
     def all(self) -> Iterator[Query]:
         """This query and every query inside of it."""

@@ -88,7 +88,8 @@ def _plan(request: Request) -> Planned:
     planner = _PLANNERS.get(request.gate.family, _unknown)
     try:
         return planner(request)
-    except NotUnderstood as reason:
+    except (NotUnderstood, RecursionError) as problem:
+        reason = problem if isinstance(problem, NotUnderstood) else "it is nested too deeply"
         if request.gate.family in _NEVER_OPAQUE:
             raise refusal("STATEMENT_FORM", request.gate.verb, str(reason)) from None
         return opaque.plan(request, str(reason))

@@ -44,6 +44,10 @@ cdef enum Trx:
     TRX_PENDING = 1             # BEGIN answered, not yet sent: the first statement decides the shard
     TRX_ACTIVE = 2              # the attached backend has one open
 
+cdef enum BeginVariant:         # those variants of START TRANSACTION that show in the status flags
+    BEGIN_READ_ONLY = 1
+    BEGIN_SNAPSHOT_READ_ONLY = 4
+
 cdef enum Opcode:
     OP_PARK = 0                 # the uvloop side decides, every time
     OP_SHARD = 1                # a fixed shard
@@ -200,7 +204,7 @@ cdef struct Session:
     uint32_t user
     uint32_t pins
     uint32_t max_lag_ms
-    uint16_t status             # for the OK packets that the relay builds
+    uint16_t status             # as a server last said it
     uint16_t warnings           # of the last statement
     int32_t shard               # of the current command
     uint16_t flags              # PlanFlag of the current command
@@ -277,7 +281,7 @@ cdef struct Pool:
     uint8_t capclass
     uint8_t remote              # a peer
     uint8_t up
-    uint8_t wanted              # the uvloop side was told that sessions wait
+    uint8_t read_only           # the server refused a write as read-only: the monitor should look at it
     uint8_t in_events
     uint32_t base               # which variables a fresh connection has: part of a Diff's key
     uint32_t server             # index of the server in the health table, ~0 for none

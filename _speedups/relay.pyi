@@ -40,7 +40,7 @@ class Relay:
     def events(
         self,
     ) -> tuple[
-        list[tuple[int, int, int, int, int, int]], list[tuple[int, int, int, int]], list[tuple[int, int]]
+        list[tuple[int, int, int, int, int, int]], list[tuple[int, int, int, int, bool]], list[tuple[int, int]]
     ]: ...
     def adopt(
         self,
@@ -70,7 +70,17 @@ class Relay:
         digest: int = ...,
         digest_generation: int = ...,
     ) -> bool: ...
-    def reply(self, handle: int, packets: bytes, *, close: bool = ..., error: bool = ...) -> bool: ...
+    def reply(
+        self,
+        handle: int,
+        packets: bytes,
+        *,
+        close: bool = ...,
+        error: bool = ...,
+        affected: int | None = ...,
+        insert_id: int = ...,
+        warnings: int = ...,
+    ) -> bool: ...
     def reply_ok(self, handle: int) -> bool: ...
     def write(self, handle: int, packets: bytes) -> int: ...
     def close(self, handle: int) -> bool: ...

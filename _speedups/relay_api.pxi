@@ -227,7 +227,7 @@ cdef class Relay:
         """-> (sessions, pools, lost): what happened since the last call.
 
         sessions: (handle, event bits, park reason, command byte, plan id, is lease); a handle whose event holds
-        EVENT_CLOSED is dead after this call. pools: (pool id, waiting, idle, total). lost: (server, thread id) of
+        EVENT_CLOSED is dead after this call. pools: (pool id, waiting, idle, total, refused a write as read-only). lost: (server, thread id) of
         statements that run on for nobody.
         """
         cdef Core* c = &self.core
@@ -237,7 +237,7 @@ cdef class Relay:
         cdef uint32_t i
         cdef list sessions = [], pools = [], lost = []
         cdef uint64_t seen[64][6]
-        cdef uint64_t seen_pools[64][4]
+        cdef uint64_t seen_pools[64][5]
         cdef uint32_t seen_lost[64][2]
         cdef int n, m, k
         read(c.event_fd, &count, 8)
@@ -272,6 +272,8 @@ cdef class Relay:
                     seen_pools[m][1] = p.nwait
                     seen_pools[m][2] = p.nidle
                     seen_pools[m][3] = p.total
+                    seen_pools[m][4] = p.read_only
+                    p.read_only = 0
                     m += 1
                 for i in range(c.nlost):
                     seen_lost[i][0] = c.lost_servers[i]
@@ -282,7 +284,7 @@ cdef class Relay:
             for i in range(n):
                 sessions.append((seen[i][0], seen[i][1], seen[i][2], seen[i][3], seen[i][4], seen[i][5]))
             for i in range(m):
-                pools.append((seen_pools[i][0], seen_pools[i][1], seen_pools[i][2], seen_pools[i][3]))
+                pools.append((seen_pools[i][0], seen_pools[i][1], seen_pools[i][2], seen_pools[i][3], bool(seen_pools[i][4])))
             for i in range(k):
                 lost.append((seen_lost[i][0], seen_lost[i][1]))
             if n < 64 and m < 64:
@@ -407,10 +409,15 @@ cdef class Relay:
             self.unlock()
         return s != NULL
 
-    def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False):
-        """Answer the parked command with framed packets. -> False when the session is gone."""
+    def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False, affected=None,
+              uint64_t insert_id=0, uint16_t warnings=0):
+        """Answer the parked command with framed packets. -> False when the session is gone.
+
+        `affected`: rows, None after an answer that holds rows or an error; `insert_id`: 0 leaves the last one.
+        """
         cdef Core* c = &self.core
         cdef Session* s
+        cdef uint64_t changed = <uint64_t>-1 if affected is None else affected
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packets)
         cdef size_t n = PyBytes_GET_SIZE(packets)
         with nogil:
@@ -420,8 +427,10 @@ cdef class Relay:
                 unpark(c, s)
                 s.hangup |= close
                 s.last_error = error
-                if not error:
-                    s.warnings = 0
+                s.affected = changed
+                s.warnings = 1 if error else warnings
+                if insert_id:
+                    s.insert_id = insert_id
                 client_send(c, s, p, n)
                 end_command(c, s)
             self.unlock()

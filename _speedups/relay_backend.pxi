@@ -1,5 +1,9 @@
 # Pools, the steps before a command, and a response's way back. Included by relay.pyx.
 
+cdef enum:
+    ER_OPTION_PREVENTS_STATEMENT = 1290     # --read-only
+    ER_READ_ONLY_MODE = 1836
+
 # ---------------------------------------------------------------- lists of a pool
 cdef void list_push(Backend** head, Backend* b) noexcept nogil:
     b.prev = NULL
@@ -655,6 +659,7 @@ cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
         s.warnings = 1
         return
     b.status = b.scan.status
+    s.status = b.scan.status
     s.last_error = 0
     s.warnings = b.scan.warnings
     s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
@@ -699,6 +704,9 @@ cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
     histogram_add(&shard.backend, (done - s.t_sent) // 1000)
     histogram_add(&shard.proxy, ((s.t_wait if s.t_wait else s.t_sent) - s.t_received) // 1000)
     if error:
+        if b.scan.error_code == ER_OPTION_PREVENTS_STATEMENT or b.scan.error_code == ER_READ_ONLY_MODE:
+            b.pool.read_only = 1
+            push_pool_event(c, b.pool)
         shard.errors += 1
         c.stats.errors_by_class[ERR_BACKEND] += 1
     count_query(c, s, error)

@@ -294,7 +294,15 @@ cdef size_t put_err(Core* c, uint8_t* p, uint8_t seq, uint8_t kind, int32_t shar
 
 cdef inline uint16_t session_status(Session* s) noexcept nogil:
     cdef uint16_t status = 0 if s.autocommit_off else SERVER_STATUS_AUTOCOMMIT
-    return status | SERVER_STATUS_IN_TRANS if s.trx != TRX_NONE else status
+    if s.lexmode & MODE_NO_BACKSLASH_ESCAPES:
+        status |= SERVER_STATUS_NO_BACKSLASH_ESCAPES     # clients escape their strings by it
+    if s.trx == TRX_NONE:
+        return status
+    if s.trx == TRX_ACTIVE:
+        status |= s.status & SERVER_STATUS_IN_TRANS_READONLY
+    elif s.begin == BEGIN_READ_ONLY or s.begin == BEGIN_SNAPSHOT_READ_ONLY:
+        status |= SERVER_STATUS_IN_TRANS_READONLY
+    return status | SERVER_STATUS_IN_TRANS
 
 
 cdef void reply_ok(Core* c, Session* s) noexcept nogil:

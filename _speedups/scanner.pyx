@@ -7,7 +7,7 @@ ends inside one is passed only up to its start; the caller keeps the rest and co
 Pages: "Text Resultset", "OK_Packet", "ERR_Packet", "EOF_Packet", "COM_STMT_PREPARE Response" of the
 MySQL client/server protocol manual.
 """
-from libc.string cimport memset, memmove
+from libc.string cimport memcpy, memset
 
 
 cdef inline uint32_t u16(const uint8_t* p) noexcept nogil:
@@ -20,6 +20,15 @@ cdef inline uint32_t u24(const uint8_t* p) noexcept nogil:
 
 cdef inline uint32_t u32(const uint8_t* p) noexcept nogil:
     return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
+
+
+cdef inline bint short_lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexcept nogil:
+    """`lenenc`, the one-byte form inline: nearly all there are."""
+    if pos[0] < n and p[pos[0]] < 0xfb:
+        value[0] = p[pos[0]]
+        pos[0] += 1
+        return True
+    return lenenc(p, n, pos, value)
 
 
 cdef bint lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexcept nogil:
@@ -61,7 +70,7 @@ cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept
     """OK packet (header 0x00, or 0xFE under DEPRECATE_EOF). `base`: the payload's offset in the chunk."""
     cdef size_t i = 1
     cdef uint64_t affected = 0, insert_id = 0, length = 0
-    if not lenenc(p, n, &i, &affected) or not lenenc(p, n, &i, &insert_id) or n - i < 4:
+    if not short_lenenc(p, n, &i, &affected) or not short_lenenc(p, n, &i, &insert_id) or n - i < 4:
         return False
     s.affected = affected
     if insert_id:
@@ -156,23 +165,64 @@ cdef inline bint is_terminal(Scan* s, uint8_t head, uint32_t length) noexcept no
     return length < 0xffffff if s.deprecate_eof else length < 9
 
 
+cdef inline uint32_t head24(const uint8_t* p) noexcept nogil:
+    """The length in a packet head: one load of its 4 bytes."""
+    cdef uint32_t word
+    memcpy(&word, p, 4)
+    return word & 0xffffff
+
+
+cdef inline size_t whole_rows(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
+    """Pass over rows that lie whole in the chunk; stops at whatever is not plainly one."""
+    cdef size_t end
+    cdef uint32_t length
+    while n - pos > 4:
+        length = head24(p + pos)
+        end = pos + 4 + length
+        if length == 0 or length == 0xffffff or p[pos + 4] >= 0xfe or end > n:
+            break
+        s.rows += 1
+        s.seq = p[pos + 3]
+        pos = end
+    return pos
+
+
+cdef inline size_t whole_definitions(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
+    """The same for column definitions (which begin with the catalog name, 0x03 'def')."""
+    cdef size_t end
+    cdef uint32_t length
+    while s.left > 1 and n - pos > 4:
+        length = head24(p + pos)
+        end = pos + 4 + length
+        if length == 0 or length == 0xffffff or p[pos + 4] == 0xff or end > n:
+            break
+        pos = end
+        s.left -= 1
+    return pos
+
+
 cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil:
     """Walk `n` bytes of a response; `passed` tells how many of them may be forwarded now."""
     cdef size_t pos = 0
-    cdef uint32_t length, take
-    cdef bint good
+    cdef uint32_t length
     while True:
         if s.skip:
-            take = s.skip if s.skip < n - pos else <uint32_t>(n - pos)
-            s.skip -= take
-            pos += take
-            if s.skip:
+            if s.skip > n - pos:
+                s.skip -= <uint32_t>(n - pos)
+                pos = n
                 break
-        if s.phase == SCAN_DONE and not s.continued:
-            break
+            pos += s.skip
+            s.skip = 0
+        if s.continued == 0:
+            if s.phase == SCAN_DONE:
+                break
+            if s.phase == SCAN_ROWS:
+                pos = whole_rows(s, p, pos, n)
+            elif s.phase == SCAN_COLUMNS:
+                pos = whole_definitions(s, p, pos, n)
         if n - pos < 4:
             break
-        length = u24(p + pos)
+        length = head24(p + pos)
         if s.continued:
             s.seq = p[pos + 3]
             s.continued = length == 0xffffff
@@ -209,8 +259,7 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
         s.seq = p[pos + 3]
         s.final_offset = <uint32_t>pos
         s.final_length = length + 4
-        good = on_whole(s, p + pos + 4, length, <uint32_t>pos + 4)
-        if not good:
+        if not on_whole(s, p + pos + 4, length, <uint32_t>pos + 4):
             return SCAN_MALFORMED
         pos += 4 + length
     passed[0] = pos

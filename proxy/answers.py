@@ -60,8 +60,10 @@ class Dispatcher:
 
     def on_events(self) -> None:
         sessions, pools, lost = self.relay.events()
-        for number, waiting, _, total in pools:
+        for number, waiting, _, total, read_only in pools:
             self.worker.backends.pools.on_event(number, waiting, total)
+            if read_only:
+                self.worker.backends.pools.suspect(number)
         for handle, bits, reason, command, _, is_lease in sessions:
             if is_lease:
                 self._on_lease(handle, bits, reason)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from proxy.worker import Worker
 
 FIRST_SEQUENCE = 1
+EOF_SIZE = HEADER_SIZE + 5
 _WORDS_AND_NUMBERS = re.compile(rb"([^0-9]+)([0-9]+)")
+_IGNORE = re.compile(rb"(?is)insert(?:\s|/\*.*?\*/|low_priority|high_priority|delayed)*\signore\b")
 WRITES = 2
 """The relay's plan flag: a lost answer means an unknown outcome."""
 
@@ -75,7 +77,8 @@ class Executor:
                     raise refusal("PREPARED_SPLIT")
                 parts = split(planned, found, sql, mode=session.mode, charset=session.charset)
                 payloads = {shard: b"\x03" + text for shard, text in parts.items()}
-                work = self._write(handle, session, payloads, None, True, info)
+                inserted = _inserted(session, planned, plan, found)
+                work = self._write(handle, session, payloads, None, True, info, inserted)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self._worker.dispatcher.spawn(handle, work)
@@ -109,7 +112,7 @@ class Executor:
 
     async def _write(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None, sum_rows: bool,
-        info: dict[str, Any],
+        info: dict[str, Any], inserted: Inserted | None = None,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
             leases: dict[str, Lease] = {}
@@ -126,7 +129,7 @@ class Executor:
                 self._worker.relay.reply(handle, failed, error=True)
                 return
             await self._commit(leases)
-            self._worker.relay.reply(handle, self._sum(session, answers, sum_rows, Status(info["status"])))
+            self._answer(handle, session, answers, sum_rows, Status(info["status"]), inserted)
 
     async def _execute(
         self, leases: dict[str, Lease], payloads: dict[str, bytes], execution: Execution | None
@@ -153,18 +156,65 @@ class Executor:
             bad = [name for name in leases if name not in good]
             raise refusal("PARTIAL_COMMIT", ", ".join(good) or "no shard", ", ".join(bad))
 
-    def _sum(self, session: Session, answers: dict[str, bytes], sum_rows: bool, status: Status) -> bytes:
+    def _answer(
+        self, handle: int, session: Session, answers: dict[str, bytes], sum_rows: bool, status: Status,
+        inserted: Inserted | None,
+    ) -> None:  # fmt: skip
         """One OK packet for all shards': counts added, the first insert id."""
         oks = [OkPacket.parse(answer[HEADER_SIZE:], session.capabilities) for answer in answers.values()]
         counted = oks if sum_rows else oks[:1]
+        affected, warnings = sum(ok.affected_rows for ok in counted), sum(ok.warnings for ok in counted)
         total = OkPacket(
-            affected_rows=sum(ok.affected_rows for ok in counted),
+            affected_rows=affected,
             last_insert_id=next((ok.last_insert_id for ok in oks if ok.last_insert_id), 0),
             status=status,
-            warnings=min(sum(ok.warnings for ok in counted), 0xFFFF),
-            info=sum_infos([ok.info for ok in counted]),
+            warnings=min(warnings, 0xFFFF),
+            info=inserted.info(oks, warnings) if inserted is not None else sum_infos([ok.info for ok in counted]),
         )
-        return frame(total.build(session.capabilities), FIRST_SEQUENCE)
+        packet = frame(total.build(session.capabilities), FIRST_SEQUENCE)
+        self._worker.relay.reply(
+            handle, packet, affected=affected, insert_id=total.last_insert_id, warnings=total.warnings
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """A split INSERT: how many rows the whole statement has, and what its verb makes of rows that are there."""
+
+    rows: int
+    ignores: bool
+    counts_found: bool
+
+    def info(self, oks: Sequence[OkPacket], warnings: int) -> bytes:
+        """`Records: 3  Duplicates: 0  Warnings: 0`, which servers leave out for the one row that a shard got.
+
+        Empty where one shard's single row cannot be told to be new or found (CLIENT_FOUND_ROWS).
+        """
+        duplicates = [self._duplicates(ok) for ok in oks]
+        if None in duplicates:
+            return b""
+        return b"Records: %d  Duplicates: %d  Warnings: %d" % (
+            self.rows, sum(count for count in duplicates if count is not None), warnings
+        )  # fmt: skip
+
+    def _duplicates(self, ok: OkPacket) -> int | None:
+        if ok.info:
+            numbers = _WORDS_AND_NUMBERS.findall(ok.info)
+            return int(numbers[1][1]) if len(numbers) == 3 else None
+        if self.ignores:
+            return 1 - ok.affected_rows
+        if self.counts_found:
+            return None
+        return max(ok.affected_rows - 1, 0)
+
+
+def _inserted(session: Session, planned: Planned, plan: plans.SplitInsert, found: Any) -> Inserted:
+    upserts = planned.facts.verb == "insert" and b"on duplicate key" in found.norm.lower()
+    return Inserted(
+        rows=found.slots[plan.rows_slot].count,
+        ignores=_IGNORE.match(found.norm) is not None,
+        counts_found=upserts and bool(session.capabilities & Capability.FOUND_ROWS),
+    )
 
 
 def sum_infos(infos: Sequence[bytes]) -> bytes:
@@ -210,7 +260,7 @@ class _Answer:
 
     async def _start(self, name: str, head: bytes) -> bool:
         if self._head is not None:
-            if head == self._head:
+            if self._definitions(head) == self._definitions(self._head):
                 return True
             self._fail(refusal("SHARDS_DISAGREE", f"{self._first} and {name}"))
             return False
@@ -218,6 +268,10 @@ class _Answer:
         packets = bytearray(head)
         self._sequence = renumber(packets, self._sequence)
         return await self._worker.dispatcher.drained(self._handle, bytes(packets))
+
+    def _definitions(self, head: bytes) -> bytes:
+        """Without the EOF packet behind them, whose flags say which indexes a server used."""
+        return head if self._deprecate else head[:-EOF_SIZE]
 
     def _ended(self, name: str, end: bytes | None) -> bool:
         if end is None:
@@ -242,5 +296,5 @@ class _Answer:
             end = OkPacket(status=self._status, warnings=warnings, head=EOF_HEAD).build(self._session.capabilities)
         else:
             end = EofPacket(warnings, self._status).build()
-        self._worker.relay.reply(self._handle, frame(end, self._sequence))
+        self._worker.relay.reply(self._handle, frame(end, self._sequence), warnings=warnings)
 

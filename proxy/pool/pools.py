@@ -151,6 +151,10 @@ class Pools:
         if not waiting:
             self._serve_siblings(pool)
 
+    def suspect(self, number: int) -> None:
+        """A server refused a write as read-only: somebody else may be the primary now."""
+        self.on_failure(self._pools[number].source.name)
+
     def _serve_siblings(self, pool: Pool) -> None:
         """Room that one class gave up may be what another class of the same server waits for."""
         for other in self._of_source[pool.source.name]:

@@ -15,7 +15,7 @@ from router.planner.request import Draft, Request
 from router.relations import Relation
 from router.schema import key_columns
 from router.tokens import version_comments
-from router.topology import Keyspace, TableKind
+from router.topology import Keyspace, Table, TableKind
 from router.vindexes.vindex import Vindex
 
 
@@ -96,12 +96,20 @@ def _check(request: Request, keyspace: Keyspace, relation: Relation) -> None:
             raise refusal("SCHEMA_UNKNOWN", keyspace.name)
         return
     if relation.live is None:
+        if _is_abroad(request, relation.declared):
+            return
         raise refusal("MISSING_TABLE", keyspace.name, name)
     if relation.live.kind == "view":
         raise refusal("VIEW", keyspace.name, name)
     drifting = schema.drifting.get(name, frozenset()) & {one.lower() for one in relation.declared.columns}
     if drifting:
         raise refusal("SCHEMA_DRIFT", keyspace.name, name, f"shard key {', '.join(sorted(drifting))}")
+
+
+def _is_abroad(request: Request, table: Table) -> bool:
+    """Is the table wholly on other regions' shards? Then their Fairlead reads its schema, and plans by it."""
+    shards = request.context.topology.shards
+    return table.kind is TableKind.PINNED and not any(shards[index].is_local for index in table.shards)
 
 
 def columns_of(request: Request, relation: Relation) -> tuple[KeyColumn, ...]:

@@ -117,8 +117,10 @@ class Logins:
         return self._configs[name]
 
     def reload_certificates(self) -> list[TlsProblem]:
-        """Look at the certificate files again; a bad one keeps the context in use and is reported."""
+        """Read the certificate files again if one is another; a bad one keeps the context in use and is reported."""
         assert self._contexts is not None
+        if not self._contexts.changed():
+            return []
         problems = self._contexts.reload()
         self._reconfigure()
         return problems

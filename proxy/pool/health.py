@@ -9,7 +9,9 @@ What counts as what:
 - a server that answers "too many connections" lives; its state stays, its facts grow old;
 - a look that failed because this process itself was stalled (its deadline was noticed late) says nothing;
 - replication and load are extras: when SHOW REPLICA STATUS hangs or is not allowed, the last known is
-  kept and the question asked less often.
+  kept and the question asked less often;
+- a server without replicas that says the same again is handed on only from time to time: its positions are
+  the age of nobody's data.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from config.settings import Health
 from proxy.pool import probe
 from proxy.pool.probe import Channel, Vitals
+from proxy.pool.probe_connection import ProbeConnection, connect
 from proxy.pool.server_health import (
     Facts,
     Failure,
@@ -37,7 +40,7 @@ from proxy.pool.server_health import (
     applied_position,
     targets_of,
 )
-from proxy.pool.service_connection import FailureKind, ServerUnavailable, ServiceConnection, connect
+from proxy.pool.service_connection import FailureKind, ServerUnavailable
 from router.topology import Region
 
 __all__ = [
@@ -67,8 +70,10 @@ RETRY_INTERVAL = 0.2
 """Seconds to the next look after a failed one."""
 HURRY_INTERVAL = 0.05
 """Least seconds between two looks, however often the data path asks for one."""
-LOAD_INTERVAL = 5.0
+LOAD_INTERVAL = 15.0
 """Seconds between two SHOW GLOBAL STATUS, which walks over every connection of the server."""
+SAME_NEWS_INTERVAL = 4.0
+"""Longest time that a lone server's unchanged health is kept to ourselves; readiness doubts older news."""
 NO_CHANNELS_FACTOR = 5
 """How many times as long the next SHOW REPLICA STATUS may wait on a server that replicates from nobody: it
 is the dearest of the questions, and a change of role, which shows in read_only, makes it due at once."""
@@ -109,6 +114,37 @@ class Stalled(Exception):
     """This process, not the server, was late."""
 
 
+class _Pause:
+    """The time between two looks: one timer, and at most one more when a look is wanted sooner."""
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+        self._earliest = 0.0
+        self._wanted = False
+
+    async def wait(self, seconds: float) -> None:
+        """At least HURRY_INTERVAL; no longer than that when it is, or was since the last one, cut short."""
+        loop = asyncio.get_running_loop()
+        self._earliest = loop.time() + HURRY_INTERVAL
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(max(HURRY_INTERVAL, 0.0 if self._wanted else seconds), _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter, self._wanted = None, False
+
+    def cut_short(self) -> None:
+        if self._waiter is not None and not self._wanted:
+            asyncio.get_running_loop().call_at(self._earliest, _wake, self._waiter)
+        self._wanted = True
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class _Watch(ABC):
     """One task that looks at one thing until it is cancelled."""
 
@@ -121,7 +157,7 @@ class _Watch(ABC):
         self.seen_at: float | None = None
         self.round_trip: float | None = None
         self.failure: Failure | None = None
-        self.wanted = asyncio.Event()
+        self._pausing = _Pause()
 
     @abstractmethod
     def adopt(self, target: Target | PeerTarget) -> bool:
@@ -144,7 +180,7 @@ class _Watch(ABC):
             await asyncio.sleep(random.random() * min(self.interval, RETRY_INTERVAL))
             while True:
                 await self._round()
-                await self._pause()
+                await self._rest()
         finally:
             self.close()
 
@@ -181,17 +217,14 @@ class _Watch(ABC):
             # The callback's fault is not the server's, and the next look must take place.
             log.exception("handing on the health of %s", self.name)
 
-    async def _pause(self) -> None:
+    async def _rest(self) -> None:
         known = self.failure is None or self.hysteresis.state is State.DOWN
         pause = self.interval if known else min(self.interval, RETRY_INTERVAL)
-        pause *= random.uniform(1 - JITTER, 1 + JITTER)
-        await asyncio.sleep(HURRY_INTERVAL)
-        try:
-            async with asyncio.timeout(max(0.0, pause - HURRY_INTERVAL)):
-                await self.wanted.wait()
-        except TimeoutError:
-            pass
-        self.wanted.clear()
+        await self._pausing.wait(pause * random.uniform(1 - JITTER, 1 + JITTER))
+
+    def hurry(self) -> None:
+        """The next look is wanted soon. Cheap."""
+        self._pausing.cut_short()
 
     async def in_time(self, work: Awaitable[T]) -> T:
         """The work's result; Stalled when its deadline passed while this process was not running."""
@@ -247,7 +280,7 @@ class _ServerWatch(_Watch):
         super().__init__(target.name, health, interval, clock)
         self.target = target
         self._publish = publish
-        self._connection: ServiceConnection | None = None
+        self._connection: ProbeConnection | None = None
         self._vitals: Vitals | None = None
         self._channels: tuple[Channel, ...] | None = None
         self._connections: int | None = None
@@ -258,22 +291,41 @@ class _ServerWatch(_Watch):
         self._started_at: float | None = None
         self._last_id = -1
         self._incarnation = 0
+        self._told: tuple[Facts | None, int] = (None, 0)
+        self._told_at = 0.0
+        self._known_facts: Facts | None = None
 
     def adopt(self, target: Target | PeerTarget) -> bool:
         if not isinstance(target, Target) or target.endpoint != self.target.endpoint:
             return False
         self.target = target
+        self._told = (None, 0)  # the numbers it was handed on under may be others now
         return True
 
     async def look(self) -> None:
         connection = await self._connected()
         vitals = await self.in_time(probe.read_vitals(connection, self.settings.timeout))
-        if self._vitals is not None and self._vitals.read_only is not vitals.read_only:
+        if vitals is not self._vitals:
+            self._adopt_vitals(vitals)
+        if self.failure is not None and not self._complaints:
+            self._ask_channels.ask_now()  # it answers again, and may be somebody else
+        now = self.clock()
+        if self._ask_channels.is_due(now) or self._ask_load.is_due(now):
+            await self._look_further(vitals)
+
+    def _adopt_vitals(self, vitals: Vitals) -> None:
+        identity = (vitals.server_id, vitals.server_uuid)
+        if self._vitals is not None and (self._vitals.read_only is not vitals.read_only or identity != self._identity):
             self._ask_channels.ask_now()  # a failover is under way: who follows whom is about to change
+        self._vitals = vitals
+        self._known_facts = None
+        self._note_identity(identity)
+
+    async def _look_further(self, vitals: Vitals) -> None:
+        """The extras that are due. What they say, or that they fail, is among the facts."""
+        self._known_facts = None
         channels = await self._extra("SHOW REPLICA STATUS", self._ask_channels, probe.read_channels)
         load = await self._extra("SHOW GLOBAL STATUS", self._ask_load, probe.read_load)
-        self._vitals = vitals
-        self._note_identity((vitals.server_id, vitals.server_uuid))
         if channels is not None:
             self._channels = channels
             if not channels and not vitals.read_only:
@@ -282,7 +334,7 @@ class _ServerWatch(_Watch):
             self._connections = load.connections
             self._note_start(self.clock() - load.uptime)
 
-    async def _connected(self) -> ServiceConnection:
+    async def _connected(self) -> ProbeConnection:
         if self._connection is None or self._connection.closed:
             self._connection = await self.in_time(connect(self.target.endpoint, self.settings.timeout))
             if self._connection.id <= self._last_id:
@@ -295,7 +347,7 @@ class _ServerWatch(_Watch):
         return self._connection
 
     async def _extra(
-        self, question: str, extra: _Extra, ask: Callable[[ServiceConnection, float], Awaitable[T]]
+        self, question: str, extra: _Extra, ask: Callable[[ProbeConnection, float], Awaitable[T]]
     ) -> T | None:
         """The answer, when it is time to ask and the server gives one."""
         connection = self._connection
@@ -327,23 +379,37 @@ class _ServerWatch(_Watch):
         log.warning("%s: the server was restarted or replaced", self.name)
 
     def publish(self) -> None:
+        facts, now = self._facts(), self.clock()
+        good = self.failure is None and self.hysteresis.state is State.UP
+        told = (facts, self._incarnation) if good else (None, 0)
+        if good and told == self._told and self._is_alone and now - self._told_at < SAME_NEWS_INTERVAL:
+            return
+        self._told, self._told_at = told, now
         self._publish(
             ServerHealth(
                 target=self.target,
                 state=self.hysteresis.state,
-                checked_at=self.clock(),
+                checked_at=now,
                 seen_at=self.seen_at,
                 round_trip=self.round_trip,
                 failure=self.failure,
                 incarnation=self._incarnation,
-                facts=self._facts(),
+                facts=facts,
             )
         )
 
+    @property
+    def _is_alone(self) -> bool:
+        """Nobody's lag is measured against it."""
+        return len(self.target.shard.servers) == 1
+
     def _facts(self) -> Facts | None:
-        vitals = self._vitals
-        if vitals is None:
-            return None
+        """The same object until a look brings something new."""
+        if self._known_facts is None and self._vitals is not None:
+            self._known_facts = self._facts_of(self._vitals)
+        return self._known_facts
+
+    def _facts_of(self, vitals: Vitals) -> Facts:
         return Facts(
             version=vitals.version,
             server_id=vitals.server_id,
@@ -477,7 +543,7 @@ class Monitor:
         """
         entry = self._watches.get(name)
         if entry is not None:
-            entry[0].wanted.set()
+            entry[0].hurry()
 
     async def stop(self) -> None:
         """Ends all looking. Returns when every connection is closed."""

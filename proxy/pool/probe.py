@@ -15,7 +15,7 @@ from typing import Any
 
 from config.words import Flavour
 from proxy.pool.gtid import GtidError, Position, parse, parse_mariadb, parse_mysql
-from proxy.pool.service_connection import ServiceConnection
+from proxy.pool.probe_connection import Answer, ProbeConnection
 
 MAX_CHANNELS = 64
 
@@ -99,13 +99,19 @@ class Load:
     """Seconds."""
 
 
-async def read_vitals(connection: ServiceConnection, timeout: float) -> Vitals:
-    """Raises ServerUnavailable."""
+async def read_vitals(connection: ProbeConnection, timeout: float) -> Vitals:
+    """The same object as the last time when nothing changed. Raises ServerUnavailable."""
     if connection.flavour is Flavour.MARIADB:
-        (row,) = await connection.query(MARIADB_VITALS, timeout, max_rows=1)
-        return mariadb_vitals(connection.version, row)
-    (row,) = await connection.query(MYSQL_VITALS, timeout, max_rows=1)
-    return mysql_vitals(connection.version, row)
+        question, meaning = MARIADB_VITALS, mariadb_vitals
+    else:
+        question, meaning = MYSQL_VITALS, mysql_vitals
+    version = connection.version
+    return await connection.ask(question, timeout, 1, lambda answer: meaning(version, _only_row(answer)))
+
+
+def _only_row(answer: Answer) -> tuple[Any, ...]:
+    (row,) = answer.rows
+    return row
 
 
 def mariadb_vitals(version: str, row: tuple[Any, ...]) -> Vitals:
@@ -182,16 +188,21 @@ def _is_on(value: Any) -> bool:
     return str(value).upper() not in ("0", "OFF")
 
 
-async def read_channels(connection: ServiceConnection, timeout: float) -> tuple[Channel, ...]:
-    """Every source the server is set up to replicate from. Raises ServerUnavailable."""
+async def read_channels(connection: ProbeConnection, timeout: float) -> tuple[Channel, ...]:
+    """Every source the server is set up to replicate from; the same object as the last time when nothing changed.
+
+    Raises ServerUnavailable.
+    """
     if connection.flavour is Flavour.MARIADB:
         statement = "SHOW ALL SLAVES STATUS"
     elif version_of(connection.version) >= SHOW_REPLICA_STATUS_SINCE:
         statement = "SHOW REPLICA STATUS"
     else:
         statement = "SHOW SLAVE STATUS"
-    rows = await connection.query_named(statement, timeout, max_rows=MAX_CHANNELS)
-    return tuple(channel_of(connection.flavour, row) for row in rows)
+    flavour = connection.flavour
+    return await connection.ask(
+        statement, timeout, MAX_CHANNELS, lambda answer: tuple(channel_of(flavour, row) for row in answer.named())
+    )
 
 
 def channel_of(flavour: Flavour, row: Mapping[str, Any]) -> Channel:
@@ -244,10 +255,14 @@ def _int_or_none(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-async def read_load(connection: ServiceConnection, timeout: float) -> Load:
+async def read_load(connection: ProbeConnection, timeout: float) -> Load:
     """Raises ServerUnavailable."""
-    rows: dict[str, str] = dict(await connection.query(LOAD, timeout, max_rows=8))
-    return Load(connections=int(rows.get("Threads_connected", 0)), uptime=int(rows.get("Uptime", 0)))
+    return await connection.ask(LOAD, timeout, 8, _load_of)
+
+
+def _load_of(answer: Answer) -> Load:
+    values = {row[0]: row[1] for row in answer.rows}
+    return Load(connections=int(values.get("Threads_connected") or 0), uptime=int(values.get("Uptime") or 0))
 
 
 def version_of(text: str) -> tuple[int, ...]:

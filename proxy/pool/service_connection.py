@@ -1,4 +1,4 @@
-"""A connection of Fairlead itself to one of its servers, for looking at health and schema: aiomysql, bounded.
+"""A connection of Fairlead itself to one of its servers, for reading the schema: aiomysql, bounded.
 
 aiomysql trusts the server more than we may. `_Guarded` closes three doors before a password is sent: TLS
 that the settings require but the server does not offer, a plugin that sends the password as text (a server
@@ -217,7 +217,7 @@ async def connect(endpoint: Endpoint, timeout: float) -> ServiceConnection:
         async with asyncio.timeout(timeout):
             raw = _connection(endpoint)
             await raw._connect()
-            return ServiceConnection(raw, _checked_flavour(endpoint, raw.get_server_info()))
+            return ServiceConnection(raw, checked_flavour(endpoint, raw.get_server_info()))
     except BaseException as error:
         if raw is not None and raw._writer is not None:
             raw._writer.transport.abort()
@@ -244,7 +244,8 @@ def _connection(endpoint: Endpoint) -> _Guarded:
     )
 
 
-def _checked_flavour(endpoint: Endpoint, version: str) -> Flavour:
+def checked_flavour(endpoint: Endpoint, version: str) -> Flavour:
+    """What the greeting says. Raises ServerUnavailable when the settings say otherwise."""
     found = Flavour.MARIADB if "mariadb" in version.lower() else Flavour.MYSQL
     if found is not endpoint.flavour:
         raise ServerUnavailable(

@@ -17,8 +17,9 @@ from config.words import Flavour
 from proxy.pool import health as monitoring
 from proxy.pool import probe
 from proxy.pool.health import Monitor, PeerHealth, PeerTarget, ServerHealth, State
+from proxy.pool.probe_connection import ProbeConnection
 from proxy.pool.roles import Roster, ShardRoles, Standing, Warn
-from proxy.pool.service_connection import FailureKind, ServerUnavailable, ServiceConnection
+from proxy.pool.service_connection import FailureKind, ServerUnavailable
 from router.topology import Region
 from tests.proxy.pool.shards import account, targets, topology_of
 from tests.servers import BOTH_SERVERS
@@ -273,7 +274,7 @@ def test_replication_status_that_hangs_kills_nobody(
     (replica,) = shard.replicas
     real = probe.read_channels
 
-    async def hanging(connection: ServiceConnection, timeout: float) -> tuple[probe.Channel, ...]:
+    async def hanging(connection: ProbeConnection, timeout: float) -> tuple[probe.Channel, ...]:
         await connection.query("SELECT SLEEP(2)", timeout)
         return ()
 
@@ -393,7 +394,7 @@ def test_a_deadline_that_this_process_slept_through_says_nothing(
     """The deadline passes; the clock says whether it was noticed in time or long after."""
     now = 1000.0
 
-    async def connect(*_: object) -> ServiceConnection:
+    async def connect(*_: object) -> ProbeConnection:
         nonlocal now
         now += QUICK.timeout + late
         raise ServerUnavailable(FailureKind.TIMEOUT, "no answer in time")

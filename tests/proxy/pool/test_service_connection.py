@@ -1,4 +1,4 @@
-"""The monitor's connection against servers that ask for too much, say too little, or talk nonsense."""
+"""The connections of monitor and schema loader against servers that ask too much, say too little, or talk nonsense."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from config.settings import ServerTls
 from config.words import Flavour, TlsMode
+from proxy.pool import probe_connection, service_connection
 from proxy.pool.service_connection import Endpoint, FailureKind, ServerUnavailable, connect
 from tests.proxy.pool.shards import account
 from tests.servers import BOTH_SERVERS
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from loadtest.world.world import World
 
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+Connect: TypeAlias = Callable[[Endpoint, float], Awaitable[object]]
+
+CONNECTIONS: dict[str, Connect] = {"monitor": probe_connection.connect, "schema": service_connection.connect}
+
+
+BY_BOTH = pytest.mark.parametrize("connect_by", list(CONNECTIONS.values()), ids=list(CONNECTIONS))
 
 CLIENT_SSL = 0x800
 CAPABILITIES = 0x81FFF7FF  # everything that matters but CLIENT_SSL
@@ -45,7 +53,9 @@ async def read_packet(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(int.from_bytes(head[:3], "little"))
 
 
-def against(script: Script, tls: ServerTls | None = None, timeout: float = 2.0) -> ServerUnavailable:
+def against(
+    script: Script, connect_by: Connect, tls: ServerTls | None = None, timeout: float = 2.0
+) -> ServerUnavailable:
     """Connects to a server that follows the script; returns how that failed."""
 
     async def body() -> ServerUnavailable:
@@ -70,7 +80,7 @@ def against(script: Script, tls: ServerTls | None = None, timeout: float = 2.0) 
                 tls or ServerTls(mode=TlsMode.DISABLED),
             )
             with pytest.raises(ServerUnavailable) as failed:
-                await connect(endpoint, timeout)
+                await connect_by(endpoint, timeout)
             if failed.value.kind is not FailureKind.INSECURE or "gone.pem" not in failed.value.text:
                 await done.wait()
             return failed.value
@@ -79,7 +89,8 @@ def against(script: Script, tls: ServerTls | None = None, timeout: float = 2.0) 
 
 
 @pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"mysql_old_password", b"dialog", b"\xff\xfe"])
-def test_a_plugin_that_takes_the_password_away_is_refused(plugin: bytes) -> None:
+@BY_BOTH
+def test_a_plugin_that_takes_the_password_away_is_refused(plugin: bytes, connect_by: Connect) -> None:
     heard: list[bytes] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,24 +99,26 @@ def test_a_plugin_that_takes_the_password_away_is_refused(plugin: bytes) -> None
         writer.write(packet(2, b"\xfe" + plugin + b"\0salt"))
         heard.append(await reader.read())
 
-    failure = against(script)
+    failure = against(script, connect_by)
     assert failure.kind is FailureKind.INSECURE
     assert not any(b"secret" in said for said in heard)
 
 
 @pytest.mark.parametrize("mode", [TlsMode.REQUIRED, TlsMode.VERIFY])
-def test_nothing_is_sent_to_a_server_without_the_tls_that_is_required(mode: TlsMode) -> None:
+@BY_BOTH
+def test_nothing_is_sent_to_a_server_without_the_tls_that_is_required(mode: TlsMode, connect_by: Connect) -> None:
     heard: list[bytes] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting())
         heard.append(await reader.read())
 
-    assert against(script, ServerTls(mode=mode)).kind is FailureKind.INSECURE
+    assert against(script, connect_by, ServerTls(mode=mode)).kind is FailureKind.INSECURE
     assert b"".join(heard) == b""
 
 
-def test_preferred_tls_goes_without_it_when_the_server_has_none() -> None:
+@BY_BOTH
+def test_preferred_tls_goes_without_it_when_the_server_has_none(connect_by: Connect) -> None:
     flags: list[int] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -114,18 +127,19 @@ def test_preferred_tls_goes_without_it_when_the_server_has_none() -> None:
         flags.append(int.from_bytes(response[:4], "little"))
         writer.write(packet(2, b"\xff\x15\x04#28000Access denied"))
 
-    assert against(script, ServerTls(mode=TlsMode.PREFERRED)).kind is FailureKind.DENIED
+    assert against(script, connect_by, ServerTls(mode=TlsMode.PREFERRED)).kind is FailureKind.DENIED
     assert not flags[0] & CLIENT_SSL
 
 
-def test_the_other_flavour_is_the_wrong_server() -> None:
+@BY_BOTH
+def test_the_other_flavour_is_the_wrong_server(connect_by: Connect) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting(version=b"9.7.4"))
         while await reader.readexactly(4):
             writer.write(packet(2, b"\0\0\0\2\0\0\0"))
             await reader.read(65536)
 
-    assert against(script, timeout=0.5).kind in (FailureKind.WRONG_SERVER, FailureKind.TIMEOUT)
+    assert against(script, connect_by, timeout=0.5).kind in (FailureKind.WRONG_SERVER, FailureKind.TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -140,26 +154,29 @@ def test_the_other_flavour_is_the_wrong_server() -> None:
         (packet(0, b"\xff\x6a\x04Host is not allowed"), FailureKind.DENIED),
     ],
 )
-def test_what_is_no_greeting_is_a_failure_of_its_kind(said: bytes, kind: FailureKind) -> None:
+@BY_BOTH
+def test_what_is_no_greeting_is_a_failure_of_its_kind(said: bytes, kind: FailureKind, connect_by: Connect) -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
         await writer.drain()
 
-    assert against(script).kind is kind
+    assert against(script, connect_by).kind is kind
 
 
-def test_silence_is_a_timeout() -> None:
+@BY_BOTH
+def test_silence_is_a_timeout(connect_by: Connect) -> None:
     async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    assert against(script, timeout=0.2).kind is FailureKind.TIMEOUT
+    assert against(script, connect_by, timeout=0.2).kind is FailureKind.TIMEOUT
 
 
-def test_a_missing_certificate_file_is_reported_by_name(tmp_path: Path) -> None:
+@BY_BOTH
+def test_a_missing_certificate_file_is_reported_by_name(tmp_path: Path, connect_by: Connect) -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting())
 
-    failure = against(script, ServerTls(mode=TlsMode.VERIFY, ca=tmp_path / "gone.pem"))
+    failure = against(script, connect_by, ServerTls(mode=TlsMode.VERIFY, ca=tmp_path / "gone.pem"))
     assert failure.kind is FailureKind.INSECURE and "gone.pem" in failure.text
 
 

@@ -35,12 +35,12 @@ def main() -> int:
     once = os.environ.get("ONCE", "") not in ("", "0")
     try:
         shape = _shape(os.environ.get("MYSQL", ""))
-        places.check_free()
-        _interrupt_on(signal.SIGTERM, signal.SIGHUP)
+        places.claim()
+        _interrupt_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         wrong = _run(shape, once)
         if once:
-            wrong += _left_behind()
-    except (places.PortTaken, ServerMissing, ServerFailed, traffic.TrafficFailed, ValueError) as error:
+            wrong += [f"left running: {line}" for line in places.still_open()]
+    except (places.PortTaken, ServerMissing, ServerFailed, ValueError) as error:
         console.print(f"[red]demo: {error}", markup=True)
         return 1
     except KeyboardInterrupt:
@@ -59,11 +59,11 @@ def _run(shape: Shape, once: bool) -> list[str]:
         fleet = _start(world, shop)
         guide = Guide(world, fleet["eu"], console)
         guide.walk(tour.stops(shop, shape))
-        _traffic(fleet["eu"].port)
+        wrong = guide.wrong + _traffic(fleet["eu"].port)
         if not once:
             _farewell()
             threading.Event().wait()
-        return guide.wrong
+        return wrong
     finally:
         world.stop()
 
@@ -87,10 +87,9 @@ def _start(world: World, shop: Shop) -> Fleet:
     return fleet
 
 
-def _traffic(port: int) -> None:
-    console.print(
-        "\n[bold]Load[/]: sysbench, customers of eu, every tenth of us, every tenth event a purchase"
-    )
+def _traffic(port: int) -> list[str]:
+    """Some load with a line that moves. Returns what went wrong."""
+    console.print("\n[bold]Load[/]: sysbench, customers of eu, every tenth of us, every tenth event a purchase")
     bar = Progress(TextColumn("  "), BarColumn(), TextColumn("{task.description}"), console=console)
     with bar:
         task = bar.add_task("", total=TRAFFIC_SECONDS)
@@ -99,14 +98,18 @@ def _traffic(port: int) -> None:
             figures = f"{now.qps:,.0f} queries/s, 95 % within {now.p95:.1f} ms, {now.errors:.0f} errors/s"
             bar.update(task, completed=now.second, description=figures)
 
-        answered = traffic.run(
-            port,
-            customers=CUSTOMERS_PER_REGION,
-            seconds=TRAFFIC_SECONDS,
-            threads=TRAFFIC_THREADS,
-            report=report,
-        )
+        try:
+            answered = traffic.run(
+                port,
+                customers=CUSTOMERS_PER_REGION,
+                seconds=TRAFFIC_SECONDS,
+                threads=TRAFFIC_THREADS,
+                report=report,
+            )
+        except traffic.TrafficFailed as failure:
+            return [f"load: {failure}"]
     console.print(f"   {answered:,} queries answered, none failed")
+    return []
 
 
 def _farewell() -> None:
@@ -114,13 +117,14 @@ def _farewell() -> None:
     console.print(
         f"""
 [bold]Connect[/] (user demo, password demo, database shop)
-   mariadb -h 127.0.0.1 -P {eu.mysql} -u demo -pdemo shop        [dim]# in eu; us is at {us.mysql}[/]
-   pymysql.connect(host="127.0.0.1", port={eu.mysql}, user="demo", password="demo", database="shop")
-   EXPLAIN ROUTE <statement>                              [dim]# where it would go, and why[/]
+   mariadb -h 127.0.0.1 -P {eu.mysql} -u demo -pdemo shop   [dim]# eu; us: {us.mysql}[/]
+   pymysql.connect(host="127.0.0.1", port={eu.mysql},
+                   user="demo", password="demo", database="shop")
+   EXPLAIN ROUTE <statement>                         [dim]# where to, and why[/]
 [bold]Look[/]
-   http://127.0.0.1:{eu.http}/           overview; us has its own at {us.http}
-   http://127.0.0.1:{eu.http}/digests    what each shape of statement cost
-   http://127.0.0.1:{eu.http}/metrics    for Prometheus
+   http://127.0.0.1:{eu.http}/                            [dim]# overview; us: {us.http}[/]
+   http://127.0.0.1:{eu.http}/digests?format=table        [dim]# by shape of statement[/]
+   http://127.0.0.1:{eu.http}/metrics                     [dim]# for Prometheus[/]
 
 Ctrl-C stops everything."""
     )
@@ -135,22 +139,13 @@ def _shape(mysql: str) -> Shape:
 
 
 def _interrupt_on(*signals: signal.Signals) -> None:
-    """Has these end the demo as Ctrl-C does: stopping the world on the way out."""
+    """Has these end the demo and its world, also where a shell set them to be ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for number in signals:
         signal.signal(number, interrupt)
-
-
-def _left_behind() -> list[str]:
-    """Who still listens on the demo's ports after it has ended."""
-    try:
-        places.check_free()
-    except places.PortTaken as taken:
-        return [f"left running: {taken}"]
-    return []
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from loadtest.world.world import World
 
 OWN_ERROR = "FL"
 SHOWN_ROWS = 8
+INDENT = 3
 
 
 @dataclass
@@ -59,9 +60,7 @@ class Guide:
                     seen.route = _query(connection, f"EXPLAIN ROUTE {stop.explained or stop.last}")[1]
                 for statement in stop.statements[:-1]:
                     _query(connection, statement)
-                seen.columns, seen.rows = (
-                    self._prepared(stop) if stop.prepared else _query(connection, stop.last)
-                )
+                seen.columns, seen.rows = self._prepared(stop) if stop.prepared else _query(connection, stop.last)
         except (pymysql.err.Error, mysql.connector.Error) as error:
             seen.error = str(error.args[1] if len(error.args) > 1 else error)
         return seen
@@ -93,12 +92,18 @@ class Guide:
         unnamed = [shard for shard in stop.shards if shard not in said]
         if unnamed:
             return f"the route does not name {', '.join(unnamed)}"
-        if stop.proof and not stop.proof(Proof(self._value_on)):
-            return "the shard does not hold what was written"
+        if stop.proof and not stop.proof(Proof(self._value_on, self._metric)):
+            return "the servers or the metrics do not show it"
         return ""
 
     def _value_on(self, shard: str, statement: str) -> Any:
         return self._world.shards[shard].primary.value(statement, "shop")
+
+    def _metric(self, series: str) -> float:
+        for line in self._fairlead.http("/metrics").splitlines():
+            if line.startswith(f"{series} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
 
     # --- showing --------------------------------------------------------------------------------------------
 
@@ -107,16 +112,30 @@ class Guide:
         self._console.print(f"\n[bold]{number}. {stop.title}[/] {mark}[/]")
         for statement in stop.statements:
             suffix = f"   with {', '.join(map(str, stop.arguments))}" if stop.prepared else ""
-            self._console.print(Text(f"   eu> {statement}{suffix}", style="cyan"))
-        for row in seen.route:
-            self._console.print(Text("   " + ": ".join(str(value) for value in row), style="dim"))
-        self._console.print(Text(f"   {stop.why}"))
+            self._say(f"eu> {statement}{suffix}", "cyan")
+        self._say(stop.why)
+        for line in _route_lines(seen.route):
+            self._say(line, "dim")
         if seen.error:
-            self._console.print(Text(f"   {seen.error}", style="red" if seen.wrong else "yellow"))
+            self._say(seen.error, "red" if seen.wrong else "yellow")
         elif seen.rows:
-            self._console.print(Padding(_table(seen), (0, 0, 0, 3)))
+            self._console.print(Padding(_table(seen), (0, 0, 0, INDENT), expand=False))
         if seen.wrong and seen.wrong != seen.error:
-            self._console.print(Text(f"   WRONG: {seen.wrong}", style="bold red"))
+            self._say(f"WRONG: {seen.wrong}", "bold red")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(Padding(Text(text, style=style), (0, 0, 0, INDENT), expand=False))
+
+
+def _route_lines(route: Sequence[Row]) -> list[str]:
+    """What EXPLAIN ROUTE said, (title, text) a row, in two lines: where to, and the reasons."""
+    said: dict[str, list[str]] = {}
+    for title, text, *_ in route:
+        said.setdefault(str(title), []).append(str(text))
+    if "shard" not in said:
+        return [f"{title}: {', '.join(texts)}" for title, texts in said.items()]
+    where = f"{', '.join(said.get('route', []))} → {', '.join(said['shard'])}"
+    return [f"EXPLAIN ROUTE  {where} (region {', '.join(said.get('region', []))})", *said.get("because", [])]
 
 
 def _query(connection: "Connection[Any]", statement: str) -> tuple[Sequence[str], list[Row]]:

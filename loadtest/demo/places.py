@@ -19,17 +19,22 @@ class PortTaken(RuntimeError):
     """A port of the demo is in use; the message names the port and, where it can be seen, the holder."""
 
 
-def check_free() -> None:
-    """Raises PortTaken unless every port of the demo can be bound."""
-    taken = [
-        port for one in PORTS.values() for port in (one.mysql, one.peer, one.http) if not ports.is_free(port)
-    ]
+def claim() -> None:
+    """Takes the demo's ports for this process. Raises PortTaken unless every one is free."""
+    taken = [port for port in _all_ports() if not ports.claim(port)]
     if taken:
-        lines = [
-            f"port {port} is taken by {holder(port) or 'a process that this user cannot see'}"
-            for port in taken
-        ]
+        ports.release([port for port in _all_ports() if port not in taken])
+        lines = [f"port {port} is taken by {holder(port) or 'another demo, or a hidden process'}" for port in taken]
         raise PortTaken("\n".join([*lines, "Stop it and run the demo again."]))
+
+
+def still_open() -> list[str]:
+    """Who listens on the demo's ports now: nobody, before it has started and after it has ended."""
+    return [f"{holder(port) or 'a process'} listens on {port}" for port in _all_ports() if not ports.is_free(port)]
+
+
+def _all_ports() -> list[int]:
+    return [port for one in PORTS.values() for port in (one.mysql, one.peer, one.http)]
 
 
 def holder(port: int) -> str | None:

@@ -43,10 +43,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a stop may look at beside the answer: any shard's primary, directly."""
+    """What a stop may look at beside the answer: any shard's primary, directly, and the metrics."""
 
     value_on: Callable[[str, str], Any]
     """`value_on(shard, statement)`: the first value of the first row."""
+    metric: Callable[[str], float]
+    """`metric('name{label="value"}')` from Fairlead's /metrics; 0 when there is no such series."""
 
 
 def stops(shop: Shop, shape: Shape) -> list[Stop]:
@@ -85,9 +87,7 @@ def stops(shop: Shop, shape: Shape) -> list[Stop]:
             shards=(home_shard,),
             expected=((Decimal(truth.customer(at_home)[4]) + PURCHASE,),),
             proof=lambda proof: (
-                proof.value_on(
-                    home_shard, f"SELECT item FROM orders WHERE customer_id = {at_home} AND id = 1"
-                )
+                proof.value_on(home_shard, f"SELECT item FROM orders WHERE customer_id = {at_home} AND id = 1")
                 == "sextant"
             ),
         ),
@@ -129,12 +129,12 @@ def stops(shop: Shop, shape: Shape) -> list[Stop]:
         Stop(
             title="A read that a replica may answer",
             statements=(
-                "SELECT /* fairlead: consistency=eventual, max_lag=10s */ name "
-                f"FROM customers WHERE id = {at_home}",
+                f"SELECT /* fairlead: consistency=eventual, max_lag=10s */ name FROM customers WHERE id = {at_home}",
             ),
             why="The hint allows data up to ten seconds old; the replica in this region is near.",
             shards=(home_shard,),
             expected=(truth.columns(at_home, 1),),
+            proof=lambda proof: proof.metric(f'fairlead_shard_replica_reads_total{{shard="{home_shard}"}}') > 0,
         ),
         Stop(
             title="A second shard in one transaction",

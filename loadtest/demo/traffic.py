@@ -20,7 +20,7 @@ TOTAL = re.compile(r"^\s+queries:\s+(?P<queries>\d+)", re.MULTILINE)
 
 
 class TrafficFailed(RuntimeError):
-    """sysbench ended with an error; the message is the end of what it printed."""
+    """sysbench ended with an error; the message is what it complained of."""
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,11 @@ def _follow(process: Spawned, report: Callable[[Second], None]) -> int:
     whole = "".join(printed)
     total = TOTAL.search(whole)
     if process.returncode != 0 or total is None:
-        raise TrafficFailed(f"sysbench ended with {process.returncode}:\n{whole[-2000:]}")
+        raise TrafficFailed(f"sysbench ended with {process.returncode}: {_complaints(whole)}")
     return int(total["queries"])
+
+
+def _complaints(printed: str) -> str:
+    """The different FATAL lines, at most three: each thread repeats them."""
+    fatal = dict.fromkeys(line for line in printed.splitlines() if line.startswith("FATAL"))
+    return "; ".join(list(fatal)[:3]) or printed[-500:]

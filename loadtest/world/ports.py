@@ -30,6 +30,19 @@ def reserve(count: int = 1) -> list[int]:
         return [_reserve_one() for _ in range(count)]
 
 
+def claim(port: int) -> bool:
+    """Holds one given port as `reserve` does. False when another process holds it, or listens there."""
+    with _guard:
+        descriptor = _lock(_lock_directory() / str(port))
+        if descriptor is None:
+            return False
+        if not is_free(port):
+            os.close(descriptor)
+            return False
+        _held[port] = descriptor
+        return True
+
+
 def release(ports: list[int]) -> None:
     """Gives ports back before the process ends. Unknown ports are ignored."""
     with _guard:

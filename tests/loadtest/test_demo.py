@@ -22,12 +22,13 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
 
 
 def test_an_open_demo_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    (free,) = ports.reserve(1)
+    mysql, http = ports.reserve(2)
+    ports.release([mysql, http])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = listener.getsockname()[1]
-        monkeypatch.setattr(places, "PORTS", {"eu": RegionPorts(mysql=free, peer=taken, http=free)})
+        monkeypatch.setattr(places, "PORTS", {"eu": RegionPorts(mysql=mysql, peer=taken, http=http)})
         with pytest.raises(places.PortTaken, match=rf"port {taken} is taken by .*pid {os.getpid()}"):
-            places.check_free()
+            places.claim()
 
 
 def test_the_tour_expects_what_was_generated() -> None:
@@ -52,9 +53,7 @@ def test_ids_fit_a_javascript_number_and_both_shards_have_customers() -> None:
 
 def test_traffic_counts_queries_and_reports_each_second(world: World) -> None:
     primary = world.shards["eu-0"].primary
-    primary.run(
-        "CREATE USER demo@'127.0.0.1' IDENTIFIED BY 'demo'", "GRANT ALL ON shop.* TO demo@'127.0.0.1'"
-    )
+    primary.run("CREATE USER demo@'127.0.0.1' IDENTIFIED BY 'demo'", "GRANT ALL ON shop.* TO demo@'127.0.0.1'")
     seconds: list[traffic.Second] = []
     try:
         answered = traffic.run(primary.port, customers=100, seconds=2, threads=2, report=seconds.append)

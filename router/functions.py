@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from router.tokens import Token, close_of
+from router.tokens import Token, closings
 
 
 def _names(text: str) -> frozenset[str]:
@@ -148,17 +148,18 @@ class Call:
 def calls(tokens: Sequence[Token]) -> list[Call]:
     """Every function call, read from the tokens so that no parser's renaming hides one. Errs towards more."""
     found = []
+    closed = closings(tokens)
     for index, token in enumerate(tokens):
         if token.upper in WITHOUT_PARENTHESES:
             found.append(Call(token.text))
         elif token.is_name and index + 1 < len(tokens) and tokens[index + 1].text == "(":
-            call = _call(tokens, index)
+            call = _call(tokens, index, closed)
             if call is not None:
                 found.append(call)
     return found
 
 
-def _call(tokens: Sequence[Token], index: int) -> Call | None:
+def _call(tokens: Sequence[Token], index: int, closed: dict[int, int]) -> Call | None:
     token = tokens[index]
     dotted = index >= 2 and tokens[index - 1].text == "."
     first = index - 2 if dotted else index
@@ -167,12 +168,11 @@ def _call(tokens: Sequence[Token], index: int) -> Call | None:
         return None
     if (before == "REPLACE" and first == 1) or (first and tokens[first - 1].text == ")"):
         return None  # REPLACE t (a, b) …, and the columns of a derived table: (…) t (a, b)
-    if _names_columns(tokens, index + 1):
+    if _names_columns(tokens, closed.get(index + 1, len(tokens)) + 1):
         return None
     return Call(token.name, tokens[index - 2].name if dotted else None)
 
 
-def _names_columns(tokens: Sequence[Token], opening: int) -> bool:
-    """`, name (a, b) AS (` of a WITH clause."""
-    after = close_of(tokens, opening) + 1
+def _names_columns(tokens: Sequence[Token], after: int) -> bool:
+    """`, name (a, b) AS (` of a WITH clause; `after` is what follows the closed parenthesis."""
     return after + 1 < len(tokens) and tokens[after].upper == "AS" and tokens[after + 1].text == "("

@@ -116,9 +116,10 @@ def gate(tokens: Sequence[Token]) -> Gate:
 
 
 def _family(tokens: Sequence[Token]) -> Family:
+    opened = next((index for index, token in enumerate(tokens) if token.text != "("), len(tokens))
+    if opened:
+        return _family(tokens[opened:]) if opened < len(tokens) else Family.UNKNOWN
     first, second = tokens[0].upper, tokens[1].upper if len(tokens) > 1 else ""
-    if first == "(":
-        return _family(tokens[1:]) if len(tokens) > 1 else Family.UNKNOWN
     family = _FAMILIES.get(first, Family.UNKNOWN)
     if first == "BEGIN" and second == "NOT":
         return Family.PROGRAM
@@ -164,8 +165,13 @@ def _administration(tokens: Sequence[Token], family: Family) -> str | None:
     )
 
 
+_BY_FIRST_WORD = {
+    first: [head for head in _ADMINISTRATION if head[0] == first] for first in {head[0] for head in _ADMINISTRATION}
+}
+
+
 def _administration_head(tokens: Sequence[Token]) -> str | None:
-    for head in _ADMINISTRATION:
+    for head in _BY_FIRST_WORD.get(tokens[0].upper, ()):
         if starts(tokens, *head):
             return " ".join(head)
     if starts(tokens, "LOAD") and "LOCAL" not in {token.upper for token in tokens[:5]}:
@@ -184,7 +190,8 @@ def _administered_object(tokens: Sequence[Token], family: Family) -> str | None:
         return "CREATE FUNCTION … SONAME"
     if "REFERENCE" in upper and "SPATIAL" in upper:
         return "CREATE SPATIAL REFERENCE SYSTEM"
-    if "DEFINER" in upper and not _own_definer(tokens, upper.index("DEFINER")):
+    definers = [index for index, word in enumerate(upper) if word == "DEFINER"]
+    if not all(_own_definer(tokens, index) for index in definers):
         return "DEFINER of another account"
     return _storage(tokens)
 

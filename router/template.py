@@ -19,7 +19,7 @@ from sqlglot.errors import SqlglotError
 
 from _speedups import lexer
 from _speedups.lexer import LexedStatement
-from router.tokens import Token, decode, tokenize, unquoted
+from router.tokens import Token, decode, depth_of, tokenize, unquoted
 
 # It logs every statement that it does not know in full, and what it does not know we refuse or pass verbatim.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -75,7 +75,7 @@ def parse(lexed: LexedStatement, tokens: Sequence[Token] | None = None) -> Templ
     """Raises NotUnderstood."""
     norm = decode(lexed.norm)
     tokens = tokenize(norm) if tokens is None else tokens
-    if _depth(tokens) > MAX_DEPTH:
+    if depth_of(tokens) > MAX_DEPTH:
         raise NotUnderstood("it is nested too deeply")
     text, modifiers, into, replaced = render(norm, tokens, literal_slots(lexed))
     return Template(parse_text(text), modifiers, into, replaced)
@@ -96,14 +96,6 @@ def _first_line(reason: Exception) -> str:
     """Without the excerpt of the statement: names of tables may be confidential in a log."""
     line = str(reason).split("\n")[0].split("<Token")[0]
     return re.sub(r"\s*Line \d+.*", "", line).strip(" .:") or "syntax"
-
-
-def _depth(tokens: Sequence[Token]) -> int:
-    depth = deepest = 0
-    for token in tokens:
-        depth += (token.text == "(") - (token.text == ")")
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def render(norm: str, tokens: Sequence[Token], slots: Sequence[int]) -> tuple[str, frozenset[str], bool, bool]:

@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*")
     | (?P<system_variable>@@(?:`(?:[^`]|``)*`|[\w$.\x80-\U0010ffff]+))
     | (?P<user_variable>@(?:`(?:[^`]|``)*`|"(?:[^"]|"")*"|'(?:[^']|'')*'|[\w$.\x80-\U0010ffff]*))
-    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w$\x80-\U0010ffff]))
+    | (?P<number>(?:\d+\.?\d*|(?<![\w$`\x22\x80-\U0010ffff])\.\d+)(?:[eE][-+]?\d+)?(?![\w$\x80-\U0010ffff]))
     | (?P<word>[\w$\x80-\U0010ffff]+)      # MySQL takes any byte from 0x80 on as a letter
     | (?P<literal>\?)
     | (?P<op>:=|->>|->|<=>|<=|>=|<>|!=|\|\||&&|<<|>>|.)
@@ -102,17 +102,25 @@ def version_comments(norm: str) -> list[str]:
     ]
 
 
-def close_of(tokens: Sequence[Token], opening: int) -> int:
-    """The index of the `)` that closes the `(` at `opening`; len(tokens) when there is none."""
-    depth = 0
-    for index in range(opening, len(tokens)):
-        if tokens[index].text == "(":
-            depth += 1
-        elif tokens[index].text == ")":
-            depth -= 1
-            if depth == 0:
-                return index
-    return len(tokens)
+def closings(tokens: Sequence[Token]) -> dict[int, int]:
+    """The index of each `(` that is closed → the index of its `)`."""
+    found: dict[int, int] = {}
+    open_ones: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.text == "(":
+            open_ones.append(index)
+        elif token.text == ")" and open_ones:
+            found[open_ones.pop()] = index
+    return found
+
+
+def depth_of(tokens: Sequence[Token]) -> int:
+    """How deep parentheses are nested."""
+    depth = deepest = 0
+    for token in tokens:
+        depth += (token.text == "(") - (token.text == ")")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def split(tokens: Sequence[Token], separator: str = ",") -> list[tuple[Token, ...]]:

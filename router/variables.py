@@ -133,6 +133,11 @@ UNSAFE_CHARSETS = frozenset(_words("big5 cp932 eucjpms euckr gb18030 gb2312 gbk 
 _CHARSET_VARIABLES = frozenset({"names", "character_set", "character_set_client"})
 
 
+def restricted(name: str) -> bool:
+    """Are there values that `check` refuses?"""
+    return variable(name).allowed is not None or name in _CHARSET_VARIABLES
+
+
 def check(name: str, value: str | int | None) -> Refusal | None:
     """May this value be recorded? `value` as text or number; None is SQL's NULL."""
     found = variable(name)

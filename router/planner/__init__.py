@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from _speedups import lexer
 from _speedups.lexer import LexedStatement
@@ -13,6 +14,7 @@ from router.context import Context
 from router.errors import Refusal, refusal
 from router.gate import Family, Gate, gate
 from router.hints import NO_HINTS, Hints, parse_hints
+from router.longtext import words_of
 from router.plan import OneShard, Planned
 from router.planner import change, ddl, explaining, insert, opaque, select, setting, show, transaction
 from router.planner.request import Draft, Request, refused
@@ -25,6 +27,8 @@ def plan(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
     verb, hints = "", NO_HINTS
     try:
         _check_lexed(lexed, context)
+        if lexed.error:
+            return _plan_long(lexed, sql, context)
         norm = decode(lexed.norm)
         tokens = tokenize(norm)
         if not tokens:
@@ -40,11 +44,11 @@ def plan(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
 
 
 def _cacheable(lexed: LexedStatement, verb: str) -> bool:
-    """Literals decide about SHOW … LIKE, PREPARE FROM and conditions on a schema's name; else they do not."""
+    """Literals decide about SET, SHOW … LIKE, PREPARE FROM and conditions on a schema's name."""
     return verb in _DECIDED_BY_WORDS and b"information_schema" not in lexed.norm.lower()
 
 
-_DECIDED_BY_WORDS = frozenset({"select", "insert", "replace", "update", "delete", "with", "set", "call", "do"})
+_DECIDED_BY_WORDS = frozenset({"select", "insert", "replace", "update", "delete", "with", "call", "do"})
 
 
 def plan_use(name: str, context: Context) -> Planned:
@@ -66,8 +70,30 @@ def _check_lexed(lexed: LexedStatement, context: Context) -> None:
         raise refusal("NUL_BYTE")
     if lexed.error == lexer.MALFORMED:
         raise refusal("MALFORMED")
-    if lexed.error:
-        raise refusal("TOO_LARGE_TO_PLAN", "norm" if lexed.error == lexer.TOO_LONG else "literals")
+
+
+def _plan_long(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
+    """A statement beyond the lexer's bounds: by its words, on an unsharded keyspace. Raises Refusal."""
+    what = "its text without literals" if lexed.error == lexer.TOO_LONG else "its literals"
+    if context.keyspace is not None and not context.keyspace.unsharded:
+        raise refusal("TOO_LARGE_TO_PLAN", what)
+    tokens = words_of(sql, context.mode)
+    while tokens and tokens[-1].text == ";":
+        tokens = tokens[:-1]
+    if not tokens:
+        raise refusal("TOO_LARGE_TO_PLAN", what)
+    gated = gate(tokens)
+    if gated.family is not Family.PROGRAM and any(token.text == ";" for token in tokens):
+        raise refusal("MULTI_STATEMENT")
+    request = Request(sql, lexed, "", tokens, gated, context)
+    if gated.administration is not None and not context.grants.administers:
+        raise refusal("ADMINISTRATION", gated.administration)
+    if gated.family in (Family.DDL, Family.PROGRAM, Family.CALL):
+        planned = _PLANNERS[gated.family](request)
+        return replace(planned, facts=replace(planned.facts, cacheable=False))
+    if gated.family in (Family.SELECT, Family.INSERT, Family.UPDATE, Family.DELETE):
+        return opaque.plan(request, f"it is too large to be parsed ({what})")
+    raise refusal("TOO_LARGE_TO_PLAN", what)
 
 
 def _hints(lexed: LexedStatement, sql: bytes, context: Context) -> Hints:

@@ -1,4 +1,5 @@
-"""Statements that are not parsed, on an unsharded keyspace: sent as they are, when the user may do anything.
+"""Statements that are not parsed, on an unsharded keyspace: sent as they are, when the user may
+do on the whole keyspace whatever such a statement can do.
 
 Only names are read. A name before a dot is a database unless it stands where only a column can; so a
 statement reaches no database that its user has no right to, whatever its grammar.
@@ -44,9 +45,10 @@ def plan(request: Request, why: str, pin: Pin | None = None) -> Planned:
     draft = Draft(request, request.gate.verb.lower())
     for name in {keyspace.name, *databases(request.tokens)}:
         _check_database(request, keyspace, name, why)
-        draft.need(name, Verb.ALL)
+        draft.need(name, *_verbs(request))
     draft.because(f"not read any further: {why}")
     draft.reads = draft.writes = draft.locks = True
+    draft.cacheable = not request.lexed.error
     draft.implicit_commit = request.gate.family not in _INSIDE_TRANSACTION
     # Nothing is planned by the schema of an unsharded keyspace, so only what surely changes it need be told.
     draft.ddl = request.gate.family is Family.DDL or not keyspace.unsharded
@@ -60,6 +62,27 @@ def plan(request: Request, why: str, pin: Pin | None = None) -> Planned:
     return draft.done(OneShard(shard))
 
 
+def _verbs(request: Request) -> set[Verb]:
+    """What the statement may do to any table of the keyspace. Everything, when its family does not say."""
+    verbs = set(_VERBS.get(request.gate.family, {Verb.ALL}))
+    words = {token.upper for token in request.tokens}
+    if request.gate.family is Family.INSERT:
+        verbs |= {Verb.DELETE} if request.gate.verb == "REPLACE" else set()
+        verbs |= {Verb.UPDATE} if "DUPLICATE" in words else set()
+        verbs |= {Verb.SELECT} if words & {"SELECT", "TABLE", "RETURNING"} else set()
+    if any(not call.built_in or call.upper in functions.SEQUENCES for call in calls(request.tokens)) or "NEXT" in words:
+        verbs |= {Verb.ALL}
+    return verbs
+
+
+_VERBS = {
+    Family.SELECT: {Verb.SELECT},
+    Family.INSERT: {Verb.INSERT},
+    Family.UPDATE: {Verb.UPDATE, Verb.SELECT},
+    Family.DELETE: {Verb.DELETE, Verb.SELECT},
+    Family.DO: {Verb.SELECT},
+    Family.SET: {Verb.SELECT},
+}
 _INSIDE_TRANSACTION = frozenset(
     {Family.SELECT, Family.INSERT, Family.UPDATE, Family.DELETE, Family.SET, Family.DO, Family.CALL}
     | {Family.EXPLAIN, Family.PREPARED, Family.HANDLER, Family.SHOW}
@@ -132,7 +155,8 @@ def _is_call(tokens: Sequence[Token], index: int) -> bool:
 
 
 def _after_expression(tokens: Sequence[Token], index: int) -> bool:
+    """Asked inside of an expression only, so ON and LIKE are those of joins and comparisons."""
     before = tokens[index - 1] if index else None
     return before is not None and (
-        before.upper in _EXPRESSION or before.text in _OPERATORS or before.text in (",", "(")
+        before.upper in _EXPRESSION | {"ON", "LIKE"} or before.text in _OPERATORS or before.text in (",", "(")
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from _speedups import lexer
+from router import literals
 from router.errors import refusal
 from router.functions import calls
 from router.plan import (
@@ -22,7 +24,7 @@ from router.planner import opaque
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood, literal_slots
 from router.tokens import Token, split, starts, unquoted, words
-from router.variables import Handling, variable
+from router.variables import Handling, check, restricted, variable
 
 _ISOLATION = {
     ("READ", "UNCOMMITTED"): "READ-UNCOMMITTED",
@@ -78,13 +80,13 @@ def _shards(request: Request) -> tuple[str, ...]:
 
 def _item(request: Request, draft: Draft, item: Sequence[Token]) -> Iterator[Assignment]:
     if starts(item, "NAMES"):
-        yield from _names(request, "names", item[1:])
+        yield from _names(request, draft, "names", item[1:])
         return
     if starts(item, "CHARSET"):
-        yield from _names(request, "character_set", item[1:])
+        yield from _names(request, draft, "character_set", item[1:])
         return
     if starts(item, "CHARACTER", "SET") or starts(item, "CHAR", "SET"):
-        yield from _names(request, "character_set", item[2:])
+        yield from _names(request, draft, "character_set", item[2:])
         return
     target, value = _assignment(item)
     if target.user:
@@ -103,7 +105,26 @@ def _item(request: Request, draft: Draft, item: Sequence[Token]) -> Iterator[Ass
     if isinstance(found, ServerValue):
         draft.pin("session_variable")
         draft.because(f"only a server can compute the value of {known.name}")
+    _check(request, draft, known.name, found)
     yield Assignment(known.name, found, _scope(target, known.name))
+
+
+def _check(request: Request, draft: Draft, name: str, found: Value) -> None:
+    """Refuses values that may not be recorded. A literal that was looked at is part of the plan; a parameter is
+    left to whoever executes (`variables.check`)."""
+    if isinstance(found, ServerValue) or not restricted(name):
+        return
+    if isinstance(found, SlotValue):
+        slot = request.lexed.slots[found.slot]
+        if slot.kind == lexer.PARAM:
+            return
+        draft.cacheable = False
+        value = literals.value(request.sql, slot, request.context.mode, negate=found.negate)
+        reason = check(name, value if isinstance(value, str | int) else None)
+    else:
+        reason = check(name, None if found.word == "NULL" else found.word)
+    if reason is not None:
+        raise reason
 
 
 def _scope(target: Target, name: str) -> Literal["session", "next"]:
@@ -112,12 +133,14 @@ def _scope(target: Target, name: str) -> Literal["session", "next"]:
     return "next" if one_shot else "session"
 
 
-def _names(request: Request, name: str, rest: Sequence[Token]) -> Iterator[Assignment]:
+def _names(request: Request, draft: Draft, name: str, rest: Sequence[Token]) -> Iterator[Assignment]:
     if not rest:
         raise NotUnderstood("SET NAMES without a character set")
     if len(rest) not in (1, 3) or (len(rest) == 3 and rest[1].upper != "COLLATE"):
         raise NotUnderstood("SET NAMES of this form")
-    yield Assignment(name, _value(request, rest[:1]))
+    found = _value(request, rest[:1])
+    _check(request, draft, name, found)
+    yield Assignment(name, found)
     if len(rest) == 3:
         yield Assignment("collation_connection", _value(request, rest[2:]))
 

@@ -77,11 +77,16 @@ class ProbeConnection:
         self._sock = raw.sock
         self._deprecate_eof = bool(raw.capabilities & Capability.DEPRECATE_EOF)
         self._known: dict[str, tuple[bytes, Any]] = {}
+        self._asking = False
+        self._pieces: list[bytes | OSError] = []
+        self._waiter: asyncio.Future[None] | None = None
         self._late = False
         self.closed = False
         self.flavour = flavour
         self.version = raw.server_version
         self.id = raw.thread_id
+        # For good: to register and unregister for every answer costs more system calls than the answer.
+        self._loop.add_reader(self._sock, self._on_readable)
 
     async def ask(self, sql: str, timeout: float, max_rows: int, understand: Callable[[Answer], T]) -> T:
         """What the answer means. When the server says the same as the last time, so does this: the same object.
@@ -110,6 +115,7 @@ class ProbeConnection:
         if self.closed:
             raise ConnectionClosed("the connection is closed")
         timer = self._loop.call_later(timeout, self._shut)
+        self._asking = True
         try:
             question = frame(b"\x03" + sql.encode())
             if self._send(question) != len(question):
@@ -121,6 +127,8 @@ class ProbeConnection:
             raise
         finally:
             timer.cancel()
+            self._asking = False
+            self._pieces.clear()
 
     def _send(self, question: bytes) -> int:
         # A question is shorter than any socket's buffer, and the one before it has been answered.
@@ -130,7 +138,7 @@ class ProbeConnection:
             return 0
 
     async def _receive(self, known: bytes | None) -> bytes:
-        data = await self._loop.sock_recv(self._sock, PIECE)
+        data = await self._piece()
         if data == known:
             return data  # an answer says itself where it ends, so this one is whole, too
         scanner = ResponseScanner(0, self._deprecate_eof, False)
@@ -145,10 +153,35 @@ class ProbeConnection:
                 return b"".join(pieces)
             if size > REPLY_LIMIT:
                 raise ProtocolViolation(f"an answer of more than {REPLY_LIMIT} bytes")
-            data = await self._loop.sock_recv(self._sock, PIECE)
+            data = await self._piece()
             pieces.append(data)
             size += len(data)
             rest = rest[passed:] + data
+
+    async def _piece(self) -> bytes:
+        while not self._pieces:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        piece = self._pieces.pop(0)
+        if isinstance(piece, OSError):
+            raise piece
+        return piece
+
+    def _on_readable(self) -> None:
+        try:
+            piece: bytes | OSError = self._sock.recv(PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            piece = error
+        if not self._asking:
+            self.close()  # it ended while nobody asked, or speaks out of turn, which servers do before they end
+            return
+        if not piece or isinstance(piece, OSError):
+            self._loop.remove_reader(self._sock)
+        self._pieces.append(piece)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _answer(self, data: bytes, max_rows: int) -> Answer:
         payloads = [payload for _, payload in split_packets(data)]
@@ -174,6 +207,7 @@ class ProbeConnection:
         """At once, without COM_QUIT: a server that hangs must not hold us."""
         if not self.closed:
             self.closed = True
+            self._loop.remove_reader(self._sock)
             self._sock.close()
 
     async def __aenter__(self) -> Self:
@@ -184,11 +218,11 @@ class ProbeConnection:
 
 
 class _Failing:
-    """Whatever goes wrong inside becomes ServerUnavailable and ends the connection, as `ProbeConnection.ask` says."""
+    """Whatever goes wrong inside becomes ServerUnavailable, and ends the connection as `ProbeConnection.ask` says."""
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: ProbeConnection) -> None:
+    def __init__(self, connection: ProbeConnection | None = None) -> None:
         self._connection = connection
 
     def __enter__(self) -> None:
@@ -198,7 +232,7 @@ class _Failing:
         if error is None:
             return
         failure = _failure(error) if isinstance(error, Exception) else None
-        if failure is None or failure.kind is not FailureKind.REFUSED:
+        if self._connection is not None and (failure is None or failure.kind is not FailureKind.REFUSED):
             self._connection.close()
         if failure is not None:
             raise failure from None
@@ -218,19 +252,21 @@ def _column_name(definition: bytes) -> str:
 
 async def connect(endpoint: Endpoint, timeout: float) -> ProbeConnection:
     """Connects, encrypts as the settings say, logs in, checks the flavour. Raises ServerUnavailable."""
-    raw: BackendConnection | None = None
-    try:
+    with _Failing():
         raw = await _logged_in(endpoint, asyncio.get_running_loop().time() + timeout)
-        connection = ProbeConnection(raw, checked_flavour(endpoint, raw.server_version))
-        if not raw.status & Status.AUTOCOMMIT:
-            await connection.query("SET autocommit = 1", timeout)
-        return connection
-    except BaseException as error:
-        if raw is not None:
+        try:
+            flavour = checked_flavour(endpoint, raw.server_version)
+        except ServerUnavailable:
             raw.sock.close()
-        if isinstance(error, Exception):
-            raise _failure(error) from None
-        raise
+            raise
+    connection = ProbeConnection(raw, flavour)
+    if not raw.status & Status.AUTOCOMMIT:
+        try:
+            await connection.query("SET autocommit = 1", timeout)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
 
 
 async def _logged_in(endpoint: Endpoint, deadline: float) -> BackendConnection:

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ from config.words import Flavour
 from proxy.pool import health as monitoring
 from proxy.pool import probe
 from proxy.pool.health import Monitor, PeerHealth, PeerTarget, ServerHealth, State
+from proxy.pool.probe import mariadb_vitals
 from proxy.pool.probe_connection import ProbeConnection
 from proxy.pool.roles import Roster, ShardRoles, Standing, Warn
 from proxy.pool.service_connection import FailureKind, ServerUnavailable
@@ -429,6 +432,67 @@ def test_a_callback_that_fails_does_not_end_the_looking(caplog: pytest.LogCaptur
 
     asyncio.run(body())
     assert "handing on the health of s0 127.0.0.1:1" in caplog.text
+
+
+@pytest.mark.parametrize(("servers", "told"), [([1], 3), ([1, 2], 6)])
+def test_a_lone_server_that_says_the_same_is_handed_on_from_time_to_time(
+    servers: list[int], told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a replica beside it every look counts, because lag is measured against it."""
+    now = 1000.0
+    vitals = mariadb_vitals("10.11.19-MariaDB", (0, 0, 11, 151, 1, 1, 7, "7-11-9", "", "7-11-9"))
+    seen: list[ServerHealth] = []
+
+    async def connect(*_: object) -> Any:
+        return SimpleNamespace(closed=False, id=1, close=lambda: None)
+
+    async def read_vitals(*_: object) -> probe.Vitals:
+        return vitals
+
+    async def read_channels(*_: object) -> tuple[probe.Channel, ...]:
+        return ()
+
+    async def read_load(*_: object) -> probe.Load:
+        return probe.Load(1, 100)
+
+    async def body() -> None:
+        nonlocal now, vitals
+        target = targets(topology_of(servers))[0]
+        watch = monitoring._ServerWatch(target, Health(), 2.0, seen.append, lambda: now)
+        for _ in range(3):  # new, the same, the same and old enough
+            await watch._round()
+            now += monitoring.SAME_NEWS_INTERVAL / 2
+        await watch._round()
+        vitals = replace(vitals, read_only=True)
+        await watch._round()
+        await watch._round()
+
+    monkeypatch.setattr(monitoring, "connect", connect)
+    for name, answer in (("read_vitals", read_vitals), ("read_channels", read_channels), ("read_load", read_load)):
+        monkeypatch.setattr(probe, name, answer)
+    asyncio.run(body())
+    assert len(seen) == told
+    assert seen[-1].facts is not None and seen[-1].facts.read_only
+
+
+def test_a_pause_is_cut_short_once_and_never_below_its_least() -> None:
+    async def body() -> tuple[float, float]:
+        pause = monitoring._Pause()
+        loop = asyncio.get_running_loop()
+        pause.cut_short()  # before it began
+        began = loop.time()
+        await pause.wait(60)
+        first = loop.time() - began
+        loop.call_soon(pause.cut_short)
+        loop.call_soon(pause.cut_short)
+        await pause.wait(60)
+        return first, loop.time() - began - first
+
+    async def in_time() -> tuple[float, float]:
+        async with asyncio.timeout(PATIENCE):
+            return await body()
+
+    assert min(asyncio.run(in_time())) >= 0.9 * monitoring.HURRY_INTERVAL
 
 
 # --- peers --------------------------------------------------------------------------------------------------

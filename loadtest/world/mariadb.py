@@ -41,6 +41,7 @@ class MariaDB(SqlServer):
             "--no-defaults",
             *_as_user(),
             f"--datadir={self.datadir}",
+            f"--tmpdir={self.tmpdir}",
             f"--socket={self.socket}",
             f"--pid-file={self.datadir / 'mariadbd.pid'}",
             f"--port={self.port}",

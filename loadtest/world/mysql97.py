@@ -35,6 +35,7 @@ class MySQL97(SqlServer):
         options = [
             *server_command(),
             f"--datadir={self.datadir}",
+            f"--tmpdir={self.tmpdir}",
             f"--socket={self.socket}",
             f"--pid-file={self.datadir / 'mysqld.pid'}",
             f"--port={self.port}",

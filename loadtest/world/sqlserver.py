@@ -81,6 +81,8 @@ class SqlServer(Server):
         self.tuning = tuning or Tuning()
         self.tls = tls
         self.datadir = directory / name
+        # Of its own: a server that starts removes every temporary table that it finds there.
+        self.tmpdir = directory / f"{name}.tmp"
         self.socket = directory / f"{name}.sock"
         if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
             raise ValueError(f"socket path longer than {MAX_SOCKET_PATH} bytes: {self.socket}")
@@ -95,6 +97,7 @@ class SqlServer(Server):
 
     def prepare(self) -> None:
         templates.copy(self.template(), self.datadir)
+        self.tmpdir.mkdir(exist_ok=True)
 
     def wipe(self) -> None:
         """Ends the server and throws its data away: the next start begins from the template."""

@@ -89,7 +89,7 @@ cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept
     return True
 
 
-cdef bint read_eof(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
+cdef inline bint read_eof(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
     if n < 5:
         return False
     s.warnings = <uint16_t>u16(p + 1)
@@ -188,16 +188,25 @@ cdef inline size_t whole_rows(Scan* s, const uint8_t* p, size_t pos, size_t n) n
 
 
 cdef inline size_t whole_definitions(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
-    """The same for column definitions (which begin with the catalog name, 0x03 'def')."""
+    """The same for column definitions (which begin with the catalog name, 0x03 'def') and the EOF behind them."""
     cdef size_t end
     cdef uint32_t length
-    while s.left > 1 and n - pos > 4:
+    while n - pos > 4:
         length = head24(p + pos)
         end = pos + 4 + length
         if length == 0 or length == 0xffffff or p[pos + 4] == 0xff or end > n:
-            break
+            return pos
+        s.seq = p[pos + 3]
         pos = end
         s.left -= 1
+        if s.left == 0:
+            next_phase(s)
+            break
+    if s.phase == SCAN_COLUMNS_EOF and n - pos >= 9 and head24(p + pos) == 5 and p[pos + 4] == 0xfe:
+        s.seq = p[pos + 3]
+        read_eof(s, p + pos + 4, 5)
+        s.phase = SCAN_ROWS
+        pos += 9
     return pos
 
 
@@ -216,10 +225,10 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
         if s.continued == 0:
             if s.phase == SCAN_DONE:
                 break
+            if s.phase == SCAN_COLUMNS:
+                pos = whole_definitions(s, p, pos, n)
             if s.phase == SCAN_ROWS:
                 pos = whole_rows(s, p, pos, n)
-            elif s.phase == SCAN_COLUMNS:
-                pos = whole_definitions(s, p, pos, n)
         if n - pos < 4:
             break
         length = head24(p + pos)

@@ -66,7 +66,8 @@ def check_shards(settings: Settings, findings: Findings) -> None:
             _local_shard_is_complete(name, shard, findings)
         _replicas_are_at_home(name, shard, findings)
         _tls_fits(name, shard.tls, findings)
-        if shard.limits.idle > shard.limits.connections:
+        written = "idle" in findings.declared("shards", name, "limits")
+        if written and shard.limits.idle > shard.limits.connections:
             findings.add(("shards", name, "limits", "idle"), "more than limits.connections")
     _servers_differ(settings, findings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +101,7 @@ class World:
         self._loaders = [Loader(shape, shard, self.datasets) for shard in self.shards.values()]
         self._fleet = Fleet(self, "fairlead", {}, fairlead_ports or self._free_ports())
         self._custom_fleets: list[Fleet] = []
+        self._kept_fleets: dict[str, Fleet] = {}
         atexit.register(self.stop)
 
     def __enter__(self) -> World:
@@ -136,7 +138,7 @@ class World:
     def stop(self) -> None:
         """Ends everything and removes the run directory. May be called twice."""
         atexit.unregister(self.stop)
-        for fleet in [*self._custom_fleets, self._fleet]:
+        for fleet in [*self._custom_fleets, *self._kept_fleets.values(), self._fleet]:
             fleet.stop()
         # The data are thrown away, so an orderly shutdown would only take time.
         for server in self.servers():
@@ -211,6 +213,19 @@ class World:
         fleet = Fleet(self, name, changes, self._free_ports())
         self._custom_fleets.append(fleet)
         return fleet
+
+    def kept(self, changes: Mapping[str, Any], *, region: str = "eu", workers: int = 1) -> Fairlead:
+        """A Fairlead with changed settings, ready: the same one for all tests that ask for the same.
+
+        For settings that many tests share; what a test does to it, others see.
+        """
+        key = json.dumps([changes, workers], sort_keys=True)
+        if key not in self._kept_fleets:
+            name = f"kept{len(self._kept_fleets)}"
+            self._kept_fleets[key] = Fleet(self, name, changes, self._free_ports())
+        member = self._kept_fleets[key].launch(region, workers=workers)
+        member.wait_ready()
+        return member
 
     # --- making ---------------------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ cdef enum Event:
     EVENT_DRAINED = 4           # the client has taken what was written
     EVENT_DATA = 8              # a lease's buffer has bytes up to its credit
     EVENT_DONE = 16             # a lease's (or a notified) command is complete
-    EVENT_LOST = 32             # it failed without a server's answer: the buffer holds our ERR packet
+    EVENT_LOST = 32             # it failed without a server's answer: the buffer holds our ERR packet and nothing else
 
 cdef struct Session
 cdef struct Backend
@@ -143,7 +143,7 @@ cdef struct KeySource:          # one shard-key column of one row of a prepared 
     uint32_t length
 
 cdef struct Statement:
-    uint32_t id                 # unique in this worker's life
+    uint64_t id                 # unique in this worker's life
     uint32_t refs
     uint32_t ctx
     uint16_t nparams
@@ -163,9 +163,10 @@ cdef struct ClientStatement:
     uint8_t overflow            # they exceed the packet limit: EXECUTE answers with the error
 
 cdef struct BackendStatement:
-    uint32_t id                 # Statement.id, 0 = free
-    uint32_t server_id
+    uint64_t id                 # Statement.id, 0 = free
     uint64_t used
+    uint32_t server_id
+    uint32_t state              # in which it was prepared: sql_mode and charset of then are part of its meaning
 
 cdef struct Session:
     int fd
@@ -174,6 +175,7 @@ cdef struct Session:
     uint8_t kind
     uint8_t phase
     uint8_t readable            # edge-triggered: the kernel may hold more
+    uint8_t ended               # the peer has shut its side, which is told once: read on until the end of file
     uint8_t broken              # the peer is gone; close at the next safe point
     uint8_t hangup              # close behind the answer that is on its way
     uint8_t trx
@@ -193,6 +195,7 @@ cdef struct Session:
     uint8_t queued              # in the ready list
     uint8_t reap                # free it when it leaves the ready list
     uint8_t notify              # push EVENT_DONE when the command completes
+    uint8_t hold                # ... and take no further command until `release`
     uint8_t events
     uint8_t in_events
     uint8_t committing          # the current command is COMMIT
@@ -230,8 +233,9 @@ cdef struct Session:
     uint16_t ndeferred
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     ClientStatement* stmts
-    uint32_t nstmts
     uint32_t stmt_cap
+    uint32_t exec_stmt          # the client's id of `exec`: its long data end with the command
+    size_t long_bytes           # of all long data that wait for their EXECUTE
     uint64_t t_received
     uint64_t t_wait
     uint64_t t_sent
@@ -254,6 +258,7 @@ cdef struct Backend:
     uint8_t step
     uint8_t step_index
     uint8_t readable
+    uint8_t ended               # as of a session
     uint8_t queued
     uint8_t dead
     uint8_t suspect             # a response said that session state changed behind our back
@@ -398,7 +403,8 @@ cdef struct Core:
     uint32_t diff_cap
     Buf errors[14]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
-    uint64_t statement_clock
+    uint64_t statement_clock    # of uses
+    uint64_t statement_ids
     # queues
     Session* events_head
     Session* events_tail

@@ -22,6 +22,7 @@ round, which is bounded by MAX_EVENTS and READ_BUDGET.
 The parts are included rather than cimported because they call each other in a circle (a response's end starts the
 next session's command) and are to be inlined.
 """
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc

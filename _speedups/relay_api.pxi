@@ -4,12 +4,13 @@ class RelayFull(Exception):
     """All session or backend slots are taken."""
 
 
+@cython.no_gc_clear
 cdef class StatementRef:
     """Keeps a prepared statement of the shared store alive; sessions that use it hold references of their own."""
 
     cdef Relay relay
     cdef Statement* st
-    cdef readonly uint32_t id
+    cdef readonly uint64_t id
     cdef readonly object note       # whatever the uvloop side wants to keep with it
 
     def __dealloc__(self):
@@ -55,7 +56,7 @@ cdef class Relay:
         c.backends = <Backend**>calloc(max_backends, sizeof(void*))
         c.backend_gens = <uint32_t*>calloc(max_backends, 4)
         c.backend_stack = <uint32_t*>calloc(max_backends, 4)
-        c.plan_cap = 1
+        c.plan_cap = 64         # kept half empty, or no search would end
         while c.plan_cap < 2 * plan_cache // 512 and c.plan_cap < 1 << 20:
             c.plan_cap *= 2
         c.plans = <Plan**>calloc(c.plan_cap, sizeof(void*))
@@ -90,6 +91,7 @@ cdef class Relay:
 
     def __dealloc__(self):
         cdef Core* c = &self.core
+        cdef Backend* b
         cdef uint32_t i
         if c.sessions != NULL:
             for i in range(c.session_cap):
@@ -99,8 +101,12 @@ cdef class Relay:
         if c.backends != NULL:
             for i in range(c.backend_cap):
                 if c.backends[i] != NULL:
-                    c.backends[i].queued = 0
                     backend_close(c, c.backends[i])
+            c.ready_backends = NULL
+            b = c.doomed
+            while b != NULL:
+                b.queued = 0
+                b = b.next
             bury(c)
         if c.plans != NULL:
             for i in range(c.plan_cap):
@@ -325,9 +331,9 @@ cdef class Relay:
         return handle
 
     cdef Session* parked(self, uint64_t handle) noexcept nogil:
-        """The session, if it is still parked: a late answer to a dead one is dropped."""
+        """The session, if its command is still parked: a late answer to a dead one is dropped."""
         cdef Session* s = session_at(&self.core, handle)
-        if s == NULL or s.phase != PHASE_PARKED:
+        if s == NULL or s.phase != PHASE_PARKED or s.cmd == NULL:
             return NULL
         return s
 
@@ -371,11 +377,14 @@ cdef class Relay:
         return s != NULL
 
     def run_on(self, uint64_t handle, int32_t shard, *, uint32_t flags=0, uint32_t pins=0, bytes extra=b"",
-               bint notify=False, bytes instead=None, uint32_t digest=0, uint32_t digest_generation=0):
+               bint notify=False, bint hold=False, bytes instead=None, int consistency=-1, int64_t max_lag_ms=-1,
+               uint32_t digest=0, uint32_t digest_generation=0):
         """Send the parked command to `shard`.
 
         `extra`: framed packets to be sent first, each answered by one OK. `instead`: another payload in its place.
-        `notify`: EVENT_DONE when it is complete. -> False when the session is gone.
+        `notify`: EVENT_DONE when it is complete; `hold`: and the next command waits for `release`.
+        `consistency`, `max_lag_ms`: by which the backend is chosen, for this command only.
+        -> False when the session is gone.
         """
         cdef Core* c = &self.core
         cdef Session* s
@@ -383,6 +392,8 @@ cdef class Relay:
         cdef size_t n = PyBytes_GET_SIZE(extra)
         cdef const uint8_t* other = NULL
         cdef size_t length = 0
+        cdef uint8_t level
+        cdef uint32_t lag
         if instead is not None:
             other = <const uint8_t*>PyBytes_AS_STRING(instead)
             length = PyBytes_GET_SIZE(instead)
@@ -394,20 +405,44 @@ cdef class Relay:
                 s.phase = PHASE_BUSY
                 s.flags = <uint16_t>flags
                 s.cmd_pins = pins
-                s.notify = notify
+                s.notify = notify or hold
+                s.hold = hold
                 s.digest = digest
                 s.digest_generation = digest_generation
-                put_extra(s, p, n)
                 if s.command == COM_STMT_EXECUTE and other == NULL and client_statement(s) != NULL:
                     s.exec = client_statement(s).st
-                if other != NULL and not replace_command(c, s, other, length):
+                if not put_extra(s, p, n) or (other != NULL and not replace_command(c, s, other, length)):
                     s.hangup = 1
                     reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
+                elif s.exec != NULL and s.cmd_len < execute_size(s.exec):
+                    reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_MALFORMED)
+                elif flags & PLAN_WARNINGS and s.backend == NULL:
+                    # Taken meanwhile: another backend would show another session's warnings.
+                    park(c, s, PARK_SESSION)
                 else:
                     c.stats.queries += 1
+                    level, lag = s.consistency, s.max_lag_ms
+                    if consistency >= 0:
+                        s.consistency = <uint8_t>consistency
+                    if max_lag_ms >= 0:
+                        s.max_lag_ms = <uint32_t>max_lag_ms
                     go_to_shard(c, s, shard)
+                    s.consistency, s.max_lag_ms = level, lag
             self.unlock()
         return s != NULL
+
+    def release(self, uint64_t handle):
+        """Let a session that was held behind its command go on."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.phase == PHASE_PARKED and s.cmd == NULL:
+                unpark(c, s)
+                s.phase = PHASE_IDLE
+                after_command(c, s)
+            self.unlock()
 
     def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False, affected=None,
               uint64_t insert_id=0, uint16_t warnings=0):
@@ -459,9 +494,13 @@ cdef class Relay:
         with nogil:
             self.lock()
             s = self.parked(handle)
-            if s != NULL and not s.broken:
+            if s != NULL:
+                s.response_started = 1
                 client_send(c, s, p, n)
-                waiting = s.out.len if not s.broken else -1
+                if s.broken:
+                    session_close(c, s)
+                else:
+                    waiting = s.out.len
             self.unlock()
         return waiting
 
@@ -498,6 +537,7 @@ cdef class Relay:
             "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
             "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
             "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
+            "received": copy.t_received,
         }
 
     def set_session(self, uint64_t handle, *, ctx=None, state=None, lexmode=None, autocommit=None, consistency=None,
@@ -550,7 +590,7 @@ cdef class Relay:
         with nogil:
             self.lock()
             s = session_at(c, handle)
-            if s != NULL:
+            if s != NULL and (s.phase == PHASE_PARKED or s.phase == PHASE_IDLE):
                 close_or_release(c, s)
                 set_trx(c, s, TRX_NONE)
                 drop_pins(c, s)
@@ -558,18 +598,17 @@ cdef class Relay:
         return s != NULL
 
     def forget_statements(self, uint64_t handle):
-        """Drop all prepared statements of the session (COM_RESET_CONNECTION)."""
+        """Drop all prepared statements of the parked session (COM_RESET_CONNECTION)."""
         cdef Core* c = &self.core
         cdef Session* s
         cdef uint32_t i
         with nogil:
             self.lock()
-            s = session_at(c, handle)
+            s = self.parked(handle)
             if s != NULL:
                 for i in range(s.stmt_cap):
                     if s.stmts[i].st != NULL:
-                        forget_statement(c, &s.stmts[i])
-                s.nstmts = 0
+                        forget_statement(c, s, &s.stmts[i])
             self.unlock()
 
     # ------------------------------------------------------------ leases
@@ -622,7 +661,12 @@ cdef class Relay:
                     s.exec = statement.st
                 taken = True
                 s.shard = shard
-                if primary_pool(c, s, shard) == NULL:
+                if s.hangup:
+                    # Its backend went away between two commands, and a transaction with it.
+                    reply_err(c, s, ERR_BACKEND_LOST, ERROR_LOST_IDLE)
+                elif s.exec != NULL and (n < execute_size(s.exec) or (s.exec.nparams and not has_types(s))):
+                    reply_err(c, s, ERR_INTERNAL, ERROR_MALFORMED)
+                elif s.backend == NULL and primary_pool(c, s, shard) == NULL:
                     reply_err(c, s, ERR_UNAVAILABLE, ERROR_NO_PRIMARY)
                 else:
                     go_to_shard(c, s, shard)
@@ -734,6 +778,30 @@ cdef class Relay:
             self.core.pools[pool].base = base
         self.unlock()
 
+    def states_in_use(self):
+        """The state numbers that sessions and backends carry or are on their way to; others can be given out anew."""
+        cdef Core* c = &self.core
+        cdef uint32_t i, n = 0
+        cdef uint32_t* found = <uint32_t*>malloc((c.session_cap + 2 * <size_t>c.backend_cap) * sizeof(uint32_t))
+        if found == NULL:
+            raise MemoryError
+        with nogil:
+            self.lock()
+            for i in range(c.session_cap):
+                if c.sessions[i] != NULL:
+                    found[n] = c.sessions[i].state
+                    n += 1
+            for i in range(c.backend_cap):
+                if c.backends[i] != NULL:
+                    found[n] = c.backends[i].state
+                    found[n + 1] = c.backends[i].want_state
+                    n += 2
+            self.unlock()
+        try:
+            return {found[i] for i in range(n)}
+        finally:
+            free(found)
+
     def diffs_clear(self):
         """Forget all ways between states: state numbers were given out anew."""
         cdef uint32_t i
@@ -760,9 +828,11 @@ cdef class Relay:
             if b != NULL:
                 b.thread_id = thread_id
                 c.stats.backend_connects += 1
-                watch(c, fd, b.index | <uint32_t>BACKEND_BIT, b.gen)
-                to_idle(c, b)
-                serve_waiters(c, c.pools[pool])
+                if watch(c, fd, b.index | <uint32_t>BACKEND_BIT, b.gen):
+                    to_idle(c, b)
+                    serve_waiters(c, c.pools[pool])
+                else:
+                    backend_close(c, b)
             self.unlock()
         if b == NULL:
             raise RelayFull("no backend slot left")
@@ -786,11 +856,17 @@ cdef class Relay:
         return b != NULL
 
     def configure(self, *, uint32_t shards, uint32_t users, list health):
-        """Sizes of the route tables, anew at every configuration. `health`: server index -> index in the page."""
+        """Sizes of the route tables, which never shrink, at every configuration. `health`: server -> index in the page.
+
+        Shards keep their routes until they are given others, so that no statement meets a gap; peers do not.
+        """
         cdef Core* c = &self.core
         cdef uint32_t i, k
+        if shards < c.nroutes or users < c.nusers:
+            raise ValueError("fewer shards or users than before")
+        cdef size_t npeers = <size_t>users * shards * CLASSES
         cdef Route* routes = <Route*>calloc(shards, sizeof(Route))
-        cdef int32_t* peers = <int32_t*>malloc(users * shards * CLASSES * 4 + 4)
+        cdef int32_t* peers = <int32_t*>malloc(npeers * 4 + 4)
         cdef uint64_t** positions = <uint64_t**>calloc(users + 1, sizeof(void*))
         cdef BackendHealth** table = <BackendHealth**>calloc(len(health) + 1, sizeof(void*))
         if routes == NULL or peers == NULL or positions == NULL or table == NULL:
@@ -798,12 +874,24 @@ cdef class Relay:
         for i in range(shards):
             for k in range(CLASSES):
                 routes[i].primary[k] = -1
-        for i in range(users * shards * CLASSES):
-            peers[i] = -1
+            for k in range(CLASSES * MAX_REPLICAS):
+                (&routes[i].replicas[0][0])[k] = -1
+        memset(peers, 0xff, npeers * 4)
         for i, index in enumerate(health):
             table[i] = self.block.page.health_ptr(index)
         self.lock()
-        routes_free(c.routes, c.nroutes)
+        if not widen_positions(c, shards):
+            self.unlock()
+            routes_free(routes, 0)
+            free(peers)
+            free(positions)
+            free(table)
+            raise MemoryError
+        for i in range(c.nroutes):
+            routes[i] = c.routes[i]
+        for i in range(c.nusers):
+            positions[i] = c.user_positions[i]
+        free(c.routes)
         free(c.peer_pools)
         free(c.user_positions)
         free(c.health)
@@ -825,20 +913,28 @@ cdef class Relay:
         cdef Core* c = &self.core
         cdef Route* r
         cdef int32_t ids[8]
-        cdef int i, n = min(len(replicas), MAX_REPLICAS)
-        for i in range(n):
-            ids[i] = replicas[i]
+        cdef int i, k, n = min(len(replicas), MAX_REPLICAS)
+        if shard >= c.nroutes or not 0 <= capclass < CLASSES:
+            raise IndexError("shard or capability class")
+        for i in range(MAX_REPLICAS):
+            ids[i] = replicas[i] if i < n else -1
         self.lock()
         r = &c.routes[shard]
         r.primary[capclass] = primary
         r.remote = remote
-        r.nreplicas = n
-        for i in range(n):
+        for i in range(MAX_REPLICAS):
             r.replicas[capclass][i] = ids[i]
+        r.nreplicas = 0
+        for k in range(CLASSES):
+            for i in range(MAX_REPLICAS):
+                if r.replicas[k][i] >= 0 and r.nreplicas <= <uint32_t>i:
+                    r.nreplicas = i + 1
         self.unlock()
 
     def peer_route(self, uint32_t user, uint32_t shard, int capclass, int32_t pool):
         """The pool through which `user` reaches a shard of another region."""
+        if user >= self.core.nusers or shard >= self.core.nroutes or not 0 <= capclass < CLASSES:
+            raise IndexError("user, shard or capability class")
         self.lock()
         self.core.peer_pools[(user * self.core.nroutes + shard) * CLASSES + capclass] = pool
         self.unlock()
@@ -862,6 +958,7 @@ cdef class Relay:
             raise MemoryError
         try:
             fill_plan(plan, opcode, id, shard, flags, pins, park_reason, vindex, keys, begin, reply)
+            self.check_plan(plan, [len(key) for key in keys])
             plan.fingerprint = fingerprint
             plan.ctx = ctx
             plan.epoch = epoch
@@ -878,6 +975,16 @@ cdef class Relay:
             plan_put(&self.core, plan)
             self.unlock()
 
+    cdef int check_plan(self, Plan* plan, list widths) except -1:
+        """The relay trusts these numbers at every hit."""
+        if plan.opcode == OP_KEY and plan.vindex >= self.core.nvindexes:
+            raise ValueError("no such vindex")
+        if plan.opcode == OP_KEY and any(width != self.core.vindexes[plan.vindex].arity for width in widths):
+            raise ValueError("keys of another number of columns than the vindex has")
+        if plan.begin >= 8:
+            raise ValueError("no such variant of START TRANSACTION")
+        return 0
+
     def statement_new(self, *, bytes text, uint32_t ctx, uint32_t epoch, int nparams, int ncolumns,
                       uint64_t fingerprint, int opcode, uint32_t id=0, int32_t shard=-1, uint32_t flags=0,
                       uint32_t pins=0, int park_reason=0, uint32_t vindex=0, object sources=(), bytes constants=b"",
@@ -885,18 +992,25 @@ cdef class Relay:
                       object note=None):
         """A prepared statement of the shared store. `sources`: (param or -1, offset, length) per key and column."""
         cdef StatementRef ref = StatementRef()
-        cdef Statement* st = <Statement*>calloc(1, sizeof(Statement))
+        cdef Statement* st
         cdef Core* c = &self.core
         cdef Py_ssize_t i
+        check_sources(sources, constants, nkeys, nparams)
+        st = <Statement*>calloc(1, sizeof(Statement))
         if st == NULL:
             raise MemoryError
         ref.relay = self
         ref.st = st
         st.refs = 1
+        self.lock()
         c.stats.statements += 1
-        c.statement_clock += 1
-        st.id = ref.id = <uint32_t>c.statement_clock
+        c.statement_ids += 1
+        st.id = ref.id = c.statement_ids
+        self.unlock()
         fill_plan(&st.plan, opcode, id, shard, flags, pins, park_reason, vindex, (), begin, b"")
+        self.check_plan(&st.plan, [])
+        if opcode == OP_KEY and len(sources) != nkeys * self.core.vindexes[vindex].arity:
+            raise ValueError("sources for another number of columns than the vindex has")
         st.plan.fingerprint = fingerprint
         st.plan.epoch = epoch
         st.plan.digest = digest
@@ -1047,8 +1161,8 @@ cdef class Relay:
         """End a transaction that reached no shard (an implicit commit)."""
         cdef Session* s
         self.lock()
-        s = self.parked(handle)
-        if s != NULL:
+        s = session_at(&self.core, handle)
+        if s != NULL and s.phase == PHASE_PARKED:
             drop_pending(&self.core, s)
         self.unlock()
 
@@ -1115,6 +1229,20 @@ cdef extern from "stdlib.h" nogil:
     void* realloc(void* p, size_t n)
 
 
+cdef bint widen_positions(Core* c, uint32_t shards) noexcept nogil:
+    """Sessions' positions for more shards than before."""
+    cdef uint32_t i
+    cdef uint64_t* more
+    for i in range(c.session_cap):
+        if shards > c.nroutes and c.sessions[i] != NULL and c.sessions[i].positions != NULL:
+            more = <uint64_t*>realloc(c.sessions[i].positions, shards * sizeof(uint64_t))
+            if more == NULL:
+                return False
+            memset(more + c.nroutes, 0, (shards - c.nroutes) * sizeof(uint64_t))
+            c.sessions[i].positions = more
+    return True
+
+
 cdef void routes_free(Route* routes, uint32_t n) noexcept nogil:
     cdef uint32_t i, k
     for i in range(n):
@@ -1132,6 +1260,16 @@ cdef uint8_t* copy_bytes(bytes data) except? NULL:
         raise MemoryError
     memcpy(p, <const char*>data, len(data))
     return p
+
+
+cdef int check_sources(object sources, bytes constants, int nkeys, int nparams) except -1:
+    """The relay trusts these numbers at every execution, so they are looked at once."""
+    if nkeys < 0 or len(sources) not in (nkeys, nkeys * MAX_ARITY) or not 0 <= nparams <= 0xffff:
+        raise ValueError("number of sources or parameters")
+    for param, offset, length in sources:
+        if param >= nparams or param < -1 or not 0 <= offset <= offset + length <= len(constants) or length > KEY_ROOM:
+            raise ValueError("a source out of range")
+    return 0
 
 
 cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t flags, uint32_t pins, int park_reason,
@@ -1163,16 +1301,17 @@ cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t 
     return 0
 
 
-cdef void put_extra(Session* s, const uint8_t* p, size_t n) noexcept nogil:
-    """Framed packets, each at most 16 MiB, to be sent before the command."""
+cdef bint put_extra(Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """Framed packets, each at most 16 MiB, to be sent before the command. False when memory is refused."""
     cdef size_t at = 0
     buf_free(&s.extra)
     s.nextra = 0
-    if n == 0 or not buf_append(&s.extra, p, n):
-        return
+    if not buf_append(&s.extra, p, n):
+        return False
     while at + 4 <= n:
         at += 4 + get24(p + at)
         s.nextra += 1
+    return True
 
 
 cdef bint replace_command(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
@@ -1201,6 +1340,11 @@ cdef bint replace_command(Core* c, Session* s, const uint8_t* p, size_t n) noexc
     s.command = p[0]
     s.exec = NULL
     return True
+
+
+cdef inline bint has_types(Session* s) noexcept nogil:
+    """Does this COM_STMT_EXECUTE with parameters bring their types?"""
+    return s.cmd[10 + (s.exec.nparams + 7) // 8] == 1
 
 
 cdef void resume_command(Core* c, Session* s) noexcept nogil:

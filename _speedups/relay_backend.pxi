@@ -124,13 +124,17 @@ cdef void attach(Core* c, Session* s, Backend* b) noexcept nogil:
 
 
 cdef void detach(Core* c, Session* s) noexcept nogil:
-    """The backend is proven idle: give it back. Whoever waits is served at the end of the round."""
+    """The session lets go of its backend: back to its pool, where it may only be when it is proven idle.
+
+    Whoever waits is served at the end of the round.
+    """
     cdef Backend* b = s.backend
     s.backend = NULL
     s.linger = 0
     b.owner = NULL
     c.shard_stats[b.pool.shard].in_use -= 1
-    if b.pool.age_ns and c.now - b.t_created > b.pool.age_ns:
+    if b.busy or b.suspect or b.status & SERVER_STATUS_IN_TRANS \
+            or (b.pool.age_ns and c.now - b.t_created > b.pool.age_ns):
         backend_close(c, b)
         return
     to_idle(c, b)
@@ -179,7 +183,7 @@ cdef void close_or_release(Core* c, Session* s) noexcept nogil:
 
 
 # ---------------------------------------------------------------- borrowing and waiting
-cdef Backend* pick_idle(Pool* pool, uint32_t state, uint32_t stmt) noexcept nogil:
+cdef Backend* pick_idle(Pool* pool, uint32_t state, uint64_t stmt) noexcept nogil:
     """Of the warmest few: one in the session's state (and with its statement), else the warmest."""
     cdef Backend* b = pool.idle
     cdef Backend* match = NULL
@@ -200,13 +204,15 @@ cdef void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
     cdef Session* other
     if pool.nwait == 0:
         b = pick_idle(pool, s.state, s.exec.id if s.exec != NULL else 0)
-    if b == NULL and pool.linger != NULL:
+    while b == NULL and pool.linger != NULL:
         b = pool.linger
         while b.next != NULL:
             b = b.next
         other = b.owner
         other.warnings_lost = 1
         release_linger(c, other)
+        if b.dead:              # too old to be lent again
+            b = NULL
     if b == NULL:
         wait_for(c, s, pool)
         return
@@ -358,16 +364,11 @@ cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
     else:
         sent = send_framed(c, b, EXPECT_OK, <const uint8_t*>b"\x01\x00\x00\x00\x0e", 5)
     if not sent:
-        backend_lost(c, b)
+        backend_gone(c, b)
 
 
 cdef void park_for_diff(Core* c, Session* s) noexcept nogil:
-    """The way between two states is not known yet: give the backend back and ask the uvloop side."""
-    if s.trx == TRX_ACTIVE or s.pins:
-        # SET inside of a transaction or on a pinned backend is applied there at once, so this is our bug.
-        backend_close(c, s.backend)
-        reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
-        return
+    """The way between two states is not known yet: ask the uvloop side; the backend stays attached."""
     s.awaiting_way = 1
     park(c, s, PARK_SESSION)
 
@@ -416,19 +417,27 @@ cdef bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
 cdef bint send_big(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
     """16 MiB and more: put the heads back and hand the very buffer over, so that no copy is made."""
     cdef size_t total = s.cmd_total
-    cdef bint sent
     expand(s.cmd - 4, s.cmd_len)
+    s.big = 0
+    if s.inb.len != total:
+        return send_framed(c, b, expect, s.cmd - 4, total)
+    c.stats.bytes_buffered -= total
+    s.cmd_total = 0
+    return hand_over(c, b, expect, &s.inb)
+
+
+cdef bint hand_over(Core* c, Backend* b, uint8_t expect, Buf* command) noexcept nogil:
+    """Send a framed command whose buffer becomes the backend's, unless that still holds something."""
+    cdef bint sent
+    if b.out.len:
+        sent = send_framed(c, b, expect, buf_head(command), command.len)
+        buf_free(command)
+        return sent
     scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
     b.busy = 1
-    s.big = 0
-    if s.inb.len != total or b.out.len:
-        return backend_send(c, b, s.cmd - 4, total)
-    buf_free(&b.out)
-    b.out = s.inb
-    memset(&s.inb, 0, sizeof(Buf))
-    c.stats.bytes_buffered -= total
-    c.stats.bytes_backend_out += total
-    s.cmd_total = 0
+    c.stats.bytes_backend_out += command.len
+    b.out = command[0]
+    memset(command, 0, sizeof(Buf))
     return backend_flush(c, b)
 
 
@@ -440,19 +449,19 @@ cdef bint send_execute(Core* c, Session* s, Backend* b) noexcept nogil:
     cdef ClientStatement* cs = client_statement(s)
     cdef uint32_t id = stmt_server_id(c, b, s.exec.id)
     cdef size_t head
-    if cs != NULL and cs.long_data.len and not send_long_data(c, b, cs, id):
+    if cs != NULL and cs.long_data.len and not send_long_data(c, s, b, cs, id):
         return False
     memcpy(s.cmd + 1, &id, 4)
     s.cmd[5] = 0
     head = 10 + (s.exec.nparams + 7) // 8
     if s.exec.nparams and s.cmd[head] != 1:
-        return send_with_types(c, s, b, cs.types, head)
+        return cs != NULL and cs.types != NULL and send_with_types(c, s, b, cs.types, head)
     if s.big:
         return send_big(c, s, b, EXPECT_QUERY)
     return send_framed(c, b, EXPECT_QUERY, s.cmd - 4, s.cmd_len + 4)
 
 
-cdef bint send_long_data(Core* c, Backend* b, ClientStatement* cs, uint32_t id) noexcept nogil:
+cdef bint send_long_data(Core* c, Session* s, Backend* b, ClientStatement* cs, uint32_t id) noexcept nogil:
     """Send the kept COM_STMT_SEND_LONG_DATA commands with the backend's id; the server forgets them after EXECUTE."""
     cdef uint8_t* p = buf_head(&cs.long_data)
     cdef size_t at = 0
@@ -463,7 +472,7 @@ cdef bint send_long_data(Core* c, Backend* b, ClientStatement* cs, uint32_t id) 
             at += 4 + PACKET_MAX
         at += 4 + get24(p + at)
     sent = backend_send(c, b, p, cs.long_data.len)
-    forget_long_data(c, cs)
+    forget_long_data(c, s, cs)
     return sent
 
 
@@ -486,45 +495,43 @@ cdef bint send_with_types(Core* c, Session* s, Backend* b, const uint8_t* types,
 
 
 cdef bint send_widened(Core* c, Session* s, Backend* b, const uint8_t* types, size_t head) noexcept nogil:
-    """The same for a long command: widen it in its own buffer and hand that over."""
-    cdef size_t ntypes = 2 * s.exec.nparams, n
+    """The same for a long command, in a buffer of its own that is handed over."""
+    cdef size_t ntypes = 2 * s.exec.nparams
+    cdef size_t n = s.cmd_len + ntypes, total = n + 4 * (n // PACKET_MAX + 1)
+    cdef Buf wide
     cdef uint8_t* p
-    if not retain_command(c, s) or s.inb.len != s.cmd_total:
+    memset(&wide, 0, sizeof(Buf))
+    if not buf_reserve(&wide, total):
         return False
-    n = s.cmd_len + ntypes
-    if not buf_reserve(&s.inb, ntypes + 8):
-        return False
-    p = buf_head(&s.inb) + 4
-    memmove(p + head + 1 + ntypes, p + head + 1, s.cmd_len - head - 1)
+    wide.len = total
+    p = wide.mem + 4
+    memcpy(p, s.cmd, head)
     p[head] = 1
     memcpy(p + head + 1, types, ntypes)
-    c.stats.bytes_buffered -= s.cmd_total
-    s.cmd = p
-    s.cmd_len = n
-    s.cmd_total = n + 4 * (n // PACKET_MAX + 1)
-    s.inb.len = s.cmd_total
-    c.stats.bytes_buffered += s.cmd_total
-    return send_big(c, s, b, EXPECT_QUERY)
+    memcpy(p + head + 1 + ntypes, s.cmd + head + 1, s.cmd_len - head - 1)
+    expand(wide.mem, n)
+    return hand_over(c, b, EXPECT_QUERY, &wide)
 
 
 # ---------------------------------------------------------------- prepared statements of a backend
-cdef BackendStatement* stmt_slot(Backend* b, uint32_t id) noexcept nogil:
+cdef BackendStatement* stmt_slot(Backend* b, uint64_t id) noexcept nogil:
+    """The statement as prepared in the state that the backend is in now."""
     cdef BackendStatement* way
     cdef int i
     if b.stmts == NULL:
         return NULL
     way = &b.stmts[(id & (STATEMENT_SETS - 1)) * STATEMENT_WAYS]
     for i in range(STATEMENT_WAYS):
-        if way[i].id == id:
+        if way[i].id == id and way[i].state == b.state:
             return &way[i]
     return NULL
 
 
-cdef inline bint stmt_known(Backend* b, uint32_t id) noexcept nogil:
+cdef inline bint stmt_known(Backend* b, uint64_t id) noexcept nogil:
     return stmt_slot(b, id) != NULL
 
 
-cdef uint32_t stmt_server_id(Core* c, Backend* b, uint32_t id) noexcept nogil:
+cdef uint32_t stmt_server_id(Core* c, Backend* b, uint64_t id) noexcept nogil:
     cdef BackendStatement* slot = stmt_slot(b, id)
     if slot == NULL:
         return 0
@@ -533,7 +540,7 @@ cdef uint32_t stmt_server_id(Core* c, Backend* b, uint32_t id) noexcept nogil:
     return slot.server_id
 
 
-cdef bint stmt_learn(Core* c, Backend* b, uint32_t id, uint32_t server_id) noexcept nogil:
+cdef bint stmt_learn(Core* c, Backend* b, uint64_t id, uint32_t server_id) noexcept nogil:
     """Remember that the backend holds the statement; the least used one of its set is closed there."""
     cdef BackendStatement* way
     cdef BackendStatement* victim
@@ -561,6 +568,7 @@ cdef bint stmt_learn(Core* c, Backend* b, uint32_t id, uint32_t server_id) noexc
     c.statement_clock += 1
     victim.id = id
     victim.server_id = server_id
+    victim.state = b.state
     victim.used = c.statement_clock
     return True
 
@@ -594,15 +602,19 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
         if n <= 0:
             b.readable = 0
             if n == 0 or (errno != EAGAIN and errno != EINTR):
-                backend_lost(c, b)
+                backend_gone(c, b)
             return
         c.now = clock_ns()
-        b.readable = n == <ssize_t>room
+        b.readable = n == <ssize_t>room or b.ended
         c.stats.bytes_backend_in += n
         have += n
         buf_free(&b.carry)
         result = scan(&b.scan, c.scratch, have, &passed)
-        if result == SCAN_MALFORMED or (passed == 0 and have == SCRATCH) or (result == SCAN_COMPLETE and passed < have):
+        if result == SCAN_MALFORMED or (passed == 0 and have == SCRATCH):
+            backend_lost(c, b)
+            return
+        if result == SCAN_COMPLETE and (passed < have or b.out.len):
+            # More than one answer, or one to a command that it has not read to its end.
             backend_lost(c, b)
             return
         if passed < have and not buf_append(&b.carry, c.scratch + passed, have - passed):
@@ -637,7 +649,7 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
             final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
             if final:
                 n = b.scan.final_offset + final
-    s.partial = b.scan.skip != 0
+    s.partial = b.scan.skip != 0 or b.scan.continued
     s.response_started = 1
     c.shard_stats[b.pool.shard].bytes_out += n
     if not complete:
@@ -658,8 +670,8 @@ cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
         s.last_error = 1
         s.warnings = 1
         return
-    b.status = b.scan.status
-    s.status = b.scan.status
+    if b.scan.outcome != OUTCOME_PREPARED:
+        b.status = s.status = b.scan.status
     s.last_error = 0
     s.warnings = b.scan.warnings
     s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
@@ -710,13 +722,14 @@ cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
         shard.errors += 1
         c.stats.errors_by_class[ERR_BACKEND] += 1
     count_query(c, s, error)
+    if s.cmd_pins:
+        add_pins(c, s, s.cmd_pins)      # an error may have left a part of it behind
     if error and (s.trx == TRX_ACTIVE or s.autocommit_off or s.flags & PLAN_OPAQUE):
         start_step(c, s, STEP_PROBE)
         return
-    if not error and s.cmd_pins:
-        add_pins(c, s, s.cmd_pins)
     if b.scan.outcome == OUTCOME_PREPARED and not close_prepared(c, b):
-        backend_lost(c, b)
+        b.step = STEP_PROBE     # the client has its answer
+        backend_gone(c, b)
         return
     settle(c, s, b)
 
@@ -756,6 +769,10 @@ cdef void settle(Core* c, Session* s, Backend* b) noexcept nogil:
         return
     if s.trx == TRX_ACTIVE:
         set_trx(c, s, TRX_NONE)
+    if b.suspect and s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
+        backend_close(c, b)     # a session bound to a replica could write there
+        end_command(c, s)
+        return
     if b.suspect:
         add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
     if s.pins == 0:
@@ -778,10 +795,14 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
         b.status = b.scan.status
     if b.step == STEP_STATE:
         d = diff_find(c, b.pool.base, b.state, b.want_state)
+        if d == NULL:
+            # The way was forgotten half way through: all of it is asked for, and gone, again.
+            advance(c, s)
+            return
         b.step_index += 1
-        if d != NULL and b.step_index < d.count:
+        if b.step_index < d.count:
             if not send_diff(c, b, d):
-                backend_lost(c, b)
+                backend_gone(c, b)
             return
         b.state = b.want_state
     elif b.step == STEP_BEGIN:
@@ -789,10 +810,12 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
         replay_deferred(c, s)
     elif b.step == STEP_PREPARE:
         if not stmt_learn(c, b, s.exec.id, b.scan.stmt_id):
-            backend_lost(c, b)
+            backend_gone(c, b)
             return
     elif b.step == STEP_COMMIT:
         set_trx(c, s, TRX_NONE)
+        if b.suspect:
+            add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
         if s.pins == 0:
             detach(c, s)
         set_trx(c, s, TRX_PENDING)
@@ -813,6 +836,7 @@ cdef void replay_deferred(Core* c, Session* s) noexcept nogil:
         s.extra = s.deferred
         s.nextra += s.ndeferred
     else:
+        buf_free(&s.deferred)
         s.hangup = 1
     memset(&s.deferred, 0, sizeof(Buf))
     s.ndeferred = 0
@@ -834,14 +858,13 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
         return
     client_send(c, s, c.out, n)
     if step == STEP_STATE or step == STEP_EXTRA:
-        s.hangup |= s.trx == TRX_ACTIVE
+        s.hangup |= s.trx == TRX_ACTIVE or s.pins != 0
         backend_close(c, b)
+        lose_transaction(c, s)
         end_command(c, s)
-    elif step == STEP_BEGIN:
-        set_trx(c, s, TRX_NONE)
-        start_step(c, s, STEP_PROBE)
     else:
-        # The client has its error; ask the backend whether a transaction is open before it is shared.
+        # The client has its error; ask the backend whether a transaction is open before it is shared. A deferred
+        # BEGIN that failed stays deferred: nothing may run outside of the transaction that the client began.
         start_step(c, s, STEP_PROBE)
 
 
@@ -865,6 +888,8 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
                     inner += name
                     if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
                         note_position(c, s, b, p + inner, value)
+                elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
+                    pass            # MySQL numbers statements: nothing that anybody has set
                 elif not s.cmd_pins and not s.pins:
                     b.suspect = 1
         elif kind == 3:
@@ -916,61 +941,77 @@ cdef inline uint32_t position_source(const uint8_t* text, size_t n) noexcept nog
 
 
 # ---------------------------------------------------------------- losing a backend, closing a session
+cdef void backend_gone(Core* c, Backend* b) noexcept nogil:
+    """The server closed the connection: there is no thread left that a KILL could mean, and its number may be another's."""
+    b.thread_id = 0
+    backend_lost(c, b)
+
+
 cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
     """The connection failed. Its session gets an error that says what is known; never another's bytes."""
     cdef Session* s = b.owner
-    cdef bint in_trx, answered
+    cdef bint bound
     c.stats.backend_lost += 1
     c.shard_stats[b.pool.shard].lost += 1
-    if s == NULL:
+    if s == NULL or s.linger:
         backend_close(c, b)
         return
-    in_trx = s.trx == TRX_ACTIVE or s.pins != 0
-    answered = b.step == STEP_PROBE or not b.busy
-    if s.linger:
-        backend_close(c, b)
+    bound = s.trx == TRX_ACTIVE or s.pins != 0
+    if s.phase == PHASE_BUSY and b.step != STEP_PROBE:
+        fail_command(c, s, b, bound)
         return
-    if s.partial:
-        s.broken = 1            # a packet was cut: no error can be put behind it
-    if not b.busy and s.phase == PHASE_IDLE:
-        # Between two commands: a transaction or a pin went with it, so the client must not go on unaware.
-        backend_close(c, b)
-        set_trx(c, s, TRX_NONE)
-        drop_pins(c, s)
-        session_kill(c, s)
-        return
-    if answered:
-        backend_close(c, b)
-        set_trx(c, s, TRX_NONE)
-        s.hangup |= in_trx
-        end_command(c, s)
-        return
-    fail_command(c, s, b, in_trx)
-
-
-cdef void fail_command(Core* c, Session* s, Backend* b, bint in_trx) noexcept nogil:
-    """Answer the running command with error 2013. Inside a transaction the connection is closed behind it."""
-    cdef uint8_t packet[1028]
-    cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else 1
-    cdef uint8_t kind = ERROR_LOST_READ
-    if b.step == STEP_COMMAND and s.committing:
-        kind = ERROR_LOST_COMMIT
-    elif b.step == STEP_COMMAND and s.flags & (PLAN_WRITES | PLAN_OPAQUE) and not in_trx:
-        kind = ERROR_LOST_WRITE
-    elif in_trx:
-        kind = ERROR_LOST_IDLE
-    c.stats.errors_by_class[ERR_BACKEND_LOST if kind == ERROR_LOST_READ else ERR_UNKNOWN_OUTCOME] += 1
-    if not s.broken:
-        client_send(c, s, packet, put_err(c, packet, seq, kind, s.shard))
-    if s.kind == KIND_LEASE:
-        push_event(c, s, EVENT_LOST)
-    s.last_error = 1
-    set_trx(c, s, TRX_NONE)
-    drop_pins(c, s)
     backend_close(c, b)
+    lose_transaction(c, s)
+    if s.phase == PHASE_BUSY:
+        s.hangup |= bound       # the client has its answer
+        end_command(c, s)
+    elif s.phase == PHASE_PARKED and s.cmd != NULL:
+        if bound:
+            fail_parked(c, s)   # else it goes to another backend
+    elif s.kind == KIND_LEASE:
+        s.hangup = 1            # its next command is answered with the error
+    else:
+        # Between two commands: a transaction or a pin went with it, so the client must not go on unaware.
+        session_kill(c, s)
+
+
+cdef void lose_transaction(Core* c, Session* s) noexcept nogil:
+    """What the backend held is gone. A transaction that had not reached it is not."""
+    if s.trx == TRX_ACTIVE:
+        set_trx(c, s, TRX_NONE)
+    drop_pins(c, s)
+
+
+cdef void fail_parked(Core* c, Session* s) noexcept nogil:
+    """The parked command would run outside of its transaction. The uvloop side's answer will come too late."""
+    unpark(c, s)
+    s.phase = PHASE_BUSY
+    s.hangup = 1
+    s.partial |= s.response_started
+    reply_err(c, s, ERR_BACKEND_LOST, ERROR_LOST_IDLE)
+
+
+cdef void fail_command(Core* c, Session* s, Backend* b, bint bound) noexcept nogil:
+    """Answer the running command with error 2013. Inside a transaction the connection is closed behind it."""
+    cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else 1
+    cdef uint8_t kind = lost_kind(s, b, bound)
+    c.stats.errors_by_class[ERR_BACKEND_LOST if kind == ERROR_LOST_READ else ERR_UNKNOWN_OUTCOME] += 1
+    send_err(c, s, seq, kind)
+    backend_close(c, b)
+    lose_transaction(c, s)
     count_query(c, s, True)
-    s.hangup |= in_trx
+    s.hangup |= bound
     end_command(c, s)
+
+
+cdef uint8_t lost_kind(Session* s, Backend* b, bint bound) noexcept nogil:
+    """What is known about the command that was running. DDL and what is not understood may commit by itself."""
+    if b.step == STEP_COMMIT or (b.step == STEP_COMMAND and s.committing):
+        return ERROR_LOST_COMMIT
+    if b.step == STEP_COMMAND and (s.flags & (PLAN_OPAQUE | PLAN_NOTIFY)
+                                   or (s.flags & PLAN_WRITES and s.trx != TRX_ACTIVE)):
+        return ERROR_LOST_WRITE
+    return ERROR_LOST_IDLE if bound else ERROR_LOST_READ
 
 
 cdef void session_kill(Core* c, Session* s) noexcept nogil:
@@ -983,26 +1024,21 @@ cdef void session_kill(Core* c, Session* s) noexcept nogil:
 cdef void session_close(Core* c, Session* s) noexcept nogil:
     """Close the descriptor and let go of everything but the struct, which waits for the uvloop side."""
     cdef uint8_t phase = s.phase
-    cdef Backend* b
     if phase == PHASE_CLOSED:
         return
-    if s.cmd_total:
-        c.stats.bytes_buffered -= s.cmd_total
-        s.cmd_total = 0
+    s.cmd_total = 0
+    s.exec_stmt = 0
     if phase == PHASE_WAITING:
         stop_waiting(c, s)
     elif phase == PHASE_PARKED:
         unpark(c, s)
-    b = s.backend
-    if s.exec != NULL:
-        s.exec = NULL
+    s.exec = NULL
     close_or_release(c, s)
     set_trx(c, s, TRX_NONE)
     drop_pins(c, s)
     s.phase = PHASE_CLOSED
+    c.stats.bytes_buffered -= s.inb.len + s.out.len
     if s.kind == KIND_CLIENT:
-        if s.out.len:
-            c.stats.bytes_buffered -= s.out.len
         close(s.fd)
         s.fd = -1
         c.stats.clients_connected -= 1

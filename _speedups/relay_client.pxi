@@ -78,7 +78,7 @@ cdef ssize_t client_receive(Core* c, Session* s, uint8_t* p, size_t room) noexce
     c.stats.receives += 1
     if n > 0:
         c.now = clock_ns()
-        s.readable = n == <ssize_t>room
+        s.readable = n == <ssize_t>room or s.ended
         c.stats.bytes_client_in += n
         return n
     s.readable = 0
@@ -93,6 +93,11 @@ cdef void client_pump(Core* c, Session* s) noexcept nogil:
     cdef size_t total, need = 0, room
     cdef ssize_t n
     while s.phase == PHASE_IDLE:
+        if s.out.len and not s.broken:
+            return              # who does not take its answers gives no commands
+        if s.hangup:
+            session_close(c, s)
+            return
         if s.inb.len:
             total = command_size(buf_head(&s.inb), s.inb.len, &need)
             if total:
@@ -115,7 +120,9 @@ cdef void client_pump(Core* c, Session* s) noexcept nogil:
             n = client_receive(c, s, c.scratch, SCRATCH)
             if n > 4 and get24(c.scratch) + 4 == <uint32_t>n:
                 begin_command(c, s, c.scratch, n)
-            elif n and not buf_append(&s.inb, c.scratch, n):
+            elif n and buf_append(&s.inb, c.scratch, n):
+                c.stats.bytes_buffered += n
+            elif n:
                 s.broken = 1
         else:
             room = need - s.inb.len
@@ -128,6 +135,7 @@ cdef void client_pump(Core* c, Session* s) noexcept nogil:
                 continue
             n = client_receive(c, s, buf_head(&s.inb) + s.inb.len, room)
             s.inb.len += n
+            c.stats.bytes_buffered += n
 
 
 cdef void packet_too_large(Core* c, Session* s) noexcept nogil:
@@ -155,6 +163,9 @@ cdef void begin_command(Core* c, Session* s, uint8_t* framed, size_t total) noex
     if total >= PACKET_MAX + 4:
         s.cmd_len = compact(framed, total)
         s.big = 1
+    if s.cmd_len > c.max_packet:
+        packet_too_large(c, s)
+        return
     if s.cmd_len == 0 or framed[3] != 0:
         s.hangup = 1
         reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_OUT_OF_ORDER)
@@ -178,14 +189,14 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
     elif s.command == COM_STMT_CLOSE:
         cs = client_statement(s)
         if cs != NULL:
-            forget_statement(c, cs)
+            forget_statement(c, s, cs)
         end_command(c, s)
     elif s.command == COM_STMT_RESET:
         cs = client_statement(s)
         if cs == NULL:
             unknown_statement(c, s)
         else:
-            forget_long_data(c, cs)
+            forget_long_data(c, s, cs)
             reply_ok(c, s)
     elif s.command == COM_STMT_SEND_LONG_DATA:
         cs = client_statement(s)
@@ -241,15 +252,16 @@ cdef ClientStatement* client_statement(Session* s) noexcept nogil:
     return &s.stmts[id - 1]
 
 
-cdef void forget_statement(Core* c, ClientStatement* cs) noexcept nogil:
+cdef void forget_statement(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
     statement_release(c, cs.st)
-    forget_long_data(c, cs)
+    forget_long_data(c, s, cs)
     free(cs.types)
     memset(cs, 0, sizeof(ClientStatement))
 
 
-cdef void forget_long_data(Core* c, ClientStatement* cs) noexcept nogil:
+cdef void forget_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
     c.stats.bytes_buffered -= cs.long_data.len
+    s.long_bytes -= cs.long_data.len
     buf_free(&cs.long_data)
     free(cs.omitted)
     cs.omitted = NULL
@@ -257,14 +269,17 @@ cdef void forget_long_data(Core* c, ClientStatement* cs) noexcept nogil:
 
 
 cdef void keep_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
-    """COM_STMT_SEND_LONG_DATA has no answer; which backend gets it is known at EXECUTE. Bounded by the packet limit."""
+    """COM_STMT_SEND_LONG_DATA has no answer; which backend gets it is known at EXECUTE.
+
+    All that a session keeps so is bounded by the packet limit.
+    """
     cdef uint32_t param
     cdef size_t total = s.cmd_total if s.big else s.cmd_len + 4
     if s.cmd_len < 7:
         cs.overflow = 1
         return
     param = s.cmd[5] | (<uint32_t>s.cmd[6] << 8)
-    if param >= cs.st.nparams or cs.long_data.len + s.cmd_len > c.max_packet:
+    if param >= cs.st.nparams or s.long_bytes + s.cmd_len > c.max_packet:
         cs.overflow = 1
         return
     if cs.omitted == NULL:
@@ -275,6 +290,7 @@ cdef void keep_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogi
         cs.overflow = 1
         return
     cs.omitted[param] = 1
+    s.long_bytes += total
     c.stats.bytes_buffered += total
 
 
@@ -313,6 +329,11 @@ cdef bint read_params(Session* s, ClientStatement* cs, ParamCursor* cursor) noex
     return True
 
 
+cdef inline size_t execute_size(Statement* st) noexcept nogil:
+    """Least length of a COM_STMT_EXECUTE: the head; with parameters, the null bitmap and whether types follow."""
+    return 10 + ((st.nparams + 7) // 8 + 1 if st.nparams else 0)
+
+
 cdef void command_execute(Core* c, Session* s) noexcept nogil:
     cdef ClientStatement* cs = client_statement(s)
     cdef Statement* st
@@ -322,13 +343,16 @@ cdef void command_execute(Core* c, Session* s) noexcept nogil:
         return
     st = cs.st
     s.exec = st
+    s.exec_stmt = get32(s.cmd + 1)
     s.fingerprint = st.plan.fingerprint
+    if s.cmd_len < execute_size(st):
+        reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_MALFORMED)
+        return
     if st.plan.epoch != c.epoch or st.ctx != s.ctx:
         c.stats.plan_stale += 1
         park(c, s, PARK_PLAN_STALE)
         return
     if cs.overflow:
-        forget_long_data(c, cs)
         reply_err(c, s, ERR_LIMIT, ERROR_PACKET_TOO_LARGE)
         return
     if not read_params(s, cs, &cursor):
@@ -467,8 +491,11 @@ cdef void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
 
 
 cdef Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
-    cdef Route* route = &c.routes[shard]
+    cdef Route* route
     cdef int32_t id
+    if not 0 <= shard < <int32_t>c.nroutes:
+        return NULL
+    route = &c.routes[shard]
     if route.remote:
         if s.hop or s.user >= c.nusers:
             return NULL
@@ -481,7 +508,8 @@ cdef Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
 cdef Pool* choose_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
     """Primary, unless the statement may be read from a replica and one is recent enough for this session."""
     cdef Pool* pool
-    if s.flags & PLAN_REPLICA_OK and s.consistency and s.trx == TRX_NONE and not s.autocommit_off:
+    if s.flags & PLAN_REPLICA_OK and s.consistency and s.trx == TRX_NONE and not s.autocommit_off \
+            and not s.cmd_pins and 0 <= shard < <int32_t>c.nroutes:
         pool = replica_pool(c, s, shard)
         if pool != NULL:
             s.role = 1

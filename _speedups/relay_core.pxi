@@ -49,7 +49,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     cdef uint32_t i
     for i in range(s.stmt_cap):
         if s.stmts[i].st != NULL:
-            forget_statement(c, &s.stmts[i])
+            forget_statement(c, s, &s.stmts[i])
     free(s.stmts)
     buf_free(&s.inb)
     buf_free(&s.out)
@@ -169,13 +169,34 @@ cdef void end_command(Core* c, Session* s) noexcept nogil:
     s.response_started = s.partial = 0
     s.t_last = c.now
     s.phase = PHASE_IDLE
+    if s.exec_stmt:
+        # Whatever became of it: the client sends these parameters in the packet next time.
+        forget_long_data(c, s, &s.stmts[s.exec_stmt - 1])
+        s.exec_stmt = 0
+    if s.awaiting_way and s.trx != TRX_ACTIVE and s.pins == 0:
+        close_or_release(c, s)  # answered without the backend that it held for its way
+    s.awaiting_way = 0
     if s.kind == KIND_LEASE:
-        push_event(c, s, EVENT_DONE)
+        push_event(c, s, EVENT_DONE | EVENT_LOST if s.broken else EVENT_DONE)
         return
     if s.notify:
         s.notify = 0
         push_event(c, s, EVENT_DONE)
-    if s.broken or s.hangup or (s.draining and s.backend == NULL and s.trx == TRX_NONE):
+    if s.hold:
+        s.hold = 0
+        if not s.broken and not s.hangup:
+            # The uvloop side has to learn from this answer before the next command is looked at.
+            s.phase = PHASE_PARKED
+            c.stats.parked += 1
+            return
+    after_command(c, s)
+
+
+cdef void after_command(Core* c, Session* s) noexcept nogil:
+    """Between two commands: go, look for the next, or close once the client has taken its last answer."""
+    if s.draining and s.backend == NULL and s.trx == TRX_NONE:
+        s.hangup = 1
+    if s.broken or (s.hangup and s.out.len == 0):
         session_close(c, s)
     elif s.readable or s.inb.len:
         ready_session(c, s)
@@ -317,17 +338,25 @@ cdef void reply_ok(Core* c, Session* s) noexcept nogil:
 
 cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint8_t kind) noexcept nogil:
     """Our own ERR as the answer to the current command."""
-    cdef uint8_t packet[1028]
-    cdef size_t n
     c.stats.errors_by_class[error_class] += 1
-    s.last_error = 1
     s.warnings = 0
-    if s.partial:
-        s.hangup = 1            # the last packet was cut: nothing can follow it
-    else:
-        n = put_err(c, packet, <uint8_t>(s.backend.scan.seq + 1) if s.response_started and s.backend != NULL else 1,
-                    kind, s.shard)
-        client_send(c, s, packet, n)
-    if s.kind == KIND_LEASE:
-        push_event(c, s, EVENT_LOST)
+    send_err(c, s, 1, kind)
     end_command(c, s)
+
+
+cdef void send_err(Core* c, Session* s, uint8_t seq, uint8_t kind) noexcept nogil:
+    """The command failed without a server's answer: say so, unless a packet was cut, behind which nothing can be put.
+
+    What a lease has collected of the answer goes, so that its error stands alone.
+    """
+    cdef uint8_t packet[1028]
+    s.last_error = 1
+    if s.kind == KIND_LEASE:
+        c.stats.bytes_buffered -= s.out.len
+        buf_free(&s.out)
+        push_event(c, s, EVENT_LOST)
+        seq = 1
+    elif s.partial:
+        s.broken = 1
+        return
+    client_send(c, s, packet, put_err(c, packet, seq, kind, s.shard))

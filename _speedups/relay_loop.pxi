@@ -6,8 +6,8 @@ cdef void on_client_event(Core* c, Session* s, uint32_t events) noexcept nogil:
     if events & EPOLLIN:
         s.readable = 1
     if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-        s.readable = 1
-        if s.phase != PHASE_IDLE:
+        s.readable = s.ended = 1
+        if s.phase != PHASE_IDLE or (s.out.len and events & (EPOLLHUP | EPOLLERR)):
             # Cancellation: nobody waits for the answer. Idle sessions may still have COM_QUIT to read.
             s.broken = 1
     if s.broken and s.phase != PHASE_IDLE:
@@ -18,8 +18,10 @@ cdef void on_client_event(Core* c, Session* s, uint32_t events) noexcept nogil:
 
 cdef void on_backend_event(Core* c, Backend* b, uint32_t events) noexcept nogil:
     if events & EPOLLOUT and b.out.len and not backend_flush(c, b):
-        backend_lost(c, b)
+        backend_gone(c, b)
         return
+    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        b.ended = 1
     if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
         b.readable = 1
         backend_pump(c, b)
@@ -53,10 +55,10 @@ cdef void run_ready(Core* c) noexcept nogil:
         next_backend = b.ready_next
         b.queued = 0
         if not b.dead:
-            if b.in_list == 1 and b.pool.nwait:
-                serve_waiters(c, b.pool)
-            elif b.readable:
+            if b.readable:
                 backend_pump(c, b)
+            if not b.dead and b.in_list == 1 and b.pool.nwait:
+                serve_waiters(c, b.pool)
         b = next_backend
     while s != NULL:
         next_session = s.ready_next
@@ -110,7 +112,9 @@ cdef void sweep_clients(Core* c) noexcept nogil:
         s = c.sessions[i]
         if s == NULL or s.kind != KIND_CLIENT or s.phase != PHASE_IDLE:
             continue
-        if c.draining and s.backend == NULL and s.trx == TRX_NONE:
+        if c.draining and s.backend == NULL and s.trx == TRX_NONE and s.out.len:
+            s.hangup = 1        # once it has taken its answer
+        elif c.draining and s.backend == NULL and s.trx == TRX_NONE:
             say_goodbye(c, s, ERROR_DRAINING)
         elif too_long(c.now, s.t_last, c.idle_timeout_ns):
             say_goodbye(c, s, ERROR_IDLE)

@@ -10,7 +10,7 @@ cdef inline Plan* plan_find(Core* c, uint64_t fingerprint, uint32_t ctx, const u
     cdef Plan* plan = c.plans[i]
     while plan != NULL:
         if plan.fingerprint == fingerprint and plan.ctx == ctx and plan.norm_len == n \
-                and memcmp(plan.norm, norm, n) == 0:
+                and (n == 0 or memcmp(plan.norm, norm, n) == 0):
             plan.referenced = 1
             return plan
         i = (i + 1) & (c.plan_cap - 1)

@@ -249,7 +249,7 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
                     s.skip = length
                     pos += 4
                     continue
-        elif s.phase == SCAN_COLUMNS or s.phase == SCAN_PREPARED:
+        elif length and (s.phase == SCAN_COLUMNS or s.phase == SCAN_PREPARED):
             if n - pos < 5:
                 break
             if p[pos + 4] != 0xff:

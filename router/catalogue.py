@@ -213,12 +213,6 @@ _TABLES = (
         "Write its query out over the base tables.",
     ),
     _entry(
-        "UNKNOWN_COLUMN", 1106, BAD_FIELD,
-        "unknown column '{0}'",
-        "No table of the statement has this column in the live schema, or a table alias is not known.",
-        "Check the name; after a change by hand on the servers wait for the next schema check.",
-    ),
-    _entry(
         "SYSTEM_SCHEMA", 1107, NOT_SUPPORTED_YET,
         "{0} cannot be read over a sharded keyspace: {1}",
         "Metadata that differs from shard to shard (rows, sizes, statistics, locks) would have to be merged.",
@@ -319,12 +313,6 @@ _READS = (
         "SELECT … INTO variables over several shards",
         "A user variable lives on one connection.",
         "Fix the shard key, or read the rows.",
-    ),
-    _entry(
-        "RECURSIVE", 1212, NOT_SUPPORTED_YET,
-        "a recursive query over sharded table {0}",
-        "Each step could need rows of other shards.",
-        "Fix the shard key in every part of the query.",
     ),
     _entry(
         "KEY_TYPE", 1213, WRONG_VALUE,
@@ -622,14 +610,6 @@ _SESSIONS = (
         "Leave it out, or set it on the servers.",
     ),
     _entry(
-        "UNKNOWN_VARIABLE", 3006, UNKNOWN_SYSTEM_VARIABLE,
-        "unknown system variable '{0}'",
-        "The variable is in neither MySQL's nor MariaDB's list that Fairlead knows, so it is not known "
-        "whether it can "
-        "be shared.",
-        "Check the name; report it if the server knows it.",
-    ),
-    _entry(
         "VARIABLE_VALUE", 3007, WRONG_VALUE_FOR_VAR,
         "variable '{0}' cannot be set to this value: {1}",
         "The value is checked before it is recorded.",
@@ -886,18 +866,6 @@ _SCHEMAS = (
         "shard-key column {0} is not a column of table {1}",
         "The declaration names a column that the live schema does not have.",
         "Correct keyspaces.<name>.tables, or the table.",
-    ),
-    _entry(
-        "AMBIGUOUS_COLUMN", 5005, NON_UNIQ,
-        "column '{0}' is ambiguous",
-        "Several tables of the statement have this column; a server says the same.",
-        "Qualify it with its table.",
-    ),
-    _entry(
-        "DEFINITIONS_DISAGREE", 5006, OPTION_PREVENTS,
-        "shard-key columns {0} and {1} are compared by different rules",
-        "Tables that share a vindex are co-located only when their keys have the same type and collation.",
-        "Give both columns the same type and collation.",
     ),
 )
 

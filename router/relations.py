@@ -104,6 +104,13 @@ class Query:
         for inner in (*self.arms, *self.subqueries, *(one.body for one in self.relations if one.body)):
             yield from inner.all()
 
+    def all_arms(self) -> Iterator[Query]:
+        """The queries whose rows this one gives: itself, or the arms of a set operation."""
+        if not self.arms:
+            yield self
+        for arm in self.arms:
+            yield from arm.all_arms()
+
     def tables(self) -> Iterator[Relation]:
         """Every base table anywhere in it, once per mention."""
         for query in self.all():

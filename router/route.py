@@ -66,9 +66,20 @@ def route(
     AnyShard gives those to choose from. `params`: decoded parameters of a prepared statement.
     """
     try:
-        return _route(planned.plan, _execution(planned, lexed, sql, params, mode, charset))
+        found = _route(planned.plan, _execution(planned, lexed, sql, params, mode, charset))
     except Refusal as reason:
         return Refuse(reason.entry.name, reason.filling)
+    if isinstance(found, Refuse):
+        return found
+    if len(found) > 1 and not isinstance(planned.plan, AnyShard) and _sets_variables(lexed, sql):
+        return Refuse("UNSTABLE_FUNCTION", ("the optimizer hint SET_VAR",))
+    return found
+
+
+def _sets_variables(lexed: LexedStatement, sql: bytes) -> bool:
+    """/*+ SET_VAR(sql_select_limit = 1) */ would hold on each shard by itself. Templates leave hints out, so
+    this is looked at in every execution."""
+    return bool(lexed.flags & lexer.OPTIMIZER_HINT) and b"SET_VAR" in sql.upper()
 
 
 def _execution(

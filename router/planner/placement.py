@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from router import functions
 from router.errors import refusal
 from router.keys import KeyColumn, UnsupportedKey
-from router.pinning import Finder, connected
+from router.pinning import Finder
 from router.plan import ByKey, Key, OneShard, Otherwise, Plan
 from router.planner.parsed import Parsed
 from router.planner.request import Draft, Request
@@ -58,11 +58,6 @@ class Placement:
     def all_keys(self) -> tuple[Key, ...]:
         """Every key that the statement can touch; call it when nothing is unpinned."""
         return tuple(dict.fromkeys(key for one in self.sharded for key in self.keys[one] or ()))
-
-    @property
-    def together(self) -> bool:
-        """Are all sharded tables joined on their shard keys, so that matching rows are on one shard?"""
-        return len(connected(self.sharded)) <= 1
 
 
 def place(request: Request, keyspace: Keyspace, parsed: Parsed) -> Placement:

@@ -10,12 +10,13 @@ from sqlglot import exp
 from config.words import Scatter as ScatterPolicy
 from router import functions
 from router.errors import Refusal, refusal
+from router.pinning import connected
 from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Scatter
 from router.planner import metadata, session
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
 from router.planner.request import Draft, Request
-from router.relations import SYSTEM, Query
+from router.relations import SYSTEM, Query, Relation, resolve
 from router.template import NotUnderstood
 from router.topology import Keyspace
 
@@ -114,6 +115,7 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
     return (
         _shape_problem(query, placement)
         or _merging_problem(parsed.tree, draft)
+        or _aggregate_problem(parsed)
         or unstable_problem(request, parsed)
         or _policy_problem(request, placement.keyspace)
     )
@@ -122,34 +124,55 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
 def _shape_problem(query: Query, placement: Placement) -> Refusal | None:
     if query.arms:
         return refusal("CROSS_SHARD_UNION")
-    for inner in query.all():
-        if inner is query:
-            continue
-        sharded = [one for one in inner.relations if one in placement.sharded]
+    return (
+        next(filter(None, (_part_problem(inner, placement) for inner in query.all() if inner is not query)), None)
+        or outer_problem(query, placement)
+        or _join_problem(query, placement)
+    )
+
+
+def _part_problem(query: Query, placement: Placement) -> Refusal | None:
+    """A query inside of the statement. One in an expression sees the rows of its own shard only, which is right
+    when its tables are co-located with those around it (`_join_problem`); a derived table must be one whose rows
+    the shards can give side by side."""
+    sharded = [one for one in placement.sharded if one in query.relations]
+    if query.derives is not None and not query.simple:
         if sharded:
             return refusal("CROSS_SHARD_SUBQUERY", sharded[0].table or "")
-        if inner.has_limit:
-            return refusal("NOT_PINNED", "SELECT", "LIMIT in a subquery")
-    if any(one.body is not None or one.table is None for one in query.relations):
-        return refusal("NOT_PINNED", "SELECT", "a derived table or table function")
-    return outer_problem(query, placement) or _join_problem(placement)
+        return refusal("NOT_PINNED", "SELECT", "a derived table that is more than a filter")
+    if query.has_limit and not sharded:
+        return refusal("NOT_PINNED", "SELECT", "LIMIT in a subquery")
+    return None
 
 
 def outer_problem(query: Query, placement: Placement) -> Refusal | None:
     """An outer join whose preserved side is on every shard would give its unmatched rows once per shard."""
-    for outer in query.outer:
-        preserved = [one for one in outer.preserved if one in placement.sharded]
-        nullable = [one for one in outer.nullable if one in placement.sharded]
+    for outer in (outer for inner in query.all() if inner is query or inner.derives for outer in inner.outer):
+        preserved = [one for one in outer.preserved if _is_sharded(one, placement)]
+        nullable = [one for one in outer.nullable if _is_sharded(one, placement)]
         if nullable and not preserved:
-            return refusal("OUTER_REFERENCE", outer.preserved[0].table or "", nullable[0].table or "")
+            return refusal("OUTER_REFERENCE", outer.preserved[0].alias, nullable[0].alias)
     return None
 
 
-def _join_problem(placement: Placement) -> Refusal | None:
-    if placement.together:
+def _is_sharded(relation: Relation, placement: Placement) -> bool:
+    """Does each shard hold only a part of its rows? A derived table's FROM clause says so."""
+    if relation.body is None:
+        return relation in placement.sharded
+    return any(_is_sharded(one, placement) for query in relation.body.all_arms() for one in query.relations)
+
+
+def _join_problem(query: Query, placement: Placement) -> Refusal | None:
+    groups = connected(placement.sharded)
+    # Rows of reference tables alone would come from every shard, whatever a subquery asks of sharded ones.
+    anchored = any(_is_sharded(one, placement) for one in query.relations)
+    if len(groups) <= 1 and anchored:
         return None
-    names = [one.alias for one in placement.sharded]
-    return refusal("CROSS_SHARD_JOIN", names[0], names[1])
+    # Named by what is easier to mend: a subquery that is not tied to the rest, else two joined tables.
+    apart = [one for group in groups for one in group if one.query is not query and not one.query.derives]
+    if apart:
+        return refusal("CROSS_SHARD_SUBQUERY", apart[0].table or "")
+    return refusal("CROSS_SHARD_JOIN", groups[0][0].alias, groups[1][0].alias)
 
 
 def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
@@ -165,11 +188,8 @@ def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
     for part, name in parts.items():
         if tree.args.get(part):
             return refusal("NOT_PINNED", "SELECT", name)
-    for node in tree.walk():
-        if isinstance(node, exp.AggFunc):
-            return refusal("NOT_PINNED", "SELECT", "an aggregate function")
-        if isinstance(node, exp.Window):
-            return refusal("NOT_PINNED", "SELECT", "a window function")
+    if any(isinstance(node, exp.Window) for node in tree.walk()):
+        return refusal("NOT_PINNED", "SELECT", "a window function")
     if draft.locks:
         return refusal("LOCKING_SCATTER")
     if "found_rows" in draft.pins:
@@ -177,13 +197,32 @@ def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
     return None
 
 
+def _aggregate_problem(parsed: Parsed) -> Refusal | None:
+    """Aggregates of the statement itself; those of a subquery are about rows that its shard holds. They are
+    counted by their names, so that none escapes for being unknown to the parser."""
+    names = [call.upper for call in parsed.calls if call.upper in functions.AGGREGATES | functions.WINDOW]
+    queries = {id(query.tree): query for query in parsed.queries()}
+    inside = [node for node in parsed.tree.find_all(exp.AggFunc) if _of_subquery(node, parsed.tree, queries)]
+    if len(names) > len(inside):
+        return refusal("NOT_PINNED", "SELECT", "an aggregate function")
+    return None
+
+
+def _of_subquery(node: exp.Expr, tree: exp.Expr, queries: dict[int, Query]) -> bool:
+    """An aggregate over columns of an outer query is the outer query's, wherever it is written (SQL:2016 6.9)."""
+    around = node.parent_select
+    query = queries.get(id(around))
+    if around is None or around is tree or query is None:
+        return False
+    columns = (resolve(query, column) for column in node.find_all(exp.Column))
+    return all(column is not None and column[0].query is query for column in columns)
+
+
 def unstable_problem(request: Request, parsed: Parsed) -> Refusal | None:
     """Functions and variables whose value is another one on every shard."""
     if any(token.kind == "user_variable" for token in request.tokens):
         return refusal("SELECT_INTO" if parsed.template.into else "USER_VARIABLE_SCATTER")
     for call in parsed.calls:
-        if call.upper in functions.AGGREGATES | functions.WINDOW:
-            return refusal("NOT_PINNED", "SELECT", f"{call.upper}()")
         if call.upper in _UNSTABLE:
             return refusal("UNSTABLE_FUNCTION", call.upper)
     if any(token.kind == "system_variable" for token in request.tokens):

@@ -32,9 +32,10 @@ def topology() -> Topology:
 
 
 def live_table(name: str, given: dict[str, Any]) -> LiveTable:
-    """A table in the shorthand of schema.json: type, `!` for NOT NULL, `+` for AUTO_INCREMENT."""
+    """A table in the shorthand of schema.json: type, `!` for NOT NULL, `+` for AUTO_INCREMENT, `=default`."""
     columns = []
     for column, text in given["columns"].items():
+        text, _, default = text.partition("=")
         kind = text.rstrip("!+")
         is_text = kind.startswith(("varchar", "char", "text"))
         columns.append(
@@ -43,6 +44,7 @@ def live_table(name: str, given: dict[str, Any]) -> LiveTable:
                 kind.partition("(")[0],
                 kind,
                 nullable="!" not in text,
+                default=default or None,
                 auto_increment="+" in text,
                 charset="utf8mb4" if is_text else None,
                 collation="utf8mb4_general_ci" if is_text else None,

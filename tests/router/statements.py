@@ -127,6 +127,9 @@ class Statements:
             return f"{negated}EXISTS (SELECT 1 FROM {table} {inner.alias} WHERE {where_text})"
         column = self.column(outer)
         mine = f"{inner.alias}.{self.random.choice(inner.columns)}"
+        if self.chance(0.4):
+            value = self.pick(["COUNT(*)", f"MAX({mine})", f"MAX({mine})"])
+            return f"{column} >= (SELECT {value} FROM {table} {inner.alias} WHERE {where_text})"
         return f"{column} IN (SELECT {mine} FROM {table} {inner.alias} WHERE {where_text})"
 
     def linked(self, inner: Source, others: list[Source]) -> str:
@@ -184,6 +187,9 @@ class Statements:
     def projected(self, sources: list[Source], text: str, where: str) -> str:
         columns = [f"{one.alias}.{column}" for one in sources for column in one.columns]
         some = self.random.sample(columns, min(len(columns), self.random.randint(1, 4)))
+        if self.chance(0.05):
+            # An aggregate over an outer column is the outer query's, wherever it is written.
+            some.append(f"(SELECT MAX({some[0]}) FROM countries)")
         listed = ", ".join(some)
         shape = self.random.random()
         if shape < 0.6:

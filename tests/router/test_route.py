@@ -99,6 +99,14 @@ def test_a_plan_without_keys_needs_no_values() -> None:
     assert shards("SHUTDOWN") == "ADMINISTRATION"
 
 
+def test_variables_set_by_an_optimizer_hint_stay_on_one_shard() -> None:
+    hint = "/*+ SET_VAR(sql_select_limit = 1) */"
+    assert shards(f"SELECT {hint} * FROM customers") == "UNSTABLE_FUNCTION"
+    assert shards(f"SELECT {hint} * FROM customers WHERE id = {EU}") == (home(EU),)
+    assert shards(f"SELECT {hint} * FROM countries") == ("eu-0", "eu-1", "us-0", "us-1")
+    assert len(shards("SELECT /*+ MAX_EXECUTION_TIME(5) */ * FROM customers")) == 4
+
+
 # --- split ---------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from _speedups import lexer
 from _speedups.stats import PARK_REASONS, PIN_REASONS
-from proxy.compile import NOTIFY, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
+from proxy.compile import OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import Execution
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
@@ -34,10 +34,14 @@ log = logging.getLogger(__name__)
 
 PARKED, CLOSED, DRAINED, DONE = 1, 2, 4, 16
 CONNECT, TRANSACTION, SESSION = (PARK_REASONS.index(name) for name in ("connect", "transaction", "session"))
+LACKING = frozenset({PARK_REASONS.index("plan_miss"), PARK_REASONS.index("plan_stale")})
+"""What a plan in the relay's cache helps against."""
 PLANNED_MAX = 8192
 """Plans kept on this side, so that what fell out of the relay's cache need not be parsed again."""
 LONG_TEXT = 16 << 10
 """Templates longer than this are planned in a thread."""
+SCHEMA_WAIT = 2.0
+"""Seconds that a session waits at most, behind its DDL, for the schema to be read."""
 RETRIES = 3
 """How often one command may come back as a miss before it is carried out from here."""
 
@@ -49,10 +53,14 @@ class Dispatcher:
         self.worker = worker
         self.relay = worker.relay
         self._planned: OrderedDict[tuple[int, int, bytes], tuple[int, Planned]] = OrderedDict()
-        self._cold: deque[tuple[int, Session, bytes]] = deque()
+        self._cold: deque[tuple[int, Session, bytes, int]] = deque()
         self._thawing = False
-        self._misses: dict[int, int] = {}
+        self._misses: dict[int, tuple[int, int]] = {}
+        """Session -> (when its command was received, how often it came back): what was put in the relay's tables for
+        a command does not hold when it comes back for the same thing."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._work: dict[int, asyncio.Task[None]] = {}
+        """Session -> the task that carries out its command; it is cancelled when the session goes."""
         self._done: dict[int, Callable[[], None]] = {}
         self._drained: dict[int, asyncio.Event] = {}
 
@@ -61,16 +69,24 @@ class Dispatcher:
     def on_events(self) -> None:
         sessions, pools, lost = self.relay.events()
         for number, waiting, _, total, read_only in pools:
-            self.worker.backends.pools.on_event(number, waiting, total)
+            self._shielded(self.worker.backends.pools.on_event, number, waiting, total)
             if read_only:
                 self.worker.backends.pools.suspect(number)
         for handle, bits, reason, command, _, is_lease in sessions:
             if is_lease:
-                self._on_lease(handle, bits, reason)
+                self._shielded(self._on_lease, handle, bits, reason)
             else:
-                self._on_session(handle, bits, reason, command)
+                self._shielded(self._on_session, handle, bits, reason, command)
         if lost:
-            self.worker.kill_lost(lost)
+            self._shielded(self.worker.kill_lost, lost)
+
+    def _shielded(self, handler: Callable[..., None], *what: Any) -> None:
+        """An event is told once: the failure of one must not lose the others."""
+        try:
+            handler(*what)
+        except Exception:
+            log.exception("an event of the relay")
+            self.worker.loop_block.error("internal")
 
     def _on_lease(self, handle: int, bits: int, reason: int) -> None:
         """Leases park for what their backend lacks only: a way between states, or a way to the shard."""
@@ -96,6 +112,8 @@ class Dispatcher:
 
     def _forget(self, handle: int) -> None:
         self._misses.pop(handle, None)
+        if (work := self._work.pop(handle, None)) is not None:
+            work.cancel()
         if (done := self._done.pop(handle, None)) is not None:
             done()
         if (event := self._drained.pop(handle, None)) is not None:
@@ -124,7 +142,7 @@ class Dispatcher:
         elif reason == SESSION and self.worker.add_way_between_states(handle):
             self.relay.resume(handle)
         elif command == Command.QUERY:
-            self._on_query(handle, session)
+            self._on_query(handle, session, reason)
         elif command in _HANDLERS:
             _HANDLERS[command](self, handle, session)
         else:
@@ -142,7 +160,18 @@ class Dispatcher:
         """Carry out a parked command in a task; whatever it raises becomes the answer."""
         task = asyncio.ensure_future(self._guarded(handle, work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._work[handle] = task
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if self._work.get(handle) is task:
+                del self._work[handle]
+
+        task.add_done_callback(ended)
+
+    def see_through(self, handle: int) -> None:
+        """The command's task has come to where it must not be cancelled, even if nobody waits for its answer."""
+        self._work.pop(handle, None)
 
     async def _guarded(self, handle: int, work: Awaitable[None]) -> None:
         try:
@@ -174,6 +203,7 @@ class Dispatcher:
         event.clear()
         waiting = self.relay.write(handle, packets)
         if waiting < 0:
+            self.relay.close(handle)
             return False
         if waiting:
             await event.wait()
@@ -203,20 +233,21 @@ class Dispatcher:
             raise refusal("PEER_LOOP", session.listener, shard.region.name)
         if shard.region.peer is None:
             raise refusal("PEER_DOWN", shard.region.name, "no peer is configured")
-        if self._count_miss(handle):
+        if self._came_back(handle, info) > RETRIES:
             raise refusal("PEER_DOWN", shard.region.name, "there is no way to it")
         self.worker.backends.peer_pool(session.user, shard, info["capclass"])
         self.relay.resume(handle)
 
-    def _count_miss(self, handle: int) -> bool:
-        """True when the same session came back too often: something does not hold what was put there."""
-        count = self._misses.get(handle, 0) + 1
-        self._misses[handle] = count
-        return count > RETRIES
+    def _came_back(self, handle: int, info: dict[str, Any]) -> int:
+        """How often this very command has come back for something that is now put into the relay's tables."""
+        received, count = self._misses.get(handle, (0, 0))
+        count = count + 1 if received == info["received"] else 1
+        self._misses[handle] = info["received"], count
+        return count
 
     # --- COM_QUERY ------------------------------------------------------------------------------------------
 
-    def _on_query(self, handle: int, session: Session) -> None:
+    def _on_query(self, handle: int, session: Session, reason: int) -> None:
         command = self.relay.command(handle)
         if command is None:
             return
@@ -224,10 +255,10 @@ class Dispatcher:
         found = lexer.lex(sql, session.mode)
         planned = self._remembered(session, found)
         if planned is None:
-            self._cold.append((handle, session, sql))
+            self._cold.append((handle, session, sql, reason))
             self._thaw()
             return
-        self.follow(handle, session, sql, found, planned)
+        self.follow(handle, session, sql, found, planned, reason)
 
     def _remembered(self, session: Session, found: Any) -> Planned | None:
         if found.error:
@@ -247,15 +278,15 @@ class Dispatcher:
     def _thaw_one(self) -> None:
         """Plan one cold statement; the next one has to wait for the loop's next turn."""
         self._thawing = False
-        handle, session, sql = self._cold.popleft()
-        if session.handle in self.worker.sessions:
+        handle, session, sql, reason = self._cold.popleft()
+        if handle in self.worker.sessions:
             try:
                 found = lexer.lex(sql, session.mode)
                 planned = self._remembered(session, found)
                 if planned is None and len(found.norm) > LONG_TEXT and not found.error:
-                    self.spawn(handle, self._plan_aside(handle, session, sql, found))
+                    self.spawn(handle, self._plan_aside(handle, session, sql, found, reason))
                 else:
-                    self.follow(handle, session, sql, found, planned or self.plan(session, sql, found))
+                    self.follow(handle, session, sql, found, planned or self.plan(session, sql, found), reason)
             except Refusal as error:
                 self.refuse(handle, error)
             except Exception:
@@ -264,12 +295,18 @@ class Dispatcher:
                 self.refuse(handle, refusal("INTERNAL", "the statement could not be planned"))
         self._thaw()
 
-    async def _plan_aside(self, handle: int, session: Session, sql: bytes, found: Any) -> None:
-        context = self.worker.context_of(session)
+    async def _plan_aside(self, handle: int, session: Session, sql: bytes, found: Any, reason: int) -> None:
         loop = asyncio.get_running_loop()
-        planned = await loop.run_in_executor(self.worker.threads, self.worker.make_plan, found, sql, context)
+        for _ in range(RETRIES):
+            epoch, context = self.worker.epoch, self.worker.context_of(session)
+            planned = await loop.run_in_executor(self.worker.threads, self.worker.make_plan, found, sql, context)
+            if epoch == self.worker.epoch:
+                break
+        else:
+            # Another configuration or schema every time: planned where nothing can come between.
+            planned = self.worker.make_plan(found, sql, self.worker.context_of(session))
         self._remember(session, found, planned)
-        self.follow(handle, session, sql, found, planned)
+        self.follow(handle, session, sql, found, planned, reason)
 
     def plan(self, session: Session, sql: bytes, found: Any) -> Planned:
         """The router's plan, remembered when it holds for every statement of this template."""
@@ -285,24 +322,20 @@ class Dispatcher:
         if len(self._planned) > PLANNED_MAX:
             self._planned.popitem(last=False)
 
-    def follow(self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned) -> None:
-        """Give the plan to the relay if it can carry it out by itself, else carry it out from here."""
+    def follow(
+        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, reason: int
+    ) -> None:  # fmt: skip
+        """Give the plan to the relay if that is what it lacks, else carry it out from here."""
+        info = self.relay.info(handle)
+        if info is None:
+            return
         compiled = self.worker.compiler.compile(planned)
         cached = planned.facts.cacheable and not found.error and compiled.opcode != OP_PARK
-        info = self.relay.info(handle)
-        if cached and info is not None and not self._missed(handle, found.fingerprint):
+        if cached and reason in LACKING and self._came_back(handle, info) <= RETRIES:
             self._install(session, found, compiled)
             self.relay.resume(handle)
             return
-        self._misses.pop(handle, None)
         self.carry_out(handle, session, sql, found, planned, compiled)
-
-    def _missed(self, handle: int, fingerprint: int) -> bool:
-        """Was the plan of this very command installed a moment ago, and the command is here again?"""
-        if self._misses.get(handle) == -(fingerprint & 0xFFFFFFFF) - 1:
-            return True
-        self._misses[handle] = -(fingerprint & 0xFFFFFFFF) - 1
-        return False
 
     def _install(self, session: Session, found: Any, compiled: Compiled) -> None:
         digest, generation = self.worker.claim_digest(session, found)
@@ -375,43 +408,49 @@ class Dispatcher:
         else:
             shard = self.worker.compiler.nearest(shards)
         extra = b""
-        if facts.needs_connection and info["shard"] < 0:
+        if facts.needs_connection and (info["shard"] < 0 or info["linger"]):
             raise refusal("CONNECTION_FUNCTION", facts.needs_connection[0].upper())
         if facts.needs_last_insert_id:
             extra = frame(b"\x03SET LAST_INSERT_ID=%d" % info["last_insert_id"], 0)
-        self._hint(handle, session, planned)
         if facts.ddl:
-            self._done[handle] = self.worker.schema_changed
+            self.worker.ensure_way(session, shard, session.capabilities)
+            self.spawn(handle, self._behind_ddl(handle, shard, self.when_done(handle)))
         digest, generation = self.worker.claim_digest(session, found)
+        consistency, max_lag = self._level(session, planned)
         self.relay.run_on(
             handle,
             shard,
             digest=digest,
             digest_generation=generation,
-            flags=compiled.flags | (NOTIFY if facts.ddl else 0),
+            flags=compiled.flags,
             pins=compiled.pins,
             extra=extra,
-            notify=facts.ddl or self._has_level_hint(planned),
+            hold=facts.ddl,
+            consistency=consistency,
+            max_lag_ms=max_lag,
         )
 
-    def _has_level_hint(self, planned: Planned) -> bool:
-        hints = planned.facts.hints
-        return hints.consistency is not None or hints.max_lag is not None
+    async def _behind_ddl(self, handle: int, shard: int, done: asyncio.Future[None]) -> None:
+        """A statement that may have changed the schema is sent. Its session's next one waits until plans are made by
+        the schema as it is now; others notice as soon as that has been read."""
+        try:
+            await done
+        finally:
+            self.worker.schema_changed()
+            if self.worker.plans_by_schema(shard):
+                await self.worker.schemas.read_now(SCHEMA_WAIT)
+            self.relay.release(handle)
 
-    def _hint(self, handle: int, session: Session, planned: Planned) -> None:
-        """consistency= and max_lag= hold for this statement only; the session's own come back behind it."""
-        if not self._has_level_hint(planned):
-            return
+    def _level(self, session: Session, planned: Planned) -> tuple[int, int]:
+        """consistency= and max_lag= (ms) of a hint, which hold for this statement only; -1 is the session's own."""
         hints = planned.facts.hints
+        if hints.consistency is None and hints.max_lag is None:
+            return -1, -1
         level, lag = self.worker.level_of(session)
-
-        def restore() -> None:
-            self.relay.set_session(handle, consistency=level, max_lag_ms=lag)
-
-        self._done[handle] = restore
         wanted = {"primary": 0, "session": 1, "eventual": 2}.get(hints.consistency or "", 2)
-        most = hints.max_lag if hints.max_lag is not None else lag
-        self.relay.set_session(handle, consistency=wanted, max_lag_ms=most)
+        if wanted == 1 and level != 1:
+            wanted = 0  # what this session wrote was not noted, so only the primary surely has it
+        return wanted, hints.max_lag if hints.max_lag is not None else lag
 
     def _transaction(self, handle: int, session: Session, plan: plans.Transaction, sql: bytes) -> None:
         """SAVEPOINT and its kin; BEGIN, COMMIT and ROLLBACK when they did not fit the relay's tables."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,35 @@ class Execution:
     payload: bytes
 
 
+class Branches:
+    """One lease per shard, by the shard's name, with the relay's numbers as they were when the statement began."""
+
+    def __init__(self, numbers: dict[str, int], leases: dict[str, Lease]) -> None:
+        self._numbers = numbers
+        self.leases = leases
+
+    def submit(self, name: str, payload: bytes, execution: Execution | None = None, flags: int = 0) -> None:
+        if execution is None:
+            self.leases[name].submit(self._numbers[name], payload, flags)
+        else:
+            self.leases[name].submit(self._numbers[name], execution.payload, flags, execution.statement)
+
+    async def collect(self) -> dict[str, bytes]:
+        """The running commands' responses."""
+        answers = await asyncio.gather(*(lease.collect() for lease in self.leases.values()))
+        return dict(zip(self.leases, answers, strict=True))
+
+    async def one_by_one(self, payload: bytes) -> bytes | None:
+        """The same command on each in turn, so that two statements that want the last connections of the same shards
+        do not wait for each other; the first error's packet ends it."""
+        for name, lease in self.leases.items():
+            self.submit(name, payload)
+            answer = await lease.collect()
+            if answer[HEADER_SIZE] == ERR_HEAD:
+                return answer
+        return None
+
+
 class Executor:
     """One worker's statements of several shards."""
 
@@ -66,6 +95,9 @@ class Executor:
         if info["pins"]:
             bound = self._worker.shard_of_number(info["shard"]).name
             raise refusal("PINNED_SESSION", bound, "its state", "several shards")
+        if planned.facts.pins or planned.facts.needs_last_insert_id or planned.facts.needs_connection:
+            # The planner refuses these; on leases they would answer for whoever had the backend before.
+            raise refusal("INTERNAL", "a statement about one connection over several shards")
         match plan:
             case plans.Scatter():
                 work = self._scatter(handle, session, shards, b"\x03" + sql, execution, info)
@@ -90,23 +122,22 @@ class Executor:
         info: dict[str, Any],
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
-            leases: list[Lease] = []
+            branches = await self._branches(stack, session, shards)
             for name in shards:
-                shard = self._worker.compiler.shard(name)
-                lease = await stack.enter_async_context(self._worker.lease(session, shard))
-                self._submit(lease, shard, payload, execution)
-                leases.append(lease)
+                branches.submit(name, payload, execution)
             answer = _Answer(self._worker, handle, session, Status(info["status"]))
-            for name, lease in zip(shards, leases, strict=True):
+            for name, lease in branches.leases.items():
                 if not await answer.append(name, lease):
                     return
             answer.finish()
 
-    def _submit(self, lease: Lease, shard: int, payload: bytes, execution: Execution | None, flags: int = 0) -> None:
-        if execution is None:
-            lease.submit(shard, payload, flags)
-        else:
-            lease.submit(shard, execution.payload, flags, execution.statement)
+    async def _branches(self, stack: AsyncExitStack, session: Session, shards: Iterable[str]) -> Branches:
+        numbers = {name: self._worker.compiler.shard(name) for name in shards}
+        leases = {
+            name: await stack.enter_async_context(self._worker.lease(session, number))
+            for name, number in numbers.items()
+        }
+        return Branches(numbers, leases)
 
     # --- writes ---------------------------------------------------------------------------------------------
 
@@ -115,46 +146,43 @@ class Executor:
         info: dict[str, Any], inserted: Inserted | None = None,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
-            leases: dict[str, Lease] = {}
-            for name in payloads:
-                shard = self._worker.compiler.shard(name)
-                leases[name] = await stack.enter_async_context(self._worker.lease(session, shard))
-            if (error := await self._on_all(leases, dict.fromkeys(leases, b"\x03BEGIN"))) is not None:
-                self._worker.relay.reply(handle, error, error=True)
-                return
-            answers = await self._execute(leases, payloads, execution)
-            failed = next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
+            branches = await self._branches(stack, session, payloads)
+            # What is open when it fails here ends with its lease, if need be by the connection.
+            failed = await branches.one_by_one(b"\x03BEGIN")
             if failed is not None:
-                await self._on_all(leases, dict.fromkeys(leases, b"\x03ROLLBACK"))
                 self._worker.relay.reply(handle, failed, error=True)
                 return
-            await self._commit(leases)
+            for name, payload in payloads.items():
+                branches.submit(name, payload, execution, WRITES)
+            answers = await branches.collect()
+            failed = next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
+            if failed is not None:
+                await self._roll_back(branches)
+                self._worker.relay.reply(handle, failed, error=True)
+                return
+            self._worker.dispatcher.see_through(handle)
+            await self._commit(branches)
             self._answer(handle, session, answers, sum_rows, Status(info["status"]), inserted)
 
-    async def _execute(
-        self, leases: dict[str, Lease], payloads: dict[str, bytes], execution: Execution | None
-    ) -> dict[str, bytes]:
-        for name, lease in leases.items():
-            self._submit(lease, self._worker.compiler.shard(name), payloads[name], execution, WRITES)
-        answers = await asyncio.gather(*(lease.collect() for lease in leases.values()))
-        return dict(zip(leases, answers, strict=True))
+    async def _roll_back(self, branches: Branches) -> None:
+        for name in branches.leases:
+            branches.submit(name, b"\x03ROLLBACK")
+        await branches.collect()
 
-    async def _on_all(self, leases: dict[str, Lease], payloads: dict[str, bytes]) -> bytes | None:
-        """One command on each; the first error's packet, or None."""
-        for name, lease in leases.items():
-            lease.submit(self._worker.compiler.shard(name), payloads[name])
-        answers = await asyncio.gather(*(lease.collect() for lease in leases.values()))
-        return next((answer for answer in answers if answer[HEADER_SIZE] == ERR_HEAD), None)
-
-    async def _commit(self, leases: dict[str, Lease]) -> None:
-        """Raises Refusal that says which shards committed when not all did."""
-        for name, lease in leases.items():
-            lease.submit(self._worker.compiler.shard(name), b"\x03COMMIT", WRITES)
-        answers = await asyncio.gather(*(lease.collect() for lease in leases.values()))
-        good = [name for name, answer in zip(leases, answers, strict=True) if answer[HEADER_SIZE] != ERR_HEAD]
-        if len(good) < len(leases):
-            bad = [name for name in leases if name not in good]
-            raise refusal("PARTIAL_COMMIT", ", ".join(good) or "no shard", ", ".join(bad))
+    async def _commit(self, branches: Branches) -> None:
+        """Raises Refusal that says which shards committed, which did not, and of which it is not known."""
+        for name in branches.leases:
+            branches.submit(name, b"\x03COMMIT", flags=WRITES)
+        answers = await branches.collect()
+        bad = [name for name, answer in answers.items() if answer[HEADER_SIZE] == ERR_HEAD]
+        if not bad:
+            return
+        good = [name for name in answers if name not in bad]
+        unknown = [name for name in bad if branches.leases[name].lost]
+        if unknown and not good and len(unknown) == len(bad):
+            raise refusal("COMMIT_UNKNOWN", ", ".join(unknown))
+        failed = [f"{name} (outcome unknown)" if name in unknown else name for name in bad]
+        raise refusal("PARTIAL_COMMIT", ", ".join(good) or "no shard", ", ".join(failed))
 
     def _answer(
         self, handle: int, session: Session, answers: dict[str, bytes], sum_rows: bool, status: Status,

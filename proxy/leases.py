@@ -11,11 +11,15 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
+from _speedups.packet import split_packets
 from _speedups.relay import Relay, StatementRef
 from _speedups.scanner import ResponseScanner
+from proxy.compile import error_payload
 from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.wire import frame
+from router.errors import refusal
 
-DATA, DONE, LOST = 8, 16, 32
+CLOSED, DATA, DONE, LOST = 2, 8, 16, 32
 """The relay's event bits."""
 
 COLLECT_LIMIT = 16 << 20
@@ -42,6 +46,8 @@ class Lease:
         self._wake = asyncio.Event()
         self._done = True
         self._statement: StatementRef | None = None
+        self.lost = False
+        """The running command's answer was cut short, or never came: its outcome is unknown."""
         self.capabilities = capabilities
         self.handle = leases.relay.lease_open(
             caps=int(capabilities), ctx=ctx, state=state, user=user, hop=hop, credit=credit
@@ -61,19 +67,28 @@ class Lease:
         self._leases.relay.close(self.handle)
 
     def on_event(self, bits: int) -> None:
-        if bits & DONE:
+        if bits & CLOSED:
+            # Its backend went with the transaction that it had open.
+            self._leases.by_handle.pop(self.handle, None)
+            self.lost = self.lost or not self._done
+        self.lost = self.lost or bool(bits & LOST)
+        if bits & (DONE | CLOSED):
             self._done = True
         self._wake.set()
 
     def submit(self, shard: int, payload: bytes, flags: int = 0, statement: StatementRef | None = None) -> None:
-        """Start a command; `stream` or `collect` gives its response. `statement`: of a COM_STMT_EXECUTE."""
+        """Start a command; `stream` or `collect` gives its response. `statement`: of a COM_STMT_EXECUTE.
+
+        On a lease that has lost its backend nothing is sent, and the response is empty.
+        """
         if not self._done:
             raise LeaseBusy
-        self._done = False
         self._wake.clear()
+        self.lost = False
         self._statement = statement
-        if not self._leases.relay.lease_submit(self.handle, shard, payload, flags=flags, statement=statement):
-            raise LeaseBusy
+        self._done = not self._leases.relay.lease_submit(
+            self.handle, shard, payload, flags=flags, statement=statement
+        )
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The running command's response as it comes, framed packets cut anywhere. Not taking it stops the server."""
@@ -91,7 +106,10 @@ class Lease:
             self._wake.clear()
 
     async def collect(self, limit: int = COLLECT_LIMIT) -> bytes:
-        """The running command's whole response. Raises ResponseTooLarge; then the lease can only be closed."""
+        """The running command's whole response; an ERR packet when it was cut short or could not be asked for.
+
+        Raises ResponseTooLarge; then the lease can only be closed.
+        """
         pieces: list[bytes] = []
         size = 0
         async for piece in self.stream():
@@ -99,7 +117,8 @@ class Lease:
             if size > limit:
                 raise ResponseTooLarge(f"a response of more than {limit} bytes")
             pieces.append(piece)
-        return b"".join(pieces)
+        response = b"".join(pieces)
+        return cut_short(response) if self.lost or not response else response
 
     async def command(self, shard: int, payload: bytes, flags: int = 0, limit: int = COLLECT_LIMIT) -> bytes:
         """One command, its whole response (framed)."""
@@ -118,6 +137,18 @@ class Lease:
 def is_error(response: bytes) -> bool:
     """Is this framed response an ERR packet?"""
     return len(response) > 4 and response[4] == ERR_HEAD
+
+
+def cut_short(response: bytes) -> bytes:
+    """The framed ERR packet that stands for a response which did not come whole: the relay's own, when it could
+    still put one behind what had come."""
+    try:
+        packets = [payload for _, payload in split_packets(response)]
+    except ValueError:
+        packets = []
+    if packets and packets[-1][:1] == bytes((ERR_HEAD,)):
+        return frame(packets[-1], 1)
+    return frame(error_payload(refusal("SHARD_FAILED", "of this statement", "its answer broke off")), 1)
 
 
 class Leases:

@@ -83,6 +83,7 @@ class Statements:
             self._worker.dispatcher.spawn(handle, self._prepare(handle, session, text, key, info))
 
     async def _prepare(self, handle: int, session: Session, text: bytes, key: Key, info: dict[str, Any]) -> None:
+        epoch = self._worker.epoch
         found = lexer.lex(text, session.mode)
         planned = self._worker.dispatcher.plan(session, text, found)
         if isinstance(planned.plan, plans.Refuse):
@@ -92,13 +93,14 @@ class Statements:
         if answer[HEADER_SIZE] == 0xFF:
             self._worker.relay.reply(handle, answer, error=True)
             return
-        entry = self._make(session, text, found, planned, compiled, answer)
-        if not info["pins"]:
+        # Of the epoch that it was planned in: if that is over by now, the first execution plans it anew.
+        entry = self._make(session, text, found, planned, compiled, answer, epoch)
+        if not info["pins"] and info["trx"] != 2 and self._worker.variables.names(session.state, key[1]):
             self._keep(key, entry)
         self._give(handle, entry)
 
     def _make(
-        self, session: Session, text: bytes, found: Any, planned: Planned, compiled: Compiled, answer: bytes
+        self, session: Session, text: bytes, found: Any, planned: Planned, compiled: Compiled, answer: bytes, epoch: int
     ) -> Entry:
         head = StmtPrepareOk.parse(answer[HEADER_SIZE : HEADER_SIZE + 12])
         sources: list[tuple[int, int, int]] = []
@@ -118,7 +120,7 @@ class Statements:
         ref = self._worker.relay.statement_new(
             text=frame(b"\x16" + text, 0),
             ctx=self._worker.contexts.number(session.context()),
-            epoch=self._worker.epoch,
+            epoch=epoch,
             nparams=head.params,
             ncolumns=head.columns,
             fingerprint=found.fingerprint,
@@ -129,7 +131,7 @@ class Statements:
             digest_generation=generation,
             **arguments,
         )
-        return Entry(ref, self._worker.epoch, text, found, planned, compiled, answer, head.params)
+        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params)
 
     async def _describe(
         self, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
@@ -173,6 +175,11 @@ class Statements:
             # The relay closes the statement on that backend as soon as the answer is complete.
             return await lease.command(shard, b"\x16" + text)
 
+    def forget(self) -> None:
+        """Drop the store: state numbers are given out anew. Clients keep what they have prepared."""
+        self._store.clear()
+        self._bytes = 0
+
     def _keep(self, key: Key, entry: Entry) -> None:
         old = self._store.pop(key, None)
         self._bytes += entry.size - (old.size if old is not None else 0)
@@ -189,7 +196,9 @@ class Statements:
             return
         if number < 0:
             raise refusal("STATEMENTS_LIMIT", str(limit))
-        session = self._worker.sessions[handle]
+        session = self._worker.sessions.get(handle)
+        if session is None:
+            return
         session.prepared[number] = entry
         answer = entry.answer
         at = HEADER_SIZE + 1
@@ -220,8 +229,9 @@ class Statements:
         if isinstance(planned.plan, plans.Refuse):
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
         fresh = self._make(
-            session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer
-        )
+            session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer,
+            self._worker.epoch,
+        )  # fmt: skip
         self._worker.relay.client_replace(handle, number, fresh.ref)
         session.prepared[number] = fresh
         return fresh

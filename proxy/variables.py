@@ -6,6 +6,7 @@ real server before the client gets its OK, once per value: what was taken before
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,14 @@ from proxy.pool.varstate import (
 )
 from proxy.session import Session
 from router import variables as known
-from router.errors import refusal
+from router.errors import Refusal, refusal
 from router.literals import Params, value
 from router.plan import Assignment, ServerValue, SetSession, SlotValue, WordValue
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
+
+log = logging.getLogger(__name__)
 
 TAKEN_MAX = 4096
 BASE_COLLATION = "utf8mb4_general_ci"
@@ -35,6 +38,9 @@ PING = b"\x0e"
 OUTSIDE = 16
 """The relay's flag: does not open a deferred transaction."""
 TRUE = frozenset({"1", "'1'"})
+CLIENT_CHARSET = frozenset({"names", "character_set", "character_set_client"})
+HOW_TEXT_IS_READ = CLIENT_CHARSET | {"sql_mode"}
+"""Their values have to be known here: a text read otherwise than by the server could hide statements from the plan."""
 
 
 class Variables:
@@ -49,8 +55,25 @@ class Variables:
         """The number of a state. Raises Refusal when too many are in use."""
         try:
             return self.table.intern(state)
+        except StatesExhausted:
+            self._sweep()
+        try:
+            return self.table.intern(state)
         except StatesExhausted as error:
             raise refusal("MEMORY_LIMIT", f"session states ({error})") from None
+
+    def names(self, state: SessionState, number: int) -> bool:
+        """Is this still the state's number?"""
+        return self.table.known(state) == number
+
+    def _sweep(self) -> None:
+        """Give up the numbers that no session and no backend carries, with everything that is kept by them."""
+        in_use = self._worker.relay.states_in_use()
+        for session in self._worker.sessions.values():
+            in_use.add(self.table.known(session.state) or 0)
+        if self.table.sweep(in_use):
+            self._worker.relay.diffs_clear()
+            self._worker.statements.forget()
 
     def begin(self, session: Session) -> None:
         """The state of a client that has just logged in: the charset and collation of its handshake."""
@@ -85,6 +108,8 @@ class Variables:
             if assignment.scope == "next":
                 raise refusal("TRANSACTION_OPTION", "SET TRANSACTION for the next transaction only")
             if isinstance(assignment.value, ServerValue):
+                if assignment.variable in HOW_TEXT_IS_READ:
+                    raise refusal("VARIABLE_VALUE", assignment.variable, "only a server could compute it")
                 continue
             given = self._value(session, assignment, sql, found, params)
             state = after(state, assignment.variable, given)
@@ -121,21 +146,32 @@ class Variables:
     ) -> None:
         """The session holds a backend, or has to from now on: the statement itself goes there."""
         shard = info["shard"] if info["shard"] >= 0 else self._worker.any_shard(session, plan.shards)
+        self._worker.ensure_way(session, shard, session.capabilities)
+        self.number(wanted)  # while it can still be refused
         done = self._worker.dispatcher.when_done(handle)
         pins = self._worker.pin_bits("user_variable") if plan.verbatim else 0
-        self._worker.relay.run_on(handle, shard, flags=OUTSIDE, pins=pins, notify=True)
-        await done
-        now = self._worker.relay.info(handle)
-        if now is not None and not now["last_error"] and wanted != session.state:
-            self._take(handle, session, wanted, applied=True)
+        # The next command is held: it must be read by what this one sets.
+        self._worker.relay.run_on(handle, shard, flags=OUTSIDE, pins=pins, hold=True)
+        try:
+            await done
+            now = self._worker.relay.info(handle)
+            if now is not None and not now["last_error"] and wanted != session.state:
+                self._take(handle, session, wanted, applied=True)
+        except Refusal as error:
+            # It is done, and cannot be remembered: the session's next text could be misread.
+            log.warning("a session is closed: %s", error.message)
+            self._worker.relay.close(handle)
+        finally:
+            self._worker.relay.release(handle)
 
     def _take(self, handle: int, session: Session, wanted: SessionState, applied: bool = False) -> None:
         """The state is the session's now."""
         relay = self._worker.relay
         number = self.number(wanted)
         autocommit = wanted.literal("autocommit")
-        if autocommit != session.state.literal("autocommit"):
-            on = autocommit is None or autocommit in TRUE
+        on = is_on(autocommit)
+        if on != is_on(session.state.literal("autocommit")):
+            # Switching it on ends the transaction that is open; repeating what holds does not.
             if on:
                 relay.drop_pending(handle)
             relay.set_session(handle, autocommit=on)
@@ -149,6 +185,11 @@ class Variables:
         return [frame(payload, 0) for payload in self.table.packets(a, b, base, database_matters=False)]
 
 
+def is_on(literal: str | None) -> bool:
+    """Of autocommit; None is the connection's default, on."""
+    return literal is None or literal in TRUE
+
+
 def after(state: SessionState, name: str, given: Value) -> SessionState:
     """The state after one assignment. Raises Refusal."""
     entry = known.variable(name)
@@ -156,6 +197,9 @@ def after(state: SessionState, name: str, given: Value) -> SessionState:
     error = known.check(name, plain if isinstance(plain, str | int) or plain is None else str(plain))
     if error is not None:
         raise error
+    if given is DEFAULT and entry.name in CLIENT_CHARSET:
+        # The server's global value, by which this side would not know how to read the client's text.
+        raise refusal("VARIABLE_VALUE", name, "DEFAULT does not say which character set")
     if entry.handling is not known.Handling.TRACKED:
         return state
     try:

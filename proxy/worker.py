@@ -114,7 +114,7 @@ class Worker:
         self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
         self._one_reload = asyncio.Lock()
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloading: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Event = asyncio.Event()
         self.generation: Generation
         self.numbers: Numbers
@@ -125,7 +125,6 @@ class Worker:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        self.block.started(os.getpid(), self.start.number)
         for variant in range(len(BEGINS)):
             self.relay.begin_put(variant, frame(b"\x03" + begin_text(variant), 0))
         await self.put_in_force(Generation.build(self.start.number, self.start.settings))
@@ -136,6 +135,8 @@ class Worker:
         await self.schemas.first()
         await self.backends.first_verdicts(FIRST_VERDICTS)
         self._listen()
+        # /ready takes a worker's first heartbeat for its word that it accepts clients.
+        self.block.started(os.getpid(), self.start.number)
         gc.freeze()
         self._say({"verb": "ready"})
         beat = asyncio.ensure_future(self._beat())
@@ -148,6 +149,7 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             self.loop_block.heartbeat()
+            self.backends.pools.share()
             await asyncio.sleep(HEARTBEAT)
 
     async def _watch_certificates(self) -> None:
@@ -187,7 +189,9 @@ class Worker:
             self._drain_seconds = float(message["seconds"])
             self._draining.set()
         elif message["verb"] == "reload":
-            self._reloading = asyncio.ensure_future(self._reload(int(message["number"]), message["digest"]))
+            task = asyncio.ensure_future(self._reload(int(message["number"]), message["digest"]))
+            self._reloading.add(task)
+            task.add_done_callback(self._reloading.discard)
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
@@ -223,7 +227,10 @@ class Worker:
     async def put_in_force(self, generation: Generation) -> None:
         """Everything from here on is decided by this generation; sessions of users that are gone are closed."""
         numbers = Numbers(self.page, generation)
-        await self.backends.configure(generation, numbers)
+        # Files are read first: what fails here has changed nothing. From there on nothing comes in between.
+        prepared = self.backends.prepare(generation, numbers)
+        self.logins.configure(generation)
+        self.backends.configure(prepared)
         self.generation, self.numbers = generation, numbers
         for name, user in generation.settings.users.items():
             if user.session_scope is SessionScope.USER:
@@ -233,12 +240,15 @@ class Worker:
         slow = telemetry.slow_query if telemetry.slow_query is not None else 1e9
         self.relay.set_times(limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER)
         self._fill_errors()
-        self.logins.configure(generation)
         self.schemas.configure(generation)
         self._next_epoch()
         for handle, session in list(self.sessions.items()):
             if generation.user(session.user) is None:
                 self.relay.close(handle)
+            else:
+                level, lag = self.level_of(session)
+                self.relay.set_session(handle, consistency=level, max_lag_ms=lag)
+        await self.backends.watch(prepared)
 
     def _next_epoch(self) -> None:
         self.epoch += 1
@@ -360,6 +370,12 @@ class Worker:
     def shard_of_number(self, number: int) -> Shard:
         index = self.numbers.shards.index(number)
         return self.generation.topology.shards[index]
+
+    def plans_by_schema(self, shard: int) -> bool:
+        """Does this shard hold tables that are planned for by their columns?"""
+        name = self.shard_of_number(shard).name
+        keyspaces = self.generation.topology.keyspaces
+        return any(not one.unsharded and name in {shard.name for shard in one.shards} for one in keyspaces)
 
     def user_number(self, name: str) -> int:
         return self.numbers.users[name]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from _speedups.relay import Relay, source_number
@@ -25,13 +27,33 @@ from proxy.pool.pools import CLASSES, Pools, Source
 from proxy.pool.roles import Roster, ShardRoles, Standing
 from proxy.pool.server_health import ServerHealth, State, Target, targets_of
 from proxy.pool.service_connection import ServerUnavailable, connect
-from router.topology import Server, Shard
+from router.topology import Shard, Topology
 
 log = logging.getLogger(__name__)
 
 NO_POOL = -1
 KILLS_AT_ONCE = 16
 VERDICT_POLL = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A generation whose files have been read: nothing of it can fail any more."""
+
+    generation: Generation
+    numbers: Numbers
+    targets: tuple[Target, ...]
+    sources: dict[str, Source]
+    peer_context: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerWay:
+    """A user's pool of connections to a peer. `user`: its number, which outlives the user."""
+
+    pool: int
+    source: str
+    user: int
 
 
 class Backends:
@@ -45,7 +67,12 @@ class Backends:
         self._monitor: Monitor | None = None
         self._rosters: dict[str, Roster] = {}
         self._server_pools: dict[tuple[str, int], list[int]] = {}
-        self._peer_pools: dict[tuple[str, Peer | None, int, int], int] = {}
+        self._peer_pools: dict[tuple[str, Peer | None, int, int], PeerWay] = {}
+        self._sources: dict[str, Source] = {}
+        self._peer_context: ssl.SSLContext | None = None
+        self._retired: set[str] = set()
+        self._sized = False
+        self._looked_at: tuple[Any, ...] = ()
         self.generation: Generation
         self.shard_ids: list[int] = []
         self.server_ids: list[int] = []
@@ -59,37 +86,68 @@ class Backends:
 
     # --- configuration --------------------------------------------------------------------------------------
 
-    async def configure(self, generation: Generation, numbers: Numbers) -> None:
-        """Puts a generation's servers in force. Servers that stay keep their connections."""
-        self.generation = generation
+    def prepare(self, generation: Generation, numbers: Numbers) -> Prepared:
+        """What `configure` needs of a generation. Raises TlsFilesError, ValueError; nothing has changed."""
+        targets = targets_of(generation.topology, generation.settings.tls.minimum)
+        sources = {target.name: _source_of(target, generation, numbers) for target in targets}
+        return Prepared(generation, numbers, targets, sources, _peer_context(generation.settings))
+
+    def configure(self, prepared: Prepared) -> None:
+        """Puts a generation's servers in force, in one step. Servers that stay keep their connections."""
+        generation, numbers, targets = prepared.generation, prepared.numbers, prepared.targets
+        self.generation, self._sources, self._peer_context = generation, prepared.sources, prepared.peer_context
         topology = generation.topology
         self.shard_ids, self.server_ids = numbers.shards, numbers.servers
         self.user_ids, self._peer_rows = numbers.users, numbers.peers
-        if not self._rosters and not self._peer_pools:
+        if not self._sized:
+            self._sized = True
             # Sized once for all that the page has room for: a reload changes entries, never the tables.
             shape = self._page.shape
             self._relay.configure(shards=shape.shards, users=shape.users, health=list(range(shape.backends)))
-        self._forget_missing_shards(generation)
-        targets = targets_of(topology, generation.settings.tls.minimum)
+        self._retire(generation, targets)
         for shard in topology.shards:
             if shard.is_local:
                 self._expect(shard, [target for target in targets if target.shard is shard])
             else:
                 self._mark_remote(shard)
-        await self._watch(generation, targets)
+        self._renew_peers(topology)
 
-    def _forget_missing_shards(self, generation: Generation) -> None:
-        """No way leads to a shard that is not configured any more; its connections go when they fall idle."""
+    def _retire(self, generation: Generation, targets: tuple[Target, ...]) -> None:
+        """No way leads to a shard or server that is not configured any more; its connections go when they fall idle.
+
+        Its pools stay, for the day it comes back.
+        """
         names = {shard.name for shard in generation.topology.local_shards}
         for name in self._rosters.keys() - names:
             del self._rosters[name]
-        kept = set(self.shard_ids)
-        for (target, number), pools in list(self._server_pools.items()):
-            if number not in kept:
+        wanted = {target.name for target in targets}
+        self._versions = {name: version for name, version in self._versions.items() if name in wanted}
+        shards = {self.shard_ids[shard.index] for shard in generation.topology.local_shards}
+        for target, number in self._server_pools:
+            if target not in wanted:
+                self._retired.add(target)
                 self.pools.mark_up(target, False)
+            elif target in self._retired:
+                self._retired.discard(target)
+                self.pools.mark_up(target, True)
+            if number not in shards:
+                self.roles.pop(number, None)
                 for capability_class in range(CLASSES):
                     self._relay.route(number, capability_class, NO_POOL, [])
-                del self._server_pools[target, number], pools
+
+    def _renew_peers(self, topology: Topology) -> None:
+        """Ways through peers that stand elsewhere now, or for users that are gone, are closed; the others' next
+        connections are made with the settings of now."""
+        remote = {self.shard_ids[one.index]: one for one in topology.shards if not one.is_local}
+        for key, way in self._peer_pools.items():
+            user, peer, number, capability_class = key
+            shard = remote.get(number)
+            if shard is not None and shard.region.peer == peer and user in self.user_ids:
+                source = self._peer_source(user, shard)
+                self.pools.renew(way.pool, source, shard.settings.limits, source.limit)
+            else:
+                self.pools.mark_up(way.source, False)
+                self._relay.peer_route(way.user, number, capability_class, NO_POOL)
 
     def _expect(self, shard: Shard, targets: list[Target]) -> None:
         for target in targets:
@@ -106,9 +164,9 @@ class Backends:
         key = (target.name, self.shard_ids[shard.index])
         if key in self._server_pools:
             for pool in self._server_pools[key]:
-                self.pools.renew(pool, self._source(shard, server, target.name), shard.settings.limits)
+                self.pools.renew(pool, self._sources[target.name], shard.settings.limits)
             return
-        source = self._source(shard, server, target.name)
+        source = self._sources[target.name]
         number = self.server_ids[server.index]
         self._server_pools[key] = [
             self.pools.add(source, key[1], capability_class, server=number) for capability_class in range(CLASSES)
@@ -116,19 +174,17 @@ class Backends:
         for pool in self._server_pools[key]:
             self.pools.set_limits(pool, shard.settings.limits)
 
-    def _source(self, shard: Shard, server: Server, name: str) -> Source:
-        settings = shard.settings
-        assert settings.account is not None
-        connector = ServerConnector(
-            server, shard.flavour, settings.account, tls_of(settings.tls), self.generation.settings.limits.connect
-        )
-        return Source(name, self.server_ids[server.index], settings.limits.connections, connector)
-
-    async def _watch(self, generation: Generation, targets: tuple[Target, ...]) -> None:
-        settings = generation.settings
+    async def watch(self, prepared: Prepared) -> None:
+        """Look at this generation's servers from now on, as it says."""
+        settings = prepared.generation.settings
+        how = settings.health, _reads_replicas(settings)
+        if self._monitor is not None and how != self._looked_at:
+            await self._monitor.stop()
+            self._monitor = None
         if self._monitor is None:
-            self._monitor = Monitor(self._on_health, health=settings.health, positions=_reads_replicas(settings))
-        await self._monitor.watch(targets)
+            self._looked_at = how
+            self._monitor = Monitor(self._on_health, health=settings.health, positions=how[1])
+        await self._monitor.watch(prepared.targets)
 
     async def first_verdicts(self, seconds: float) -> None:
         """Returns when every shard of the own region has been judged once, or after this time."""
@@ -217,23 +273,25 @@ class Backends:
         """Makes the way for a user's statements to a shard of another region: one pool per user and class."""
         number = self.shard_ids[shard.index]
         key = (user, shard.region.peer, number, capability_class)
-        if key in self._peer_pools:
-            self._relay.peer_route(self.user_ids[user], number, capability_class, self._peer_pools[key])
-            return
-        settings = self.generation.settings
-        assert settings.peer_tls is not None and shard.region.peer is not None
-        tls = settings.peer_tls
-        context = client_context(ClientFiles(TlsMode.VERIFY, tls.ca, tls.cert, tls.key))
-        assert context is not None
-        source = Source(
-            f"peer {shard.region.name} for {shard.name} as {user}",
-            self._peer_rows[shard.region.name],
-            shard.region.peer.connections,
-            PeerConnector(shard.region, user, shard.name, shard.flavour, context, settings.limits.connect),
+        if key not in self._peer_pools:
+            source = self._peer_source(user, shard)
+            pool = self.pools.add(source, number, capability_class, server=0xFFFFFFFF, remote=True)
+            self.pools.set_limits(pool, shard.settings.limits, source.limit)
+            self._peer_pools[key] = PeerWay(pool, source.name, self.user_ids[user])
+        way = self._peer_pools[key]
+        self.pools.mark_up(way.source, True)
+        self._relay.peer_route(way.user, number, capability_class, way.pool)
+
+    def _peer_source(self, user: str, shard: Shard) -> Source:
+        region = shard.region
+        assert region.peer is not None and self._peer_context is not None
+        connect_limit = self.generation.settings.limits.connect
+        return Source(
+            f"peer {region.name} at {region.peer.host}:{region.peer.port} for {shard.name} as {user}",
+            self._peer_rows[region.name],
+            region.peer.connections,
+            PeerConnector(region, user, shard.name, shard.flavour, self._peer_context, connect_limit),
         )
-        pool = self.pools.add(source, number, capability_class, server=0xFFFFFFFF, remote=True)
-        self._peer_pools[key] = pool
-        self._relay.peer_route(self.user_ids[user], number, capability_class, pool)
 
     def kill_soon(self, server: int, thread: int) -> None:
         """KILL the connection of a statement that nobody waits for any more; best effort, never queued."""
@@ -253,6 +311,24 @@ class Backends:
         if self._monitor is not None:
             await self._monitor.stop()
         await self.pools.close()
+
+
+def _source_of(target: Target, generation: Generation, numbers: Numbers) -> Source:
+    """Raises TlsFilesError."""
+    settings, server = target.shard.settings, target.server
+    assert settings.account is not None
+    connector = ServerConnector(
+        server, target.shard.flavour, settings.account, tls_of(settings.tls), generation.settings.limits.connect
+    )
+    return Source(target.name, numbers.servers[server.index], settings.limits.connections, connector)
+
+
+def _peer_context(settings: Settings) -> ssl.SSLContext | None:
+    """Raises TlsFilesError."""
+    tls = settings.peer_tls
+    if tls is None:
+        return None
+    return client_context(ClientFiles(TlsMode.VERIFY, tls.ca, tls.cert, tls.key))
 
 
 async def _kill(target: Target, thread: int, timeout: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -99,6 +100,7 @@ class Pool:
     capability_class: int
     total: int = 0
     connecting: int = 0
+    waiting: int = 0
     retry: asyncio.TimerHandle | None = None
 
 
@@ -112,6 +114,7 @@ class Pools:
         self.bases = Bases()
         self._pools: dict[int, Pool] = {}
         self._of_source: dict[str, list[Pool]] = {}
+        self._of_limit: dict[int, list[Pool]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_failure: Callable[[str], None] = lambda _: None
         """Called with the source's name when connecting failed: the monitor should look at it."""
@@ -122,16 +125,17 @@ class Pools:
         pool = Pool(number, source, capability_class)
         self._pools[number] = pool
         self._of_source.setdefault(source.name, []).append(pool)
+        self._of_limit.setdefault(source.limit_row, []).append(pool)
         return number
 
-    def renew(self, number: int, source: Source, limits: ShardLimits) -> None:
+    def renew(self, number: int, source: Source, limits: ShardLimits, connections: int | None = None) -> None:
         """After a reload: new connections are made with the new password, TLS and limits."""
         self._pools[number].source.connect = source.connect
-        self.set_limits(number, limits)
+        self.set_limits(number, limits, connections)
 
-    def set_limits(self, number: int, limits: ShardLimits) -> None:
-        """What a shard's settings say of idle connections and of waiting."""
-        self._pools[number].source.limit = limits.connections
+    def set_limits(self, number: int, limits: ShardLimits, connections: int | None = None) -> None:
+        """What a shard's settings say of idle connections and of waiting. `connections`: a peer's own limit."""
+        self._pools[number].source.limit = limits.connections if connections is None else connections
         self._relay.pool_limits(
             number, keep_idle=limits.idle, idle_time=limits.idle_time, age=limits.age, queue=limits.queue
         )
@@ -145,20 +149,54 @@ class Pools:
         for _ in range(pool.total - pool.connecting - total):
             pool.total -= 1
             self._page.limit_give(pool.source.limit_row, self._worker)
-        self._page.limit_want(pool.source.limit_row, self._worker, waiting)
-        if waiting > pool.connecting and pool.retry is None:
+        self._say_want(pool, waiting)
+        if waiting > pool.connecting and self._may_open(pool):
             self._open_more(pool, waiting - pool.connecting)
         if not waiting:
             self._serve_siblings(pool)
+
+    def _may_open(self, pool: Pool) -> bool:
+        """Is there no pause after a failure? One for want of room may end any time."""
+        return pool.retry is None or not pool.source.failure
 
     def suspect(self, number: int) -> None:
         """A server refused a write as read-only: somebody else may be the primary now."""
         self.on_failure(self._pools[number].source.name)
 
+    def _say_want(self, pool: Pool, waiting: int) -> None:
+        """How many wait for the server, in whichever class; and a connection for another worker that wants one when
+        this one has more than its share."""
+        pool.waiting = waiting
+        row, source = pool.source.limit_row, pool.source
+        wanted = sum(one.waiting for one in self._of_limit[row])
+        self._page.limit_want(row, self._worker, wanted)
+        if not wanted:
+            self._yield_one(row, source.limit)
+
+    def _yield_one(self, row: int, limit: int) -> None:
+        if self._page.limit_yields(row, self._worker, limit):
+            any(self._close_idle(one) for one in self._of_limit[row])
+
+    def share(self) -> None:
+        """From time to time: take back wants that were served, and let go of what other workers wait for."""
+        for pools in self._of_limit.values():
+            for pool in pools:
+                if pool.waiting:
+                    self._say_want(pool, self._relay.pool_state(pool.id)[0])
+            if not any(pool.waiting for pool in pools):
+                self._yield_one(pools[0].source.limit_row, pools[0].source.limit)
+
+    def _close_idle(self, pool: Pool) -> bool:
+        if not self._relay.close_one_idle(pool.id):
+            return False
+        pool.total -= 1
+        self._page.limit_give(pool.source.limit_row, self._worker)
+        return True
+
     def _serve_siblings(self, pool: Pool) -> None:
-        """Room that one class gave up may be what another class of the same server waits for."""
-        for other in self._of_source[pool.source.name]:
-            if other is not pool and other.retry is None:
+        """Room that one pool gave up may be what another one under the same limit waits for."""
+        for other in self._of_limit[pool.source.limit_row]:
+            if other is not pool and self._may_open(other):
                 waiting = self._relay.pool_state(other.id)[0]
                 if waiting > other.connecting:
                     self._open_more(other, waiting - other.connecting)
@@ -177,10 +215,8 @@ class Pools:
         source = pool.source
         if self._page.limit_take(source.limit_row, self._worker, source.limit):
             return True
-        for other in self._of_source[source.name]:
-            if other is not pool and self._relay.close_one_idle(other.id):
-                other.total -= 1
-                self._page.limit_give(source.limit_row, self._worker)
+        for other in self._of_limit[source.limit_row]:
+            if other is not pool and self._close_idle(other):
                 return self._page.limit_take(source.limit_row, self._worker, source.limit)
         return False
 
@@ -193,11 +229,11 @@ class Pools:
         """One attempt. Whatever happens, the count and the limit are right afterwards."""
         try:
             opened = await pool.source.connect(pool.capability_class, pool.source.base == 0)
-            if opened.base is not None:
-                pool.source.base = self.bases.number(opened.base)
-            self._relay.pool_base(pool.id, pool.source.base)
-            self._relay.backend_add(pool.id, opened.fd, state=0, thread_id=opened.thread_id)
+            self._hand_over(pool, opened)
         except (OSError, TimeoutError, WireError, RelayFull) as error:
+            self._failed(pool, error)
+        except Exception as error:
+            log.exception("connecting to %s", pool.source.name)
             self._failed(pool, error)
         except BaseException:
             self._give_up(pool)
@@ -205,6 +241,17 @@ class Pools:
         else:
             pool.connecting -= 1
             pool.source.pause, pool.source.failure = 0.0, ""
+            self._say_want(pool, self._relay.pool_state(pool.id)[0])
+
+    def _hand_over(self, pool: Pool, opened: Opened) -> None:
+        try:
+            if opened.base is not None:
+                pool.source.base = self.bases.number(opened.base)
+            self._relay.pool_base(pool.id, pool.source.base)
+            self._relay.backend_add(pool.id, opened.fd, state=0, thread_id=opened.thread_id)
+        except BaseException:
+            os.close(opened.fd)
+            raise
 
     def _give_up(self, pool: Pool) -> None:
         pool.connecting -= 1
@@ -217,6 +264,7 @@ class Pools:
         if not source.failure:
             log.warning("cannot connect to %s: %s", source.name, error or type(error).__name__)
         source.failure = str(error) or type(error).__name__
+        source.base = 0  # a server that comes back may have other defaults
         source.pause = min(max(FIRST_PAUSE, source.pause * 2), LONGEST_PAUSE)
         self.on_failure(source.name)
         self._later(pool, source.pause)

@@ -27,6 +27,7 @@ class Schemas:
         self._wanted = asyncio.Event()
         self._interval = 30.0
         self._said: set[Finding] = set()
+        self._waiting: list[asyncio.Future[None]] = []
         self.snapshots: Mapping[str, SchemaSnapshot] = MappingProxyType({})
 
     def configure(self, generation: Generation) -> None:
@@ -47,6 +48,13 @@ class Schemas:
     def read_soon(self) -> None:
         self._wanted.set()
 
+    async def read_now(self, seconds: float) -> None:
+        """Returns when the schema has been read by a look that began after this call, or after this time."""
+        read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(read)
+        self._wanted.set()
+        await asyncio.wait((read,), timeout=seconds)
+
     async def _go_on(self) -> None:
         while True:
             try:
@@ -55,7 +63,11 @@ class Schemas:
             except TimeoutError:
                 pass
             self._wanted.clear()
+            waiting, self._waiting = self._waiting, []
             await self._read()
+            for one in waiting:
+                if not one.done():
+                    one.set_result(None)
 
     async def _read(self) -> None:
         assert self._loader is not None

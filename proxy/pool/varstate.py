@@ -402,6 +402,10 @@ class StateTable:
         self._numbers[state] = number
         return number
 
+    def known(self, state: SessionState) -> int | None:
+        """The number of this state, if it has one."""
+        return self._numbers.get(state)
+
     def state(self, number: int) -> SessionState:
         """The state behind a number. Raises KeyError for one that was swept."""
         return self._states[number]

@@ -58,17 +58,20 @@ def read_instructions(path: Path) -> int:
 Function = tuple[str, str]
 """(object file without its folder, function) of a program."""
 
+Costs = Counter[Function]
+"""Instructions spent in each function itself."""
+
 _POSITION = re.compile(r"(c?)(ob|fn)=(\(\d+\))? ?(.*)")
 
 
-def self_costs(text: str) -> Counter[Function]:
+def self_costs(text: str) -> Costs:
     """{function: instructions spent in itself} of a callgrind.out file with line positions.
 
     Names are given once and then referred to by number ("Callgrind Format", name compression); the line after
     `calls=` is the cost of the callee and counts there.
     """
     names: dict[tuple[str, str], str] = {}
-    costs: Counter[Function] = Counter()
+    costs: Costs = Counter()
     now = {"ob": "", "fn": ""}
     called = False
     for line in text.splitlines():
@@ -93,7 +96,7 @@ def newest_dump(folder: Path, pid: int) -> tuple[int, Path | None]:
     return max(numbered, default=(0, None))
 
 
-def last_costs(folder: Path, pid: int) -> Counter[Function]:
+def last_costs(folder: Path, pid: int) -> Costs:
     """The costs by function of the newest dump of a process. CallgrindError when there is none."""
     _, path = newest_dump(folder, pid)
     if path is None:

@@ -1,22 +1,23 @@
 """User instructions and system calls of the worker per point select, counted, not timed.
 
-The worker runs under callgrind with 16 connections. Two runs of different length, in the same process: the
-difference of their counts divided by that of their queries. Logging in, preparing and everything else that
-happens once cancels out. What happens by the clock does not, and valgrind stretches time some fifty times; so
-under it health checks are set to a minute, and what the worker does when idle is measured apart, with its own
-settings and outside valgrind.
-System calls are counted the same way by strace on a Fairlead of its own, outside callgrind.
+The worker runs under callgrind; 16 connections ask 10,000 and then 20,000 queries, and the difference of the
+counts is divided by that of the queries; of three such pairs the median counts. What the worker does by the
+clock (health checks, heartbeats) is taken off, because valgrind stretches time some fifty times: its rate is
+measured with nobody asking. For the same reason health checks are set to seldom there. CPU when idle is measured
+apart, outside valgrind, with default settings, and so are system calls, by strace and with sysbench as the load.
 """
 
+import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loadtest.bench import callgrind, cells, procfs, proof, strace, sysbench
 from loadtest.bench.arena import Arena
+from loadtest.bench.callgrind import Costs
+from loadtest.bench.crowd import Crowd
 from loadtest.bench.progress import Progress
 from loadtest.bench.targets import Target
 from loadtest.world.fairlead import Fairlead
@@ -30,6 +31,7 @@ CALL_TOLERANCE = 0.02
 THREADS, SHORT, LONG, WARM = 16, 10_000, 20_000, 2_000
 IDLE_SECONDS = 3.0
 FUNCTIONS = 60
+PAIRS = 3
 SELDOM = {"health": {"interval": "60s", "schema": "1h"}}
 READY_TIMEOUT = 300.0
 PROTOCOLS = {"text": False, "prepared": True}
@@ -81,10 +83,9 @@ def measure(progress: Progress, short: int = SHORT, long: int = LONG) -> Counts:
     with Arena([cells.SHARDED], fairlead=UnderCallgrind, ready_timeout=READY_TIMEOUT, sections=SELDOM) as arena:
         target = arena.targets[cells.SHARDED]
         proof.check_all([target])
-        worker = busiest_under_callgrind(target, arena.directory)
-        found = {name: count_instructions(target, arena.directory, worker, name, short, long) for name in PROTOCOLS}
-    counts = {name: Count(found[name][0], calls[name]) for name in PROTOCOLS}
-    functions = {name: found[name][1] for name in PROTOCOLS}
+        found = asyncio.run(count_instructions(target, arena.directory, short, long))
+    counts = {name: Count(found[name].instructions, calls[name]) for name in PROTOCOLS}
+    functions = {name: found[name].functions for name in PROTOCOLS}
     return Counts(counts["text"], counts["prepared"], idle, functions)
 
 
@@ -117,34 +118,77 @@ def busiest(before: procfs.CpuReading, after: procfs.CpuReading) -> int:
     return max(used, key=lambda pid: used[pid])
 
 
-def busiest_under_callgrind(target: Target, folder: Path) -> int:
-    """The worker's pid; warms it up, both protocols."""
-    pids = target.proxy_pids()
+@dataclass(frozen=True)
+class Tally:
+    """User instructions of the worker per query, and the same by function."""
+
+    instructions: int
+    functions: list[tuple[str, str, float]]
+
+
+class Counting:
+    """Counts a crowd's queries in a worker under callgrind. `by_clock`: instructions a second when idle.
+
+    What the worker does by the clock is taken off: it has nothing to do with queries, and how much of it falls
+    into a run depends on how slow valgrind is on this machine.
+    """
+
+    def __init__(self, crowd: Crowd, folder: Path, worker: int) -> None:
+        self._crowd, self._folder, self._worker = crowd, folder, worker
+        self.by_clock = 0.0
+
+    async def idle(self) -> None:
+        """Measures `by_clock`."""
+        self._read()
+        begun = time.monotonic()
+        await asyncio.sleep(IDLE_SECONDS)
+        self.by_clock = self._read()[0] / (time.monotonic() - begun)
+
+    async def count(self, protocol: str, short: int, long: int) -> Tally:
+        """The median of several pairs: a collection of garbage in one of the runs is nobody's query."""
+        await self._crowd.ask(protocol, WARM)
+        self._read()
+        pairs = [await self._pair(protocol, short, long) for _ in range(PAIRS)]
+        instructions, costs = sorted(pairs, key=lambda pair: pair[0])[PAIRS // 2]
+        dearest = [(place, name, cost / (long - short)) for (place, name), cost in costs.most_common(FUNCTIONS)]
+        return Tally(round(instructions), dearest)
+
+    async def _pair(self, protocol: str, short: int, long: int) -> tuple[float, Costs]:
+        """(instructions per query, what more the functions cost) of a longer run over a shorter one."""
+        first, few = await self._run(protocol, short)
+        second, many = await self._run(protocol, long)
+        many.subtract(few)
+        return (second - first) / (long - short), many
+
+    async def _run(self, protocol: str, queries: int) -> tuple[float, Costs]:
+        begun = time.monotonic()
+        await self._crowd.ask(protocol, queries)
+        spent = time.monotonic() - begun
+        found, costs = self._read()
+        return found - self.by_clock * spent, costs
+
+    def _read(self) -> tuple[int, Costs]:
+        found = callgrind.instructions_since_last(self._folder, self._worker)
+        return found, callgrind.last_costs(self._folder, self._worker)
+
+
+async def count_instructions(target: Target, folder: Path, short: int, long: int) -> dict[str, Tally]:
+    """{protocol: tally} of the worker of a Fairlead under callgrind."""
+    async with Crowd(target.endpoint, THREADS, target.rows) as crowd:
+        worker = await busiest_under_callgrind(crowd, target.proxy_pids(), folder)
+        counter = Counting(crowd, folder, worker)
+        await counter.idle()
+        return {name: await counter.count(name, short, long) for name in PROTOCOLS}
+
+
+async def busiest_under_callgrind(crowd: Crowd, pids: Sequence[int], folder: Path) -> int:
+    """The worker's pid: who works most for both protocols, which also warms it up."""
     for pid in pids:
         callgrind.instructions_since_last(folder, pid)
     for protocol in PROTOCOLS:
-        load(target, protocol, WARM)
+        await crowd.ask(protocol, WARM)
     used = {pid: callgrind.instructions_since_last(folder, pid) for pid in pids}
     return max(used, key=lambda pid: used[pid])
-
-
-def count_instructions(
-    target: Target, folder: Path, worker: int, protocol: str, short: int, long: int
-) -> tuple[int, list[tuple[str, str, float]]]:
-    """(user instructions of the worker per query, the same by function)."""
-    load(target, protocol, WARM)
-    queries: list[int] = []
-    counted: list[int] = []
-    costs: list[Counter[callgrind.Function]] = []
-    for wanted in (short, long):
-        callgrind.instructions_since_last(folder, worker)
-        queries.append(load(target, protocol, wanted).queries)
-        counted.append(callgrind.instructions_since_last(folder, worker))
-        costs.append(callgrind.last_costs(folder, worker))
-    more = queries[1] - queries[0]
-    costs[1].subtract(costs[0])
-    dearest = [(place, name, cost / more) for (place, name), cost in costs[1].most_common(FUNCTIONS)]
-    return round((counted[1] - counted[0]) / more), dearest
 
 
 def idle_cpu(target: Target) -> float:

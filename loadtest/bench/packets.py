@@ -237,22 +237,27 @@ def _binary_cell(payload: bytes, at: int, kind: int, unsigned: bool) -> tuple[Ce
     raise WireError(f"a column of type {kind} in a binary row: this load client does not read it")
 
 
-def execute_payload(statement: Statement, values: Sequence[int | str | bytes | None]) -> bytes:
-    """COM_STMT_EXECUTE with the types bound anew."""
+def execute_payload(statement: Statement, values: Sequence[int | str | bytes | None], types: bool = True) -> bytes:
+    """COM_STMT_EXECUTE. Without `types` the ones sent before hold, as most clients do from the second time on."""
     if len(values) != statement.parameters:
         raise ValueError(f"{len(values)} values for {statement.parameters} parameters")
+    head = struct.pack("<BIBI", COM_STMT_EXECUTE, statement.id, 0, 1)
+    if not values:
+        return head
     nulls = bytearray((len(values) + 7) // 8)
-    types, data = bytearray(), bytearray()
+    bound = [_parameter(value) for value in values]
     for index, value in enumerate(values):
         if value is None:
             nulls[index // 8] |= 1 << (index % 8)
-            types += bytes((TYPE_NULL, 0))
-        elif isinstance(value, int):
-            types += bytes((TYPE_LONGLONG, 0))
-            data += struct.pack("<q", value)
-        else:
-            raw = value.encode() if isinstance(value, str) else value
-            types += bytes((TYPE_STRING, 0))
-            data += encode_length(len(raw)) + raw
-    head = struct.pack("<BIBI", COM_STMT_EXECUTE, statement.id, 0, 1)
-    return head + (bytes(nulls) + b"\x01" + bytes(types) + bytes(data) if values else b"")
+    named = b"\x01" + b"".join(bytes((kind, 0)) for kind, _ in bound) if types else b"\x00"
+    return head + bytes(nulls) + named + b"".join(data for _, data in bound)
+
+
+def _parameter(value: int | str | bytes | None) -> tuple[int, bytes]:
+    """(type, bytes) of a parameter's value."""
+    if value is None:
+        return TYPE_NULL, b""
+    if isinstance(value, int):
+        return TYPE_LONGLONG, struct.pack("<q", value)
+    raw = value.encode() if isinstance(value, str) else value
+    return TYPE_STRING, encode_length(len(raw)) + raw

@@ -108,10 +108,16 @@ class Connection(asyncio.Protocol):
         return cast(Statement, await self._command(payload, self._on_prepared, timeout))
 
     async def execute(
-        self, statement: Statement, values: Sequence[int | str | bytes | None] = (), timeout: float = 30.0
+        self,
+        statement: Statement,
+        values: Sequence[int | str | bytes | None] = (),
+        timeout: float = 30.0,
+        types: bool = True,
     ) -> Result:
+        """COM_STMT_EXECUTE; see `execute_payload` for `types`."""
         self._binary = True
-        return cast(Result, await self._command(execute_payload(statement, values), self._on_result, timeout))
+        payload = execute_payload(statement, values, types)
+        return cast(Result, await self._command(payload, self._on_result, timeout))
 
     def quit(self) -> None:
         """COM_QUIT and close."""

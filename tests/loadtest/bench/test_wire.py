@@ -74,6 +74,11 @@ def test_execute_binds_types_and_nulls() -> None:
     assert rest == b"\x02" + b"\x01" + b"\x08\0\x06\0\xfd\0" + (5).to_bytes(8, "little") + b"\x02\xc3\xa9"
 
 
+def test_types_are_sent_once() -> None:
+    payload = packets.execute_payload(Statement(9, 1, 0), [5], types=False)
+    assert payload[10:] == b"\0" + b"\0" + (5).to_bytes(8, "little")
+
+
 def test_execute_wants_as_many_values_as_parameters() -> None:
     with pytest.raises(ValueError, match="1 values for 2"):
         packets.execute_payload(Statement(1, 2, 0), [5])

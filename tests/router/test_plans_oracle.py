@@ -24,7 +24,7 @@ from tests.router.statements import COUNTRIES, KEY, KEYS, STATES, Statements
 
 READS, WRITES = 400, 150
 """Statements of each seed."""
-ANSWERED_READS, ANSWERED_WRITES = 0.40, 0.35
+ANSWERED_READS, ANSWERED_WRITES = 0.45, 0.65
 SHARDS = ["eu-0", "eu-1", "us-0", "us-1"]
 
 

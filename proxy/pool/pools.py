@@ -265,7 +265,8 @@ class Pools:
             log.warning("cannot connect to %s: %s", source.name, error or type(error).__name__)
         source.failure = str(error) or type(error).__name__
         source.base = 0  # a server that comes back may have other defaults
-        source.pause = min(max(FIRST_PAUSE, source.pause * 2), LONGEST_PAUSE)
+        if pool.retry is None:  # attempts that fail together count once
+            source.pause = min(max(FIRST_PAUSE, source.pause * 2), LONGEST_PAUSE)
         self.on_failure(source.name)
         self._later(pool, source.pause)
 

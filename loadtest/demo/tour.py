@@ -22,6 +22,7 @@ class Stop:
 
     `shards`: which shards the last statement must be said to go to. `expected`: its rows, in any order when
     several shards answer. `refused`: the last statement must fail with one of Fairlead's own errors.
+    `proof`: what must be seen elsewhere, within `patience` seconds of repeating the last statement.
     `prepared`: it is prepared, executed with `arguments`, by the binary protocol.
     """
 
@@ -35,6 +36,7 @@ class Stop:
     arguments: tuple[Any, ...] = ()
     explained: str = ""
     proof: Callable[["Proof"], bool] | None = field(default=None, compare=False)
+    patience: float = 0.0
 
     @property
     def last(self) -> str:

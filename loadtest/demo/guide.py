@@ -1,6 +1,7 @@
 """Walks the tour: runs each stop through Fairlead, shows it, and says whether it was right."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from loadtest.world.world import World
 OWN_ERROR = "FL"
 SHOWN_ROWS = 8
 INDENT = 3
+REPEAT_INTERVAL = 0.2
 
 
 @dataclass
@@ -92,9 +94,18 @@ class Guide:
         unnamed = [shard for shard in stop.shards if shard not in said]
         if unnamed:
             return f"the route does not name {', '.join(unnamed)}"
-        if stop.proof and not stop.proof(Proof(self._value_on, self._metric)):
+        if stop.proof and not self._proven(stop, stop.proof):
             return "the servers or the metrics do not show it"
         return ""
+
+    def _proven(self, stop: Stop, proof: Callable[[Proof], bool]) -> bool:
+        deadline = time.monotonic() + stop.patience
+        while not proof(Proof(self._value_on, self._metric)):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(REPEAT_INTERVAL)
+            self._fairlead.query(stop.last)
+        return True
 
     def _value_on(self, shard: str, statement: str) -> Any:
         return self._world.shards[shard].primary.value(statement, "shop")

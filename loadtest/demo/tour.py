@@ -137,6 +137,8 @@ def stops(shop: Shop, shape: Shape) -> list[Stop]:
             shards=(home_shard,),
             expected=(truth.columns(at_home, 1),),
             proof=lambda proof: proof.metric(f'fairlead_shard_replica_reads_total{{shard="{home_shard}"}}') > 0,
+            # A replica is read from once it has been seen to keep up; until then the primary answers.
+            patience=10.0,
         ),
         Stop(
             title="A second shard in one transaction",

@@ -7,7 +7,8 @@ logging in costs a proxy far more than a query and happens once, so it is kept a
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from loadtest.bench import procfs, sysbench
@@ -81,9 +82,7 @@ def schedule(plan: Plan, available: Iterable[str]) -> list[Step]:
     return steps
 
 
-def run_all(
-    plan: Plan, targets: dict[str, Target], report: Callable[[int, int, Run, float], None]
-) -> list[Run]:
+def run_all(plan: Plan, targets: dict[str, Target], report: Callable[[int, int, Run, float], None]) -> list[Run]:
     """Runs the schedule and returns what was measured.
 
     `report(done, total, run, seconds_left)` is called after each. Raises SysbenchError when a run fails: a
@@ -93,16 +92,17 @@ def run_all(
     runs: list[Run] = []
     clock = Remaining(steps, plan)
     last = 0
-    for done, step in enumerate(steps, 1):
-        begun = time.monotonic()
-        if step.round != last:
-            _prepare(plan, step.round, list(targets.values()))
-            last = step.round
-        run = measure(plan, step, targets[step.target])
-        clock.spent(step, time.monotonic() - begun)
-        report(done, len(steps), run, clock.left(done))
-        if not step.warm:
-            runs.append(run)
+    with _away_from(plan.cpu):
+        for done, step in enumerate(steps, 1):
+            begun = time.monotonic()
+            if step.round != last:
+                _prepare(plan, step.round, list(targets.values()))
+                last = step.round
+            run = measure(plan, step, targets[step.target])
+            clock.spent(step, time.monotonic() - begun)
+            report(done, len(steps), run, clock.left(done))
+            if not step.warm:
+                runs.append(run)
     return runs
 
 
@@ -172,12 +172,24 @@ def _prepare(plan: Plan, number: int, targets: Sequence[Target]) -> None:
 
 
 def _pin_everything(cpu: int, targets: Iterable[Target]) -> None:
-    """Proxies and servers on one CPU, this process on the others, so that reading /proc disturbs nothing."""
-    others = os.sched_getaffinity(0) - {cpu}
-    if others:
-        procfs.pin([os.getpid()], others)
+    """Proxies and servers on one CPU."""
     for target in targets:
         procfs.pin([*target.proxy_pids(), *target.server_pids()], {cpu})
+
+
+@contextmanager
+def _away_from(cpu: int | None) -> Iterator[None]:
+    """This process on the other CPUs, so that reading /proc disturbs nothing; as before when the block ends."""
+    allowed = os.sched_getaffinity(0)
+    others = allowed - {cpu}
+    if cpu is None or not others:
+        yield
+        return
+    procfs.pin([os.getpid()], others)
+    try:
+        yield
+    finally:
+        procfs.pin([os.getpid()], allowed)
 
 
 def default_cpu() -> int:

@@ -1,6 +1,7 @@
 """The bench itself, on real servers: short runs whose figures mean nothing but must be there."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,10 @@ def bench(*arguments: str) -> Result:
 
 def test_ratio_of_haproxy_alone(tmp_path: Path) -> None:
     only = ["--target", "direct", "--target", "haproxy", "--cell", "point_select text 16"]
+    allowed = os.sched_getaffinity(0)
     found = bench("ratio", *only, "--rounds", "1", "--seconds", "1", "--out", str(tmp_path), "--format", "json")
     assert found.exit_code == 0, found.output
+    assert os.sched_getaffinity(0) == allowed
     content = json.loads(found.stdout)
     figures = {figure["target"]: figure for figure in content["figures"]}
     assert figures["haproxy"]["proxy_us"]["median"] > 1

@@ -890,6 +890,8 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
                         note_position(c, s, b, p + inner, value)
                 elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
                     pass            # MySQL numbers statements: nothing that anybody has set
+                elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
+                    pass        # MySQL counts statements there; no state of the session
                 elif not s.cmd_pins and not s.pins:
                     b.suspect = 1
         elif kind == 3:

@@ -1,0 +1,39 @@
+"""The two sides of the differential tests, started once for the folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from loadtest.world.layout import Shape
+from loadtest.world.sqlserver import ServerMissing
+
+if TYPE_CHECKING:
+    from tests.conftest import Worlds
+    from tests.differential.duel import Duel
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "duel" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(scope="package")
+def duel(worlds: Worlds) -> Iterator[Duel]:
+    from tests.differential.duel import Duel
+
+    flavour = os.environ.get("FAIRLEAD_SERVER", "mariadb")
+    try:
+        world = worlds.get(Shape(regions=("eu", "us"), shards=2, replicas=0, flavour=flavour))
+    except ServerMissing as missing:
+        if os.environ.get("FAIRLEAD_REQUIRE_SERVERS") in ("1", flavour):
+            pytest.fail(f"SERVER MISSING: {missing}")
+        pytest.skip(f"SERVER MISSING: {missing}")
+    sides = Duel(world)
+    yield sides
+    sides.close()
+    world.stop_custom_fleets()

@@ -66,6 +66,8 @@ cdef enum PlanFlag:
     PLAN_OUTSIDE = 16           # no table: does not open a deferred transaction
     PLAN_NOTIFY = 32            # tell the uvloop side when it succeeded (DDL)
     PLAN_REFUSAL = 64           # the canned packet is an ERR
+    PLAN_TRACKED = 128          # SET of what the uvloop side keeps: the backend's new state is told before `release`
+    PLAN_EVERYWHERE = 256       # OP_ANY: every shard of the configuration can answer
 
 cdef enum Step:                 # what the backend works on
     STEP_COMMAND = 0            # the client's own command: its response is relayed

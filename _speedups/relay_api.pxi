@@ -441,6 +441,11 @@ cdef class Relay:
             if s != NULL and s.phase == PHASE_PARKED and s.cmd == NULL:
                 unpark(c, s)
                 s.phase = PHASE_IDLE
+                if s.backend != NULL and not s.linger and s.trx != TRX_ACTIVE:
+                    if s.backend.suspect:
+                        add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
+                    elif s.pins == 0:
+                        detach(c, s)
                 after_command(c, s)
             self.unlock()
 
@@ -461,9 +466,10 @@ cdef class Relay:
             if s != NULL:
                 unpark(c, s)
                 s.hangup |= close
-                s.last_error = error
-                s.affected = changed
-                s.warnings = 1 if error else warnings
+                if error or s.command != COM_STMT_PREPARE:
+                    s.last_error = error
+                    s.affected = changed
+                    s.warnings = 1 if error else warnings
                 if insert_id:
                     s.insert_id = insert_id
                 client_send(c, s, p, n)
@@ -537,7 +543,7 @@ cdef class Relay:
             "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
             "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
             "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
-            "received": copy.t_received,
+            "received": copy.t_received, "deferred": copy.ndeferred,
         }
 
     def set_session(self, uint64_t handle, *, ctx=None, state=None, lexmode=None, autocommit=None, consistency=None,
@@ -1145,12 +1151,18 @@ cdef class Relay:
         self.unlock()
 
     def defer(self, uint64_t handle, bytes packet):
-        """Keep a framed SAVEPOINT (or its kin) of a transaction that has no shard yet. False beyond 64 KiB."""
+        """Keep a framed SAVEPOINT (or its kin) of a transaction that has no shard yet. False beyond 64 KiB.
+
+        Without autocommit a savepoint begins one, as on a server.
+        """
         cdef Session* s
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packet)
         cdef bint kept = False
         self.lock()
         s = self.parked(handle)
+        if s != NULL and s.trx == TRX_NONE and s.autocommit_off:
+            s.begin = 0
+            set_trx(&self.core, s, TRX_PENDING)
         if s != NULL and s.trx == TRX_PENDING and s.deferred.len + len(packet) <= 65536:
             kept = buf_append(&s.deferred, p, len(packet))
             s.ndeferred += kept

@@ -672,9 +672,10 @@ cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
         return
     if b.scan.outcome != OUTCOME_PREPARED:
         b.status = s.status = b.scan.status
-    s.last_error = 0
-    s.warnings = b.scan.warnings
     s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
+    if not s.flags & PLAN_WARNINGS:     # which shows them, and leaves them as they are
+        s.last_error = 0
+        s.warnings = b.scan.warnings
     if b.scan.insert_id:
         s.insert_id = b.scan.insert_id
 
@@ -769,6 +770,11 @@ cdef void settle(Core* c, Session* s, Backend* b) noexcept nogil:
         return
     if s.trx == TRX_ACTIVE:
         set_trx(c, s, TRX_NONE)
+    if s.hold and s.flags & PLAN_TRACKED:
+        # The uvloop side knows in which state this has left the backend, and says so before `release`.
+        b.suspect |= not s.last_error
+        end_command(c, s)
+        return
     if b.suspect and s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
         backend_close(c, b)     # a session bound to a replica could write there
         end_command(c, s)

@@ -386,10 +386,12 @@ cdef void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept
     elif plan.opcode == OP_ANY:
         if plan.flags & PLAN_WARNINGS and s.backend == NULL:
             park(c, s, PARK_SESSION)
-        elif s.backend != NULL:
+        elif s.backend == NULL or (s.linger and not plan.flags & PLAN_WARNINGS) or s.backend.pool.shard == plan.shard:
+            go_to_shard(c, s, plan.shard)
+        elif plan.flags & (PLAN_EVERYWHERE | PLAN_WARNINGS):
             go_to_shard(c, s, s.backend.pool.shard)
         else:
-            go_to_shard(c, s, plan.shard)
+            park(c, s, PARK_MULTI_SHARD)    # is the session's shard among those that can answer?
     elif plan.opcode == OP_BEGIN:
         begin_transaction(c, s, plan)
     elif plan.opcode == OP_COMMIT or plan.opcode == OP_ROLLBACK:

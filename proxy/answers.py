@@ -403,10 +403,10 @@ class Dispatcher:
         shards: tuple[str, ...], info: dict[str, Any],
     ) -> None:  # fmt: skip
         facts = planned.facts
-        if isinstance(planned.plan, plans.AnyShard) and info["shard"] >= 0:
-            shard = info["shard"]
-        else:
-            shard = self.worker.compiler.nearest(shards)
+        shard = self.worker.compiler.nearest(shards)
+        if isinstance(planned.plan, plans.AnyShard) and info["shard"] >= 0 and not info["linger"]:
+            held = self.worker.shard_of_number(info["shard"]).name
+            shard = info["shard"] if held in planned.plan.shards else shard
         extra = b""
         if facts.needs_connection and (info["shard"] < 0 or info["linger"]):
             raise refusal("CONNECTION_FUNCTION", facts.needs_connection[0].upper())
@@ -459,14 +459,20 @@ class Dispatcher:
             return
         if plan.verb in ("begin", "commit", "rollback"):
             raise refusal("TRANSACTION_OPTION", " ".join((plan.verb.upper(), *sorted(plan.options))).upper())
-        if info["trx"] == 1:
-            # The transaction has no shard yet: savepoints are kept and sent behind its BEGIN.
-            if not self.relay.defer(handle, frame(b"\x03" + sql, 0)):
-                raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
-            self.relay.reply_ok(handle)
+        if info["trx"] == 1 or (info["trx"] == 0 and not info["autocommit"] and not info["pins"]):
+            self._defer(handle, session, plan, sql, info)
             return
         shard = info["shard"] if info["shard"] >= 0 else self.worker.any_shard(session)
         self.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
+
+    def _defer(self, handle: int, session: Session, plan: plans.Transaction, sql: bytes, info: dict[str, Any]) -> None:
+        """A transaction without a shard: its savepoints are kept, and sent behind its BEGIN."""
+        known = session.savepoints if info["deferred"] else ()
+        after = savepoints_after(known, plan)
+        if not self.relay.defer(handle, frame(b"\x03" + sql, 0)):
+            raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
+        session.savepoints = after
+        self.relay.reply_ok(handle)
 
     # --- other commands -------------------------------------------------------------------------------------
 
@@ -489,6 +495,17 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def savepoints_after(names: tuple[str, ...], plan: plans.Transaction) -> tuple[str, ...]:
+    """The names of a transaction's savepoints, oldest first, after one more such statement. Raises Refusal."""
+    name = (plan.savepoint or "").lower()
+    if plan.verb == "savepoint":
+        return (*(one for one in names if one != name), name)
+    if name not in names:
+        raise refusal("SAVEPOINT_UNKNOWN", plan.savepoint or "")
+    at = names.index(name)
+    return names[: at + 1] if plan.verb == "rollback to" else names[:at]
 
 
 _HANDLERS: dict[int, Callable[[Dispatcher, int, Session], None]] = {

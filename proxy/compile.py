@@ -22,6 +22,7 @@ from router.vindexes.vindex import Vindex, VindexKind
 
 OP_PARK, OP_SHARD, OP_ANY, OP_KEY, OP_BEGIN, OP_COMMIT, OP_ROLLBACK, OP_REPLY = range(8)
 REPLICA_OK, WRITES, OPAQUE, WARNINGS, OUTSIDE, NOTIFY, REFUSAL = 1, 2, 4, 8, 16, 32, 64
+EVERYWHERE = 256
 """Plan flags, as in relay.pxd."""
 
 MAX_KEYS = 4
@@ -128,6 +129,7 @@ class Compiler:
                 done.opcode, done.shard = OP_SHARD, self.shard(shard)
             case plans.AnyShard(_, shards):
                 done.opcode, done.shard = OP_ANY, self.nearest(shards)
+                done.flags |= EVERYWHERE if len(shards) == len(self._topology.shards) else 0
             case ByKey():
                 self._by_key(done, planned.plan)
             case plans.Refuse(entry, args):

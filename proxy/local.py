@@ -39,7 +39,12 @@ class LocalAnswers:
             self._worker.relay.reply_ok(handle)
             return
         info = self._worker.relay.info(handle)
-        if info is not None:
+        if info is None:
+            return
+        if _asks_found_rows(plan) and info["pins"] & self._worker.pin_bits("found_rows"):
+            # SQL_CALC_FOUND_ROWS has pinned the session; its backend knows.
+            self._worker.relay.run_on(handle, info["shard"])
+        else:
             columns, rows = self.rows(session, plan, info)
             self.send(handle, session, columns, rows, info, binary)
 
@@ -117,3 +122,7 @@ class LocalAnswers:
             self.send(handle, session, [number_column(f"@@session.{fact}", NUMBERS[fact])], [[0]], info, binary)
         else:
             self.send(handle, session, warning_columns(session), [], info, binary)
+
+
+def _asks_found_rows(plan: plans.Plan) -> bool:
+    return isinstance(plan, plans.SessionValue) and all(column.fact == "found_rows" for column in plan.columns)

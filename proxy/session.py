@@ -57,7 +57,7 @@ class Session:
     """One client. `state`: its database and what SET changed, as it is carried from backend to backend.
 
     `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
-    go to several.
+    go to several. `savepoints`: of a transaction that has no shard yet.
     """
 
     handle: int
@@ -73,6 +73,7 @@ class Session:
     state: SessionState = FRESH
     initial: SessionState = FRESH
     prepared: dict[int, object] = field(default_factory=dict)
+    savepoints: tuple[str, ...] = ()
 
     @property
     def database(self) -> str | None:

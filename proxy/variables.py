@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 TAKEN_MAX = 4096
 BASE_COLLATION = "utf8mb4_general_ci"
 PING = b"\x0e"
-OUTSIDE = 16
-"""The relay's flag: does not open a deferred transaction."""
+OUTSIDE, TRACKED = 16, 128
+"""The relay's flags: does not open a deferred transaction; its new state is told before the session is released."""
 TRUE = frozenset({"1", "'1'"})
 CLIENT_CHARSET = frozenset({"names", "character_set", "character_set_client"})
 HOW_TEXT_IS_READ = CLIENT_CHARSET | {"sql_mode"}
@@ -151,11 +151,11 @@ class Variables:
         done = self._worker.dispatcher.when_done(handle)
         pins = self._worker.pin_bits("user_variable") if plan.verbatim else 0
         # The next command is held: it must be read by what this one sets.
-        self._worker.relay.run_on(handle, shard, flags=OUTSIDE, pins=pins, hold=True)
+        self._worker.relay.run_on(handle, shard, flags=OUTSIDE | TRACKED, pins=pins, hold=True)
         try:
             await done
             now = self._worker.relay.info(handle)
-            if now is not None and not now["last_error"] and wanted != session.state:
+            if now is not None and not now["last_error"]:
                 self._take(handle, session, wanted, applied=True)
         except Refusal as error:
             # It is done, and cannot be remembered: the session's next text could be misread.

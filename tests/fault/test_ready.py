@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 import contextlib
+
+import pytest
 
 from loadtest.world.world import World
 

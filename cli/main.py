@@ -22,6 +22,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "check": ("cli.check", "Validate a configuration."),
         "explain": ("cli.explain", "Show where a statement would go, and why."),
         "diff": ("cli.diff", "Say what changes between two configurations."),
+        "audit": ("cli.audit", "Verify decision records, or report from them."),
         "example": ("cli.example", "Print the commented example configuration, or its JSON Schema."),
         "completion": ("cli.completion", "Print the completion script of a shell."),
     }

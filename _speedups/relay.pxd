@@ -79,6 +79,11 @@ cdef enum Step:                 # what the backend works on
     STEP_PROBE = 6              # COM_PING after an error: is a transaction open?
     STEP_NONE = 7
 
+cdef enum LastError:
+    NO_ERROR = 0
+    SERVER_ERROR = 1
+    OWN_ERROR = 2               # no server has heard of it
+
 cdef enum ErrorKind:            # payloads of ERR packets, filled from the catalogue by the uvloop side
     ERROR_LOST_WRITE = 0        # per shard: a write's outcome is unknown
     ERROR_LOST_READ = 1         # per shard: nothing was changed
@@ -219,7 +224,8 @@ cdef struct Session:
     uint64_t fingerprint
     uint64_t affected
     uint64_t insert_id
-    uint8_t last_error          # the last statement ended with an ERR packet
+    uint8_t last_error          # LastError: how the last statement ended
+    Buf own_error               # payload of the last ERR packet that no server sent, for SHOW WARNINGS
     uint32_t plan_id            # of the parked plan
     Backend* backend
     uint8_t* cmd                # payload of the current command

@@ -466,10 +466,14 @@ cdef class Relay:
             if s != NULL:
                 unpark(c, s)
                 s.hangup |= close
-                if error or s.command != COM_STMT_PREPARE:
-                    s.last_error = error
+                if error:
+                    keep_own_error(s, p + 4, n - 4)
                     s.affected = changed
-                    s.warnings = 1 if error else warnings
+                    s.warnings = 1
+                elif s.command != COM_STMT_PREPARE and not s.flags & PLAN_WARNINGS:
+                    s.last_error = NO_ERROR
+                    s.affected = changed
+                    s.warnings = warnings
                 if insert_id:
                     s.insert_id = insert_id
                 client_send(c, s, p, n)
@@ -525,11 +529,16 @@ cdef class Relay:
         """What the session knows, as a dict; None when it is gone."""
         cdef Session* s
         cdef Session copy
+        cdef uint8_t error[ERROR_ROOM]
+        cdef size_t n = 0
         cdef int32_t shard = -1
         self.lock()
         s = session_at(&self.core, handle)
         if s != NULL:
             memcpy(&copy, s, sizeof(Session))
+            if s.last_error == OWN_ERROR:
+                n = s.own_error.len
+                memcpy(error, buf_head(&s.own_error), n)
             if s.backend != NULL:
                 shard = s.backend.pool.shard
         self.unlock()
@@ -544,6 +553,7 @@ cdef class Relay:
             "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
             "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
             "received": copy.t_received, "deferred": copy.ndeferred,
+            "own_error": PyBytes_FromStringAndSize(<char*>error, n) if n else None,
         }
 
     def set_session(self, uint64_t handle, *, ctx=None, state=None, lexmode=None, autocommit=None, consistency=None,
@@ -743,6 +753,22 @@ cdef class Relay:
                         backend_close(c, c.pools[pool].idle)
             self.unlock()
 
+    def pool_lose(self, uint32_t pool):
+        """Its server does not answer any more: all who hold a connection of it get their error. -> how many."""
+        cdef Core* c = &self.core
+        cdef uint32_t i
+        cdef Backend* b
+        cdef int lost = 0
+        with nogil:
+            self.lock()
+            for i in range(c.backend_cap):
+                b = c.backends[i]
+                if b != NULL and b.pool.id == pool and b.owner != NULL:
+                    backend_lost(c, b)
+                    lost += 1
+            self.unlock()
+        return lost
+
     def pool_fail(self, uint32_t pool, bytes packet):
         """Answer all who wait for the pool with a framed ERR packet (sequence 1)."""
         cdef Core* c = &self.core
@@ -756,7 +782,7 @@ cdef class Relay:
                 s = c.pools[pool].wait_head
                 stop_waiting(c, s)
                 c.stats.errors_by_class[ERR_UNAVAILABLE] += 1
-                s.last_error = 1
+                keep_own_error(s, p + 4, n - 4)
                 client_send(c, s, p, n)
                 if s.kind == KIND_LEASE:
                     push_event(c, s, EVENT_LOST)

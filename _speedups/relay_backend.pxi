@@ -667,14 +667,14 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
 cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
     """What the session remembers of its last statement."""
     if b.scan.outcome == OUTCOME_ERR:
-        s.last_error = 1
+        s.last_error = SERVER_ERROR
         s.warnings = 1
         return
     if b.scan.outcome != OUTCOME_PREPARED:
         b.status = s.status = b.scan.status
     s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
     if not s.flags & PLAN_WARNINGS:     # which shows them, and leaves them as they are
-        s.last_error = 0
+        s.last_error = NO_ERROR
         s.warnings = b.scan.warnings
     if b.scan.insert_id:
         s.insert_id = b.scan.insert_id
@@ -858,7 +858,7 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
     memcpy(c.out, c.scratch + b.scan.final_offset, n)
     c.out[3] = 1
     c.stats.errors_by_class[ERR_BACKEND] += 1
-    s.last_error = 1
+    s.last_error = SERVER_ERROR
     if step == STEP_PROBE:
         backend_lost(c, b)
         return
@@ -894,8 +894,6 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
                     inner += name
                     if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
                         note_position(c, s, b, p + inner, value)
-                elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
-                    pass            # MySQL numbers statements: nothing that anybody has set
                 elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
                     pass        # MySQL counts statements there; no state of the session
                 elif not s.cmd_pins and not s.pins:

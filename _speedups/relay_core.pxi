@@ -55,6 +55,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     buf_free(&s.out)
     buf_free(&s.extra)
     buf_free(&s.deferred)
+    buf_free(&s.own_error)
     free(s.positions)
     c.sessions[s.index] = NULL
     c.session_gens[s.index] += 1
@@ -326,12 +327,20 @@ cdef inline uint16_t session_status(Session* s) noexcept nogil:
     return status | SERVER_STATUS_IN_TRANS
 
 
+cdef void keep_own_error(Session* s, const uint8_t* payload, size_t n) noexcept nogil:
+    """What SHOW WARNINGS has to show, since no server knows of it."""
+    s.last_error = OWN_ERROR
+    buf_free(&s.own_error)
+    if n <= ERROR_ROOM:
+        buf_append(&s.own_error, payload, n)
+
+
 cdef void reply_ok(Core* c, Session* s) noexcept nogil:
     cdef uint8_t packet[16]
     cdef size_t n = put_ok(packet, 1, session_status(s))
     s.affected = 0
     s.warnings = 0
-    s.last_error = 0
+    s.last_error = NO_ERROR
     client_send(c, s, packet, n)
     end_command(c, s)
 
@@ -350,13 +359,14 @@ cdef void send_err(Core* c, Session* s, uint8_t seq, uint8_t kind) noexcept nogi
     What a lease has collected of the answer goes, so that its error stands alone.
     """
     cdef uint8_t packet[1028]
-    s.last_error = 1
+    cdef size_t n = put_err(c, packet, seq, kind, s.shard)
+    keep_own_error(s, packet + 4, n - 4)
     if s.kind == KIND_LEASE:
         c.stats.bytes_buffered -= s.out.len
         buf_free(&s.out)
         push_event(c, s, EVENT_LOST)
-        seq = 1
+        packet[3] = 1
     elif s.partial:
         s.broken = 1
         return
-    client_send(c, s, packet, put_err(c, packet, seq, kind, s.shard))
+    client_send(c, s, packet, n)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.local_columns import NUMBERS, database_column, fact_column, number_column, text_column, warning_columns
 from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.replies import ErrPacket
 from proxy.mysql.packets.resultset import ColumnDefinition41, binary_resultset, text_resultset
 from proxy.session import Session
 from router import plan as plans
@@ -113,15 +114,25 @@ class LocalAnswers:
         info = self._worker.relay.info(handle)
         if info is None:
             return
-        if info["shard"] >= 0:
+        own: bytes | None = info["own_error"]
+        if info["shard"] >= 0 and own is None:
             self._worker.relay.run_on(handle, info["shard"], flags=8)
-        elif info["warnings"] or info["last_error"]:
+            return
+        words = sql.lower().split()
+        rows = [_error_row(own)] if own is not None else []
+        if (info["warnings"] or info["last_error"]) and (own is None or b"limit" in words):
             raise refusal("CONNECTION_FUNCTION", "SHOW WARNINGS")
-        elif b"count" in sql.lower():
-            fact = "error_count" if b"errors" in sql.lower() else "warning_count"
-            self.send(handle, session, [number_column(f"@@session.{fact}", NUMBERS[fact])], [[0]], info, binary)
+        if b"count" in sql.lower():
+            fact = "error_count" if b"errors" in words else "warning_count"
+            self.send(handle, session, [number_column(f"@@session.{fact}", NUMBERS[fact])], [[len(rows)]], info, binary)
         else:
-            self.send(handle, session, warning_columns(session), [], info, binary)
+            self.send(handle, session, warning_columns(session), rows, info, binary)
+
+
+def _error_row(payload: bytes) -> list[Any]:
+    """An ERR packet as SHOW WARNINGS shows it."""
+    error = ErrPacket.parse(payload)
+    return ["Error", error.errno, error.message]
 
 
 def _asks_found_rows(plan: plans.Plan) -> bool:

@@ -203,7 +203,10 @@ class Backends:
             return
         before = roster.roles
         roles = roster.observe(health)
-        self.pools.mark_up(health.target.name, health.state is not State.DOWN)
+        name, down = health.target.name, health.state is State.DOWN
+        self.pools.mark_up(name, not down)
+        if down:
+            self.pools.lose(name)
         if roles.primary != before.primary:
             self._announce(before, roles)
         self._publish(health, roles)

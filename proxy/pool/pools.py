@@ -284,6 +284,12 @@ class Pools:
         for pool in self._of_source.get(name, ()):
             self._relay.pool_up(pool.id, up)
 
+    def lose(self, name: str) -> None:
+        """A server is down: whoever waits for an answer of it is told, for a server that hangs never says so."""
+        lost = sum(self._relay.pool_lose(pool.id) for pool in self._of_source.get(name, ()))
+        if lost:
+            log.warning("%s does not answer: %d statements and transactions on it are given up", name, lost)
+
     async def close(self) -> None:
         for pool in self._pools.values():
             if pool.retry is not None:

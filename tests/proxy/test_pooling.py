@@ -39,10 +39,11 @@ def limited(
 
 
 class Watch:
-    """The most connections of the service account that a server had meanwhile, the monitor's own included."""
+    """The most connections that a server got besides those it had before, which are other Fairleads'."""
 
     def __init__(self, world: World) -> None:
         self._servers = [world.shards[name].primary for name in SHARDS]
+        self._before = [set(threads_of(server, "shop")) for server in self._servers]
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.most = 0
@@ -57,7 +58,8 @@ class Watch:
 
     def _run(self) -> None:
         while not self._done.wait(0.05):
-            self.most = max(self.most, *(len(threads_of(server, "shop")) for server in self._servers))
+            for server, before in zip(self._servers, self._before, strict=True):
+                self.most = max(self.most, len(set(threads_of(server, "shop")) - before))
 
 
 def busy_client(member: Fairlead, world: World, number: int) -> Callable[[], None]:

@@ -135,7 +135,7 @@ def test_wrong_values_are_the_servers_errors_and_change_nothing(few: Fairlead) -
 def test_dangerous_variables_are_refused(fairlead: Fairlead) -> None:
     with client(fairlead) as connection:
         refused(connection, "SET GLOBAL max_connections = 1", "FL2003")
-        refused(connection, "SET @@global.read_only = 1", "FL2003")
+        refused(connection, "SET @@global.read_only = 1", "FL3004")
         refused(connection, "SET sql_log_bin = 0", "FL3005")
         refused(connection, "SET completion_type = 'CHAIN'", "FL3005")
         refused(connection, "SET session_track_gtids = 'OWN_GTID'", "FL3005")

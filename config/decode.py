@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from config import parse
 from config.findings import Findings, KeyPath, item, listed, near_or_known, nearest
-from config.option import DURATION, NETWORK, PATH, SIZE, Field, Option, fields_of
+from config.option import DURATION, NETWORK, PATH, SIZE, Field, Option, fields_of, short_of
+from config.policy import RuleVerdict
 from config.secrets import Password, Secret, SecretSource
 from config.settings import (
     DEFAULT_MYSQL_PORT,
@@ -25,7 +26,6 @@ from config.settings import (
     Buckets,
     ColumnType,
     GrantTarget,
-    ReplicaSettings,
 )
 from config.source import Listing, Node, Scalar, Table
 
@@ -74,8 +74,8 @@ class Decoder:
             return node
         if isinstance(node, Scalar) and node.is_null:
             return Table(node.place)
-        if isinstance(node, Scalar) and cls is ReplicaSettings:
-            return Table(node.place, {"address": (node.place, node)})
+        if isinstance(node, Scalar | Listing) and (short := short_of(cls)):
+            return Table(node.place, {short: (node.place, node)})
         names = [field.name for field in fields_of(cls)]
         self._findings.add_at(node.place, path, f"expected `key: value` lines with {listed(names)}")
         return None
@@ -275,6 +275,9 @@ class Decoder:
     def column_type(self, node: Node, path: KeyPath) -> ColumnType:
         return parse.column_type(self.text(node))
 
+    def rule_verdict(self, node: Node, path: KeyPath) -> RuleVerdict:
+        return parse.rule_verdict(self.text(node))
+
     def grant_target(self, node: Node, path: KeyPath) -> GrantTarget:
         return parse.grant_target(self.text(node))
 
@@ -286,6 +289,7 @@ _SPECIAL: dict[Any, Callable[[Decoder, Node, KeyPath], Any]] = {
     Address: Decoder.address,
     ColumnType: Decoder.column_type,
     GrantTarget: Decoder.grant_target,
+    RuleVerdict: Decoder.rule_verdict,
 }
 """Types with a notation of their own."""
 

@@ -22,6 +22,15 @@ _NOUNS = {
     "listeners": "listener",
     "tables": "table",
     "vindexes": "vindex",
+    "domains": "domain",
+    "classes": "class",
+    "tags": "tag",
+    "labels": "labels of",
+    "columns": "column",
+    "subjects": "subject",
+    "rules": "rule",
+    "budgets": "budget",
+    "stores": "store",
 }
 """Sections whose entries are things with names."""
 
@@ -44,6 +53,8 @@ def _object_changes(subject: str, old: Any, new: Any) -> list[str]:
 
 
 def _field_changes(subject: str, field: Field, before: Any, after: Any) -> list[str]:
+    if field.name == "policy" and (before is None or after is None):
+        return ["policy is added" if before is None else "policy is removed"]
     if field.name in _NOUNS and _holds_things(before) and _holds_things(after):
         return _thing_changes(subject, _NOUNS[field.name], before, after)
     name = _joined(subject, field.name)
@@ -148,8 +159,8 @@ def _kind(value: Any) -> str:
 
 
 def _joined(subject: str, name: str) -> str:
-    """'user demo: limits.connections'."""
-    if not subject:
+    """'user demo: limits.connections'. What is in the policy is known by its own name."""
+    if subject in ("", "policy"):
         return name
     last = subject.rpartition(": ")[2]
     return f"{subject}.{name}" if " " not in last else f"{subject}: {name}"

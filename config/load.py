@@ -11,9 +11,11 @@ from typing import Any
 
 from config.certificates import check_certificates
 from config.checks import check
+from config.checks.policy import check_token_key
 from config.checks.users import check_password_forms
 from config.decode import Decoder
 from config.findings import Findings, KeyPath
+from config.policy import DomainSettings
 from config.secrets import Password, Secret, SecretSource
 from config.settings import Account, Settings, ShardSettings, UserSettings
 from config.source import read
@@ -54,7 +56,7 @@ def load(
 
 
 def _with_secrets(settings: Settings, findings: Findings, environment: Mapping[str, str]) -> Settings:
-    """The settings with their passwords read: all users', and those of the own region's shards."""
+    """The settings with their secrets read: all users' passwords, the own region's shards', its domain's key."""
 
     def reveal(secret: Secret, at: KeyPath) -> Secret:
         try:
@@ -77,8 +79,21 @@ def _with_secrets(settings: Settings, findings: Findings, environment: Mapping[s
         check_password_forms(findings, password, at)
         return dataclasses.replace(given, password=password)
 
+    def domain(name: str, given: DomainSettings) -> DomainSettings:
+        if given.token_key is None or settings.region not in given.regions:
+            return given
+        at = ("policy", "domains", name, "token_key")
+        key = reveal(given.token_key, at)
+        check_token_key(findings, key, at)
+        return dataclasses.replace(given, token_key=key)
+
     return dataclasses.replace(
         settings,
+        policy=settings.policy
+        and dataclasses.replace(
+            settings.policy,
+            domains=MappingProxyType({name: domain(name, one) for name, one in settings.policy.domains.items()}),
+        ),
         shards=MappingProxyType({name: shard(name, one) for name, one in settings.shards.items()}),
         users=MappingProxyType({name: user(name, one) for name, one in settings.users.items()}),
     )

@@ -59,6 +59,12 @@ def fields_of(cls: type) -> tuple[Field, ...]:
     return _fields_of(cls)
 
 
+def short_of(cls: type) -> str | None:
+    """The field that a value alone stands for: `db1:3306` for `{address: db1:3306}`. None: there is none."""
+    short: str | None = getattr(cls, "short", None)
+    return short
+
+
 @functools.cache
 def _fields_of(cls: Any) -> tuple[Field, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)

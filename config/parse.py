@@ -10,7 +10,9 @@ import ipaddress
 import re
 
 from config.option import GIB, KIB, MIB
+from config.policy import RuleVerdict
 from config.settings import BUCKETS, Address, Buckets, ColumnType, GrantTarget
+from config.words import Mask
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -119,6 +121,38 @@ def grant_target(text: str) -> GrantTarget:
         raise ValueError(f"expected *.*, keyspace.* or keyspace.table, not {text!r}")
     keyspace, table = (None if part == "*" else part for part in parts)
     return GrantTarget(keyspace, table)
+
+
+_VERDICT = re.compile(r"([a-z_]+)(?:\(\s*([^()]*?)\s*\))?")
+_VERDICTS = ("allow", "mask", "tokenise", "aggregate", "send_home", "refuse")
+_MAX_K = 1_000_000
+
+
+def rule_verdict(text: str) -> RuleVerdict:
+    """'allow', 'mask(email)', 'aggregate(10)' -> RuleVerdict."""
+    found = _VERDICT.fullmatch(text)
+    if found is None or found[1] not in _VERDICTS:
+        raise ValueError(f"expected {', '.join(_VERDICTS)}, not {text!r}")
+    word, argument = found[1], found[2]
+    if word == "aggregate":
+        return RuleVerdict(word, k=_persons(argument))
+    if word == "mask" and argument is not None:
+        return RuleVerdict(word, mask=_mask(argument))
+    if argument is not None:
+        raise ValueError(f"{word} takes nothing in parentheses")
+    return RuleVerdict(word)
+
+
+def _persons(text: str | None) -> int:
+    if text is None or not text.isascii() or not text.isdigit() or not 2 <= int(text[:8]) <= _MAX_K:
+        raise ValueError("say over how many persons at least, 2 to 1000000: aggregate(10)")
+    return int(text)
+
+
+def _mask(text: str) -> str:
+    if text not in tuple(Mask):
+        raise ValueError(f"{text!r} is no mask; masks: {', '.join(Mask)}")
+    return text
 
 
 _COLUMN = re.compile(

@@ -17,7 +17,8 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from config.decode import DURATION_WORDS
-from config.option import DURATION, NETWORK, PATH, REQUIRED, SIZE, Field, Option, fields_of
+from config.option import DURATION, NETWORK, PATH, REQUIRED, SIZE, Field, Option, fields_of, short_of
+from config.policy import RuleVerdict
 from config.secrets import Password, Secret
 from config.settings import (
     BUCKETS,
@@ -26,7 +27,6 @@ from config.settings import (
     ColumnType,
     GrantTarget,
     PeerListener,
-    ReplicaSettings,
     Settings,
 )
 
@@ -122,11 +122,17 @@ def _value(kind: Any, option: Option) -> Json:
         return {"const": get_args(kind)[0]}
     if kind in _NOTATIONS:
         return dict(_NOTATIONS[kind])
-    if kind is ReplicaSettings:
-        return {"anyOf": [_NOTATIONS[Address], _object(kind)]}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _object(kind)
+        return _class(kind)
     return _scalar(kind, option)
+
+
+def _class(cls: type) -> Json:
+    short = short_of(cls)
+    if short is None:
+        return _object(cls)
+    field = next(field for field in fields_of(cls) if field.name == short)
+    return {"anyOf": [_value(field.type, field.option), _object(cls)]}
 
 
 def _union(kinds: tuple[Any, ...], option: Option) -> Json:
@@ -210,6 +216,10 @@ _NOTATIONS: dict[Any, Json] = {
         "examples": [f"0-{BUCKETS - 1}"],
     },
     ColumnType: {"type": "string", "examples": ["bigint unsigned", "varchar(64) collate utf8mb4_bin"]},
+    RuleVerdict: {
+        "type": "string",
+        "pattern": r"^(allow|mask(\([a-z0-9_]+\))?|tokenise|aggregate\(\d+\)|send_home|refuse)$",
+    },
     GrantTarget: {"type": "string", "pattern": r"^(\*\.\*|[^.*]+\.(\*|[^.*]+))$"},
 }
 

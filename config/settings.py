@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from config.errors import Place
 from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
+from config.policy import PolicySettings
 from config.secrets import Password, Secret
 from config.words import (
     AuthPlugin,
@@ -188,6 +189,7 @@ class RegionSettings:
         Peer | None,
         Option("How to reach this region's Fairlead; needed where another region's shards are used."),
     ] = None
+    zones: Annotated[tuple[str, ...], Option("The names of its zones, for those that say where servers stand.")] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,11 +233,17 @@ class ShardLimits:
 class ReplicaSettings:
     """A read replica of a shard."""
 
+    short: ClassVar[str] = "address"
+
     address: Annotated[Address, Option("Where it listens, `host:port`.")]
     region: Annotated[
         str | None,
-        Option("The region it stands in; must be the shard's (replicas abroad come with a later version)."),
+        Option(
+            "The region it stands in. Without it the shard's; another one only under a `policy`, which must allow "
+            "the rows there."
+        ),
     ] = None
+    zone: Annotated[str | None, Option("The zone it stands in.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +266,7 @@ class ShardSettings:
         Account | None,
         Option("The account to use on these servers. Needed for the shards of the own region."),
     ] = None
+    zone: Annotated[str | None, Option("The zone the primary stands in at first.")] = None
     tls: Annotated[ServerTls, Option("TLS towards these servers.")] = field(default_factory=ServerTls)
     limits: Annotated[ShardLimits, Option("Connections and queueing.")] = field(default_factory=ShardLimits)
 
@@ -670,6 +679,10 @@ class Settings:
     peer_tls: Annotated[
         PeerTls | None,
         Option("Mutual TLS between regions; needed for a peer listener and for shards abroad."),
+    ] = None
+    policy: Annotated[
+        PolicySettings | None,
+        Option("Who may see which data from where. Without it grants alone decide."),
     ] = None
     tls: Annotated[TlsSettings, Option("What holds for all TLS.")] = field(default_factory=TlsSettings)
     limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)

@@ -73,6 +73,41 @@ class Hint(StrEnum):
     SCATTER = "scatter"
 
 
+class Failover(StrEnum):
+    """Where rows of a class may be taken over when their region is lost."""
+
+    WITHIN_DOMAIN = "within_domain"
+    REFUSE = "refuse"
+
+
+class Operation(StrEnum):
+    """What a subject does with data."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Mask(StrEnum):
+    """How a value is replaced; docs/compliance.md says what each still reveals, and of which types."""
+
+    NULL = "null"
+    CONSTANT = "constant"
+    ZERO = "zero"
+    EMAIL = "email"
+    FIRST1 = "first1"
+    LAST4 = "last4"
+    YEAR = "year"
+    MONTH = "month"
+
+
+class StoreKind(StrEnum):
+    """What a place is that keeps data besides the shards' servers."""
+
+    BACKUP = "backup"
+    LOG = "log"
+    AUDIT = "audit"
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"

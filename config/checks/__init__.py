@@ -6,6 +6,7 @@ holds was wrong, so that one mistake is reported once.
 
 from config.checks.keyspaces import check_keyspaces
 from config.checks.listeners import check_listeners
+from config.checks.policy import check_policy
 from config.checks.shards import check_regions, check_shards
 from config.checks.users import check_users
 from config.findings import Findings
@@ -19,3 +20,4 @@ def check(settings: Settings, findings: Findings) -> None:
     check_keyspaces(settings, findings)
     check_users(settings, findings)
     check_listeners(settings, findings)
+    check_policy(settings, findings)

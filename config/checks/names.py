@@ -25,10 +25,13 @@ def check_identifier(findings: Findings, path: KeyPath, name: str) -> None:
         findings.add(path, "a database, table or column name is 1 to 64 printable characters")
 
 
-def check_known(findings: Findings, path: KeyPath, name: str, known: Iterable[str], what: str) -> bool:
+def check_known(
+    findings: Findings, path: KeyPath, name: str, known: Iterable[str], what: str, plural: str | None = None
+) -> bool:
     """Adds 'there is no shard eu-3. Did you mean eu-2?' unless the name is known."""
     names = list(known)
     if name in names:
         return True
-    findings.add(path, f"there is no {what} {name}", near_or_known(name, names, f"{what.capitalize()}s"))
+    title = plural or f"{what}s"
+    findings.add(path, f"there is no {what} {name}", near_or_known(name, names, title[0].upper() + title[1:]))
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.checks.names import check_known, check_plain
-from config.findings import Findings, item
+from config.findings import Findings, KeyPath, item
 from config.settings import Address, ServerTls, Settings, ShardSettings
 from config.words import TlsMode
 
@@ -13,8 +13,17 @@ def check_regions(settings: Settings, findings: Findings) -> None:
     regions = findings.declared("regions")
     if settings.region:
         check_known(findings, ("region",), settings.region, regions, "region")
+    _zones_differ(settings, findings)
     _certificate_names_differ(settings, findings)
     _peers_are_reachable(settings, findings)
+
+
+def _zones_differ(settings: Settings, findings: Findings) -> None:
+    owners: dict[str, str] = {}
+    for region, given in settings.regions.items():
+        for zone in given.zones:
+            if owners.setdefault(zone, region) != region:
+                findings.add(("regions", region, "zones"), f"zone {zone} is already region {owners[zone]}'s")
 
 
 def _certificate_names_differ(settings: Settings, findings: Findings) -> None:
@@ -64,7 +73,7 @@ def check_shards(settings: Settings, findings: Findings) -> None:
         )
         if known and shard.region == settings.region:
             _local_shard_is_complete(name, shard, findings)
-        _replicas_are_at_home(name, shard, findings)
+        _replicas_may_stand_there(settings, name, shard, findings)
         _tls_fits(name, shard.tls, findings)
         written = "idle" in findings.declared("shards", name, "limits")
         if written and shard.limits.idle > shard.limits.connections:
@@ -79,14 +88,29 @@ def _local_shard_is_complete(name: str, shard: ShardSettings, findings: Findings
             findings.add(("shards", name), f"{part} is missing, and the shard is in this Fairlead's region")
 
 
-def _replicas_are_at_home(name: str, shard: ShardSettings, findings: Findings) -> None:
+def _replicas_may_stand_there(settings: Settings, name: str, shard: ShardSettings, findings: Findings) -> None:
+    """Abroad only under a policy: whether it allows the rows there is `router.policy.placement`'s to say."""
+    check_zone(settings, findings, ("shards", name, "zone"), shard.region, shard.zone)
     for index, replica in enumerate(shard.replicas):
+        path = ("shards", name, "replicas", item(index))
         if replica.region not in (None, shard.region):
-            findings.add(
-                ("shards", name, "replicas", item(index), "region"),
-                f"a replica in region {replica.region} of a shard in region {shard.region}",
-                "Rows may not leave their region; replicas abroad arrive with a later version",
-            )
+            if "policy" not in findings.declared():
+                findings.add(
+                    (*path, "region"),
+                    f"a replica in region {replica.region} of a shard in region {shard.region}",
+                    "Rows may leave their region only where a policy says so",
+                )
+            elif not check_known(
+                findings, (*path, "region"), str(replica.region), findings.declared("regions"), "region"
+            ):
+                continue
+        check_zone(settings, findings, (*path, "zone"), replica.region or shard.region, replica.zone)
+
+
+def check_zone(settings: Settings, findings: Findings, path: KeyPath, region: str, zone: str | None) -> None:
+    """Adds 'there is no zone …' when the region is known and has no such zone."""
+    if zone is not None and region in settings.regions:
+        check_known(findings, path, zone, settings.regions[region].zones, "zone")
 
 
 def _tls_fits(name: str, tls: ServerTls, findings: Findings) -> None:

@@ -45,7 +45,19 @@ def changed(tmp_path):
             ["listener mysql: version is set to 10.11.6-MariaDB"],
         ),
         ("# required: false", "required: true", ["listener mysql: tls.required changes from false to true"]),
-        ("      countries: {kind: reference}\n", "", ["keyspace shop: table countries is removed"]),
+        ("  by_hash:\n        function: hash\n", "  by_crc:\n        function: hash\n",
+         ["keyspace shop: vindex by_hash is removed", "keyspace shop: vindex by_crc is added"]),
+        ("    failover: within_domain", "    failover: refuse",
+         ["class personal: failover changes from within_domain to refuse"]),
+        ("      then: mask\n", "      then: mask(last4)\n",
+         ["rule analysts-see-masked: then changes from mask to mask(last4)"]),
+        ("            passport: sensitive\n", "            passport: personal\n",
+         ["labels of shop: table customers: column passport: classes changes, gone: [sensitive]; new: [personal]"]),
+        ("            passport: sensitive\n", "",
+         ["labels of shop: table customers: column passport is removed"]),
+        ("usa: {regions: [us]}", "usa: {regions: [us], token_key: {env: OTHER}}",
+         ["domain usa: token_key changes"]),
+        ("    eu-0: [eu-1]\n", "    eu-0: [us-1]\n", ["failover eu-0 changes, gone: [eu-1]; new: [us-1]"]),
         (
             "countries: {kind: reference}",
             "countries: {kind: reference}\n      more: {kind: reference}",
@@ -119,8 +131,21 @@ def test_a_new_account_does_not_show(changed):
 
 def test_the_order_of_things_means_nothing(changed):
     one = "      countries: {kind: reference}\n"
-    assert changed((one, ""), ("      customers:", one + "      customers:")) == []
+    assert changed((one, ""), ("      customers: {", one + "      customers: {")) == []
 
 
 def test_added_and_removed_sections(changed):
     assert changed(("  http: {address: 127.0.0.1, port: 7380}\n", "")) == ["listener http is removed"]
+
+
+def test_a_table_goes(changed):
+    gone = (("      countries: {kind: reference}\n", ""), ("        countries: public\n", ""))
+    assert changed(*gone) == [
+        "keyspace shop: table countries is removed",
+        "labels of shop: table countries is removed",
+    ]
+
+
+def test_a_policy_comes_and_goes(changed):
+    policy = EXAMPLE.read_text().partition("\npolicy:\n")[2].partition("# --- listeners -")[0]
+    assert changed(("\npolicy:\n" + policy, "\n")) == ["policy is removed"]

@@ -17,13 +17,17 @@ from config.settings import Settings
 from config.words import (
     AuthPlugin,
     Consistency,
+    Failover,
     Flavour,
     Hint,
     LogFormat,
     LogLevel,
+    Mask,
     MultiShardWrites,
+    Operation,
     Scatter,
     SessionScope,
+    StoreKind,
     TlsMode,
     TlsVersion,
     Verb,
@@ -43,7 +47,7 @@ def settings_classes(kind: Any = Settings) -> list[type]:
 
 
 def classes_in(kind: Any) -> list[type]:
-    if isinstance(kind, type) and getattr(kind, "__module__", "") == "config.settings":
+    if isinstance(kind, type) and getattr(kind, "__module__", "") in ("config.settings", "config.policy"):
         return [kind] if fields_of(kind) else []
     return [one for arg in get_args(kind) for one in classes_in(arg)]
 
@@ -122,13 +126,17 @@ def test_there_are_commented_defaults():
     [
         AuthPlugin,
         Consistency,
+        Failover,
         Flavour,
         Hint,
         LogFormat,
         LogLevel,
+        Mask,
         MultiShardWrites,
+        Operation,
         Scatter,
         SessionScope,
+        StoreKind,
         TlsMode,
         TlsVersion,
         Verb,

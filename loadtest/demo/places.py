@@ -24,8 +24,18 @@ def claim() -> None:
     taken = [port for port in _all_ports() if not ports.claim(port)]
     if taken:
         ports.release([port for port in _all_ports() if port not in taken])
-        lines = [f"port {port} is taken by {holder(port) or 'another demo, or a hidden process'}" for port in taken]
-        raise PortTaken("\n".join([*lines, "Stop it and run the demo again."]))
+        raise PortTaken("\n".join([*_by_holder(taken), "Stop it and run the demo again."]))
+
+
+def _by_holder(taken: list[int]) -> list[str]:
+    """A line for each process that holds some of these ports."""
+    held: dict[str, list[str]] = {}
+    for port in taken:
+        held.setdefault(holder(port) or "another demo that is just starting, or a hidden process", []).append(str(port))
+    return [
+        f"port{'s' * (len(some) > 1)} {', '.join(some)} {'are' if len(some) > 1 else 'is'} taken by {who}"
+        for who, some in held.items()
+    ]
 
 
 def still_open() -> list[str]:

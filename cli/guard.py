@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata
 
 DISTRIBUTION = "fairlead"
-PACKAGES = ("cli", "proxy", "ops", "router", "config", "_speedups")
+PACKAGES = ("cli", "proxy", "metastore", "ops", "router", "config", "_speedups")
 
 
 def foreign_packages(owners: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:

@@ -660,6 +660,32 @@ class Telemetry:
     )
 
 
+# --- metastore ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetastoreSettings:
+    """Where configuration versions are kept. Statements never ask it."""
+
+    sqlite: Annotated[
+        Path,
+        Option("An SQLite file on a local disk, for all processes of this host; `fairlead apply` makes it.", PATH),
+    ]
+    timeout: Annotated[float, Option("How long a request to it may wait.", DURATION, low=0.01, high=60)] = 5.0
+    cache: Annotated[
+        Path | None,
+        Option(
+            "A folder for the version in force, so that starts need no metastore. Without it, the SQLite file's "
+            "name with `.versions` behind it.",
+            PATH,
+        ),
+    ] = None
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache or self.sqlite.with_name(f"{self.sqlite.name}.versions")
+
+
 # --- the whole ----------------------------------------------------------------------------------------------
 
 
@@ -688,6 +714,10 @@ class Settings:
     limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)
     health: Annotated[Health, Option("How servers are watched.")] = field(default_factory=Health)
     telemetry: Annotated[Telemetry, Option("What is measured and logged.")] = field(default_factory=Telemetry)
+    metastore: Annotated[
+        MetastoreSettings | None,
+        Option("Where configuration versions are kept. Without it the files given to `serve` are all there is."),
+    ] = None
     files: tuple[Path, ...] = field(default=(), compare=False)
     """The files these settings were read from."""
     places: Mapping[tuple[str, ...], Place] = field(default_factory=_empty, compare=False, repr=False)

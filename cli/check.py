@@ -20,6 +20,9 @@ from config.advice import advice
 from config.errors import ConfigError, Mistake
 from config.load import load
 from config.settings import Settings
+from router.policy.compiled import CompiledPolicy
+from router.policy.compiled import build as build_policy
+from router.policy.review import review
 from router.topology import Keyspace, TableKind, Topology
 
 EPILOG = """\b
@@ -50,20 +53,23 @@ def check(
     try:
         settings = load(path, region=region, secrets=not (without_secrets or every_region))
         topology = Topology.build(settings)
+        policy = build_policy(settings, topology)
         for other in settings.regions if every_region else ():
             Topology.build(load(path, region=other, secrets=False))
     except ConfigError as error:
         exit_with_mistakes(error, style)
-    remarks = advice(settings)
+    remarks = [*advice(settings), *(review(settings, policy) if policy else [])]
     if style == "json":
-        print_json(_data(settings, topology, remarks))
+        print_json(_data(settings, topology, policy, remarks))
     else:
-        _print(path, settings, topology, remarks)
+        _print(path, settings, topology, policy, remarks)
     if strict and remarks:
         raise SystemExit(EXIT_FINDINGS)
 
 
-def _data(settings: Settings, topology: Topology, remarks: list[Mistake]) -> dict[str, Any]:
+def _data(
+    settings: Settings, topology: Topology, policy: CompiledPolicy | None, remarks: list[Mistake]
+) -> dict[str, Any]:
     return {
         "ok": True,
         "findings": [],
@@ -80,6 +86,20 @@ def _data(settings: Settings, topology: Topology, remarks: list[Mistake]) -> dic
             name: {"kind": one.kind, "address": one.address, "port": one.port}
             for name, one in settings.listeners.items()
         },
+        "policy": policy and _policy_data(policy),
+    }
+
+
+def _policy_data(policy: CompiledPolicy) -> dict[str, Any]:
+    given = policy.settings
+    return {
+        "domains": {name: list(domain.regions) for name, domain in given.domains.items()},
+        "classes": list(policy.classes.levels),
+        "tags": list(policy.classes.tags),
+        "labels": {name: list(label.tables) for name, label in given.labels.items()},
+        "subjects": list(given.subjects),
+        "rules": {name: str(rule.then) for name, rule in given.rules.items()},
+        "stores": {name: str(store.kind) for name, store in given.stores.items()},
     }
 
 
@@ -91,7 +111,9 @@ def _keyspace_data(keyspace: Keyspace) -> dict[str, Any]:
     }
 
 
-def _print(path: Path, settings: Settings, topology: Topology, remarks: list[Mistake]) -> None:
+def _print(
+    path: Path, settings: Settings, topology: Topology, policy: CompiledPolicy | None, remarks: list[Mistake]
+) -> None:
     for remark in remarks:
         click.echo(f"{remark} (remark)")
     click.echo(f"{path}: no mistakes")
@@ -103,6 +125,14 @@ def _print(path: Path, settings: Settings, topology: Topology, remarks: list[Mis
     for name, listener in settings.listeners.items():
         click.echo(f"  listener   {name}: {listener.kind} on {listener.address}:{listener.port}")
     click.echo(f"  users      {', '.join(settings.users)}")
+    if policy is not None:
+        click.echo(f"  policy     {_policy_text(policy)}")
+
+
+def _policy_text(policy: CompiledPolicy) -> str:
+    tables = sum(len(label.tables) for label in policy.settings.labels.values())
+    counts = f"{tables} labelled tables, {len(policy.settings.subjects)} subjects, {len(policy.settings.rules)} rules"
+    return f"domains {', '.join(policy.domains)}; {counts}; all data stays where it may be"
 
 
 def _keyspace_text(keyspace: Keyspace) -> str:

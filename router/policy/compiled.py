@@ -11,9 +11,10 @@ from itertools import product
 from types import MappingProxyType
 from typing import get_args
 
+from config.errors import ConfigError
 from config.policy import PolicySettings
 from config.settings import Settings
-from router.policy import masks
+from router.policy import masks, placement
 from router.policy.classes import Classes
 from router.policy.labels import Labels
 from router.policy.model import (
@@ -155,11 +156,13 @@ class CompiledPolicy:
 def build(settings: Settings, topology: Topology, epoch: int = 1) -> CompiledPolicy | None:
     """The policy of settings that `config.load` accepted; None when they have none.
 
-    Whether data may be where the topology puts it is another question: `router.policy.placement.findings`.
+    Raises ConfigError when the topology puts data where it may not be (`router.policy.placement`).
     """
     policy = settings.policy
     if policy is None:
         return None
+    if found := placement.mistakes(settings, topology):
+        raise ConfigError(found)
     domains = {region: name for name, domain in policy.domains.items() for region in domain.regions}
     classes = Classes.of(policy)
     return CompiledPolicy(

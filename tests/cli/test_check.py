@@ -155,3 +155,35 @@ def test_differences_of_a_bad_file(good):
     result = run("diff", good, BAD / "wrong_flavour.yaml")
     assert result.exit_code == 1 and "'postgres' is not one of" in result.output
     assert run("diff", good).exit_code == 2
+
+
+POLICY = """\
+policy:
+  domains: {eea: {regions: [eu]}, usa: {regions: [us]}}
+  labels: {wiki: public, shop: {classes: personal, tables: {countries: public}}}
+  subjects: {everybody: {domain: here}}
+"""
+
+
+def test_a_policy(good):
+    good.write_text(GOOD + POLICY)
+    result = run("check", "-c", good, "--without-secrets", "--strict")
+    assert result.exit_code == 0, result.output
+    assert "policy     domains eea, usa; 1 labelled tables, 1 subjects, 0 rules" in result.output
+    data = json.loads(run("check", "-c", good, "--without-secrets", "--format", "json").output)
+    assert data["policy"]["domains"] == {"eea": ["eu"], "usa": ["us"]}
+
+
+def test_an_illegal_placement(good):
+    good.write_text(GOOD + POLICY.replace("countries: public", "countries: internal"))
+    result = run("check", "-c", good, "--without-secrets", "--format", "json")
+    assert result.exit_code == 1
+    findings = json.loads(result.output)["findings"]
+    assert [one["key"] for one in findings] == ["keyspaces.shop.tables.countries"] * 2
+    assert findings[0]["line"] == 13
+    assert "shop.countries → shard us-0 in us as a reference copy" in findings[0]["message"]
+
+
+def test_no_policy_is_said_as_such(good):
+    data = json.loads(run("check", "-c", good, "--without-secrets", "--format", "json").output)
+    assert data["policy"] is None

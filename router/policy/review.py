@@ -1,0 +1,84 @@
+"""What a policy allows but is seldom meant: remarks of `fairlead check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise, product
+
+from config.errors import Mistake
+from config.findings import Findings, KeyPath
+from config.policy import SubjectSettings
+from config.settings import MysqlListener, Settings
+from router.policy.compiled import CompiledPolicy
+from router.policy.model import FlowKind, Operation, Subject
+from router.policy.verdict import at_least
+
+Remark = tuple[KeyPath, str, str | None]
+
+_USES: tuple[tuple[Operation, FlowKind], ...] = (
+    ("read", FlowKind.IDENTITY),
+    ("read", FlowKind.AGGREGATE),
+    ("write", FlowKind.WRITE),
+)
+
+
+def review(settings: Settings, policy: CompiledPolicy) -> list[Mistake]:
+    """The remarks, in the order of the file."""
+    findings = Findings()
+    for path, place in settings.places.items():
+        findings.saw(path, place)
+    for remarks in (_labels, _users, _levels):
+        for where, message, hint in remarks(settings, policy):
+            findings.add(where, message, hint)
+    return list(findings.mistakes)
+
+
+def _labels(settings: Settings, policy: CompiledPolicy) -> Iterator[Remark]:
+    top = policy.class_name(policy.classes.top)
+    for name, keyspace in settings.keyspaces.items():
+        label = policy.settings.labels.get(name)
+        if label is None:
+            yield ("keyspaces", name), f"has no label, so all of it is {top}", "Name it in policy.labels"
+            continue
+        for table in keyspace.tables:
+            if not label.classes and table.lower() not in {one.lower() for one in label.tables}:
+                yield ("policy", "labels", name), f"table {table} has no label, so it is {top}", None
+
+
+def _users(settings: Settings, policy: CompiledPolicy) -> Iterator[Remark]:
+    for user in settings.users:
+        for listener in settings.listeners_of(MysqlListener):
+            if not any(_may_match(entry, user, listener) for entry in policy.subjects.entries):
+                message = f"belongs to no subject on listener {listener}: what is restricted is refused"
+                yield ("users", user), message, "Name it in policy.subjects"
+                break
+
+
+def _may_match(entry: SubjectSettings, user: str, listener: str) -> bool:
+    """With some certificate, or without."""
+    return (not entry.users or user in entry.users) and (not entry.listeners or listener in entry.listeners)
+
+
+def _levels(settings: Settings, policy: CompiledPolicy) -> Iterator[Remark]:
+    """A higher class is expected to be treated no looser than a lower one."""
+    classes = policy.classes
+    levels = [classes.named((name,)) for name in classes.levels[1:]]
+    for low, high in pairwise(levels):
+        looser = _looser(policy, low, high)
+        if looser is not None:
+            home, subject, operation = looser
+            rules = policy.decide(high, home, subject, operation, FlowKind.IDENTITY).rules
+            yield (
+                ("policy", "rules", rules[0]),
+                f"treats {classes.name(high)} data of {home} looser for a subject in {subject.domain} than "
+                f"{classes.name(low)} data is treated",
+                None,
+            )
+
+
+def _looser(policy: CompiledPolicy, low: int, high: int) -> tuple[str, Subject, Operation] | None:
+    for home, subject, (operation, flow) in product(policy.domains, policy.subjects.all(), _USES):
+        one, other = (policy.decide(cls, home, subject, operation, flow) for cls in (low, high))
+        if other.action < one.action and not at_least(other, one):
+            return home, subject, operation
+    return None

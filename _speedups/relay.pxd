@@ -69,6 +69,11 @@ cdef enum PlanFlag:
     PLAN_TRACKED = 128          # SET of what the uvloop side keeps: the backend's new state is told before `release`
     PLAN_EVERYWHERE = 256       # OP_ANY: every shard of the configuration can answer
 
+cdef enum Diagnostics:          # of the session's last statement: its errors and warnings
+    DIAG_HERE = 0               # on the attached backend
+    DIAG_GONE = 1               # on none: counted, but not to be listed
+    DIAG_UNSURE = 2             # MariaDB keeps an older statement's if this one read no table: not even counted
+
 cdef enum Step:                 # what the backend works on
     STEP_COMMAND = 0            # the client's own command: its response is relayed
     STEP_STATE = 1
@@ -187,7 +192,7 @@ cdef struct Session:
     uint8_t hangup              # close behind the answer that is on its way
     uint8_t trx
     uint8_t linger              # the attached backend is kept for its warnings only and may be taken
-    uint8_t warnings_lost
+    uint8_t diagnostics         # where what SHOW WARNINGS lists is: enum Diagnostics
     uint8_t autocommit_off
     uint8_t capclass
     uint8_t session_track       # the client negotiated CLIENT_SESSION_TRACK (peers)

@@ -34,7 +34,7 @@ from _speedups.lexer cimport (
     LEX_HIGH_BYTE, LEX_MULTI, LEX_OK, NORM_CAP, SLOTS_CAP, LiteralIter, Lexed, Slot, iter_begin, lex_into, list_next, row_next,
 )
 from _speedups.literals cimport (
-    KEY_INT_SIGNED, KEY_INT_UNSIGNED, MODE_ASCII_KEYS, MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG,
+    KEY_INT_SIGNED, KEY_INT_UNSIGNED, MODE_ASCII_KEYS, MODE_MARIADB, MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG,
 )
 from _speedups.scanner cimport *
 from _speedups.stats cimport *

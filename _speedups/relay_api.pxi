@@ -416,7 +416,7 @@ cdef class Relay:
                     reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
                 elif s.exec != NULL and s.cmd_len < execute_size(s.exec):
                     reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_MALFORMED)
-                elif flags & PLAN_WARNINGS and s.backend == NULL:
+                elif flags & PLAN_WARNINGS and (s.backend == NULL or s.diagnostics != DIAG_HERE):
                     # Taken meanwhile: another backend would show another session's warnings.
                     park(c, s, PARK_SESSION)
                 else:
@@ -450,10 +450,11 @@ cdef class Relay:
             self.unlock()
 
     def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False, affected=None,
-              uint64_t insert_id=0, uint16_t warnings=0):
+              uint64_t insert_id=0, uint16_t warnings=0, bint keep_diagnostics=False):
         """Answer the parked command with framed packets. -> False when the session is gone.
 
-        `affected`: rows, None after an answer that holds rows or an error; `insert_id`: 0 leaves the last one.
+        `affected`: rows, None after an answer that holds rows or an error; `insert_id`: 0 leaves the last one;
+        `keep_diagnostics`: SHOW WARNINGS still speaks of the statement before.
         """
         cdef Core* c = &self.core
         cdef Session* s
@@ -468,12 +469,12 @@ cdef class Relay:
                 s.hangup |= close
                 if error:
                     keep_own_error(s, p + 4, n - 4)
+                elif s.command != COM_STMT_PREPARE:
                     s.affected = changed
-                    s.warnings = 1
-                elif s.command != COM_STMT_PREPARE and not s.flags & PLAN_WARNINGS:
-                    s.last_error = NO_ERROR
-                    s.affected = changed
-                    s.warnings = warnings
+                    if not keep_diagnostics:
+                        s.last_error = NO_ERROR
+                        s.warnings = warnings
+                        s.diagnostics = DIAG_GONE
                 if insert_id:
                     s.insert_id = insert_id
                 client_send(c, s, p, n)
@@ -548,7 +549,7 @@ cdef class Relay:
             "phase": copy.phase, "ctx": copy.ctx, "state": copy.state, "lexmode": copy.lexmode, "caps": copy.caps,
             "capclass": copy.capclass, "user": copy.user,
             "trx": copy.trx, "pins": copy.pins, "linger": bool(copy.linger), "shard": shard,
-            "warnings_lost": bool(copy.warnings_lost), "warnings": copy.warnings, "last_error": bool(copy.last_error),
+            "diagnostics": copy.diagnostics, "warnings": copy.warnings, "last_error": bool(copy.last_error),
             "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
             "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
             "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
@@ -596,6 +597,20 @@ cdef class Relay:
                 if s.backend != NULL:
                     s.backend.state = state
                     s.backend.suspect = 0
+            self.unlock()
+        return s != NULL
+
+    def forget_outcome(self, uint64_t handle):
+        """No previous statement: its insert id, its errors and warnings are forgotten."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL:
+                s.insert_id = 0
+                s.warnings = 0
+                s.last_error = NO_ERROR
+                s.diagnostics = DIAG_GONE
             self.unlock()
         return s != NULL
 
@@ -879,7 +894,7 @@ cdef class Relay:
                 b = c.pools[pool].idle
                 if b == NULL and c.pools[pool].linger != NULL:
                     b = c.pools[pool].linger
-                    b.owner.warnings_lost = 1
+                    b.owner.diagnostics = DIAG_GONE
                 if b != NULL:
                     while b.next != NULL and b.in_list == 1:
                         b = b.next

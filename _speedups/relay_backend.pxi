@@ -1,6 +1,8 @@
 # Pools, the steps before a command, and a response's way back. Included by relay.pyx.
 
 cdef enum:
+    ER_PARSE_ERROR = 1064
+    ER_UNKNOWN_SYSTEM_VARIABLE = 1193
     ER_OPTION_PREVENTS_STATEMENT = 1290     # --read-only
     ER_READ_ONLY_MODE = 1836
 
@@ -146,7 +148,7 @@ cdef void keep_lingering(Core* c, Session* s) noexcept nogil:
     """Keep the backend for SHOW WARNINGS, but let anybody take it who needs it more."""
     cdef Backend* b = s.backend
     if b.pool.nwait:
-        s.warnings_lost = 1
+        s.diagnostics = DIAG_GONE
         detach(c, s)
         return
     s.linger = 1
@@ -209,7 +211,7 @@ cdef void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
         while b.next != NULL:
             b = b.next
         other = b.owner
-        other.warnings_lost = 1
+        other.diagnostics = DIAG_GONE
         release_linger(c, other)
         if b.dead:              # too old to be lent again
             b = NULL
@@ -664,16 +666,24 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
     command_done(c, s, b)
 
 
+cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
+    """May this statement have read no table? The end of a transaction reads none."""
+    return s.flags & (PLAN_OUTSIDE | PLAN_OPAQUE) or (s.trx == TRX_ACTIVE and not b.status & SERVER_STATUS_IN_TRANS)
+
+
 cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
     """What the session remembers of its last statement."""
     if b.scan.outcome == OUTCOME_ERR:
-        s.last_error = SERVER_ERROR
-        s.warnings = 1
+        note_error(s, SERVER_ERROR, DIAG_HERE)
         return
     if b.scan.outcome != OUTCOME_PREPARED:
         b.status = s.status = b.scan.status
     s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
     if not s.flags & PLAN_WARNINGS:     # which shows them, and leaves them as they are
+        if b.scan.warnings == 0 and s.lexmode & MODE_MARIADB and has_diagnostics(s) and may_keep_diagnostics(s, b):
+            s.diagnostics = DIAG_UNSURE
+        else:
+            s.diagnostics = DIAG_HERE
         s.last_error = NO_ERROR
         s.warnings = b.scan.warnings
     if b.scan.insert_id:
@@ -723,7 +733,7 @@ cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
         shard.errors += 1
         c.stats.errors_by_class[ERR_BACKEND] += 1
     count_query(c, s, error)
-    if s.cmd_pins:
+    if s.cmd_pins and not (error and nothing_ran(s, b.scan.error_code)):
         add_pins(c, s, s.cmd_pins)      # an error may have left a part of it behind
     if error and (s.trx == TRX_ACTIVE or s.autocommit_off or s.flags & PLAN_OPAQUE):
         start_step(c, s, STEP_PROBE)
@@ -733,6 +743,11 @@ cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
         backend_gone(c, b)
         return
     settle(c, s, b)
+
+
+cdef inline bint nothing_ran(Session* s, uint16_t code) noexcept nogil:
+    """Did the server refuse the text before it executed any of it? A procedure may say the same of its own text."""
+    return not s.flags & PLAN_OPAQUE and (code == ER_PARSE_ERROR or code == ER_UNKNOWN_SYSTEM_VARIABLE)
 
 
 cdef bint close_prepared(Core* c, Backend* b) noexcept nogil:
@@ -782,7 +797,8 @@ cdef void settle(Core* c, Session* s, Backend* b) noexcept nogil:
     if b.suspect:
         add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
     if s.pins == 0:
-        if s.broken or s.kind == KIND_LEASE or s.draining or (s.warnings == 0 and not s.last_error):
+        if s.broken or s.kind == KIND_LEASE or s.draining or (s.warnings == 0 and not s.last_error) \
+                or s.diagnostics != DIAG_HERE:
             detach(c, s)
         else:
             keep_lingering(c, s)
@@ -858,7 +874,7 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
     memcpy(c.out, c.scratch + b.scan.final_offset, n)
     c.out[3] = 1
     c.stats.errors_by_class[ERR_BACKEND] += 1
-    s.last_error = SERVER_ERROR
+    note_error(s, SERVER_ERROR, DIAG_GONE)
     if step == STEP_PROBE:
         backend_lost(c, b)
         return

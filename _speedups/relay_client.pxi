@@ -384,7 +384,7 @@ cdef void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept
     elif plan.opcode == OP_SHARD:
         go_to_shard(c, s, plan.shard)
     elif plan.opcode == OP_ANY:
-        if plan.flags & PLAN_WARNINGS and (s.backend == NULL or s.last_error == OWN_ERROR):
+        if plan.flags & PLAN_WARNINGS and (s.backend == NULL or s.diagnostics != DIAG_HERE):
             park(c, s, PARK_SESSION)
         elif s.backend == NULL or (s.linger and not plan.flags & PLAN_WARNINGS) or s.backend.pool.shard == plan.shard:
             go_to_shard(c, s, plan.shard)
@@ -408,7 +408,6 @@ cdef void canned_reply(Core* c, Session* s, Plan* plan) noexcept nogil:
         c.stats.refusals += 1
         c.stats.errors_by_class[ERR_REFUSED] += 1
         keep_own_error(s, plan.reply, plan.reply_len)
-        s.warnings = 1
     head[0] = plan.reply_len & 0xff
     head[1] = (plan.reply_len >> 8) & 0xff
     head[2] = (plan.reply_len >> 16) & 0xff

@@ -327,9 +327,21 @@ cdef inline uint16_t session_status(Session* s) noexcept nogil:
     return status | SERVER_STATUS_IN_TRANS
 
 
+cdef inline bint has_diagnostics(Session* s) noexcept nogil:
+    return s.warnings != 0 or s.last_error != NO_ERROR or s.diagnostics == DIAG_UNSURE
+
+
+cdef inline void note_error(Session* s, uint8_t whose, uint8_t diagnostics) noexcept nogil:
+    """The session's statement has failed: one error to count, and ROW_COUNT() is -1."""
+    s.last_error = whose
+    s.warnings = 1
+    s.affected = <uint64_t>-1
+    s.diagnostics = diagnostics
+
+
 cdef void keep_own_error(Session* s, const uint8_t* payload, size_t n) noexcept nogil:
     """What SHOW WARNINGS has to show, since no server knows of it."""
-    s.last_error = OWN_ERROR
+    note_error(s, OWN_ERROR, DIAG_GONE)
     buf_free(&s.own_error)
     if n <= ERROR_ROOM:
         buf_append(&s.own_error, payload, n)
@@ -339,8 +351,10 @@ cdef void reply_ok(Core* c, Session* s) noexcept nogil:
     cdef uint8_t packet[16]
     cdef size_t n = put_ok(packet, 1, session_status(s))
     s.affected = 0
-    s.warnings = 0
-    s.last_error = NO_ERROR
+    if not s.lexmode & MODE_MARIADB:    # which keeps them behind statements that read no table
+        s.warnings = 0
+        s.last_error = NO_ERROR
+        s.diagnostics = DIAG_GONE
     client_send(c, s, packet, n)
     end_command(c, s)
 
@@ -348,7 +362,6 @@ cdef void reply_ok(Core* c, Session* s) noexcept nogil:
 cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint8_t kind) noexcept nogil:
     """Our own ERR as the answer to the current command."""
     c.stats.errors_by_class[error_class] += 1
-    s.warnings = 0
     send_err(c, s, 1, kind)
     end_command(c, s)
 

@@ -85,7 +85,7 @@ cdef void sweep(Core* c) noexcept nogil:
                 b = b.next
             if c.now - b.t_idle < c.linger_ns:
                 break
-            b.owner.warnings_lost = 1
+            b.owner.diagnostics = DIAG_GONE
             release_linger(c, b.owner)
         trim_pool(c, pool)
     if c.now - c.swept_clients > CLIENT_SWEEP_NS or c.draining:

@@ -21,6 +21,8 @@ COMMENT = "Fairlead"
 REPLICATION_PREFIX = "5.5.5-"
 NO_ROWS = 2**64 - 1
 """The relay's affected rows after a statement that returned rows; ROW_COUNT() is then -1."""
+HERE, UNSURE = 0, 2
+"""The relay's Diagnostics: SHOW WARNINGS can be asked of the attached backend; nobody can say without asking."""
 
 Answer = tuple[Sequence[ColumnDefinition41], list[list[Any]]]
 
@@ -47,15 +49,15 @@ class LocalAnswers:
             self._worker.relay.run_on(handle, info["shard"])
         else:
             columns, rows = self.rows(session, plan, info)
-            self.send(handle, session, columns, rows, info, binary)
+            self.send(handle, session, columns, rows, info, binary, keep_diagnostics=_keeps_diagnostics(session, plan))
 
     def send(
         self, handle: int, session: Session, columns: Sequence[ColumnDefinition41], rows: list[list[Any]],
-        info: dict[str, Any], binary: bool = False,
+        info: dict[str, Any], binary: bool = False, keep_diagnostics: bool = False,
     ) -> None:  # fmt: skip
         build = binary_resultset if binary else text_resultset
         packets = build(columns, rows, session.capabilities, Status(info["status"]))
-        self._worker.relay.reply(handle, packets)
+        self._worker.relay.reply(handle, packets, keep_diagnostics=keep_diagnostics)
 
     def rows(
         self, session: Session, plan: plans.SessionValue | plans.Names | plans.ShowRoute, info: dict[str, Any]
@@ -98,15 +100,15 @@ class LocalAnswers:
             case "last_insert_id":
                 return info["last_insert_id"]
             case "row_count":
-                return -1 if info["last_error"] or info["affected"] == NO_ROWS else info["affected"]
+                return -1 if info["affected"] == NO_ROWS else info["affected"]
             case "version":
                 return self._version(session)
             case "version_comment":
                 return COMMENT
-            case "warning_count":
-                return info["warnings"]
-            case "error_count":
-                return int(info["last_error"])
+            case "warning_count" | "error_count":
+                if info["diagnostics"] == UNSURE:
+                    raise refusal("CONNECTION_FUNCTION", fact.upper())
+                return info["warnings"] if fact == "warning_count" else int(info["last_error"])
         raise refusal("CONNECTION_FUNCTION", fact.upper())
 
     def show_warnings(self, handle: int, session: Session, sql: bytes, binary: bool = False) -> None:
@@ -115,24 +117,31 @@ class LocalAnswers:
         if info is None:
             return
         own: bytes | None = info["own_error"]
-        if info["shard"] >= 0 and own is None:
+        if own is None and info["shard"] >= 0 and info["diagnostics"] == HERE:
             self._worker.relay.run_on(handle, info["shard"], flags=8)
             return
         words = sql.lower().split()
         rows = [_error_row(own)] if own is not None else []
-        if (info["warnings"] or info["last_error"]) and (own is None or b"limit" in words):
+        listed = own is not None and b"limit" not in words
+        if info["diagnostics"] == UNSURE or ((info["warnings"] or info["last_error"]) and not listed):
             raise refusal("CONNECTION_FUNCTION", "SHOW WARNINGS")
         if b"count" in sql.lower():
             fact = "error_count" if b"errors" in words else "warning_count"
-            self.send(handle, session, [number_column(f"@@session.{fact}", NUMBERS[fact])], [[len(rows)]], info, binary)
+            columns: Sequence[ColumnDefinition41] = [number_column(f"@@session.{fact}", NUMBERS[fact])]
+            self.send(handle, session, columns, [[len(rows)]], info, binary, keep_diagnostics=True)
         else:
-            self.send(handle, session, warning_columns(session), rows, info, binary)
+            self.send(handle, session, warning_columns(session), rows, info, binary, keep_diagnostics=True)
 
 
 def _error_row(payload: bytes) -> list[Any]:
     """An ERR packet as SHOW WARNINGS shows it."""
     error = ErrPacket.parse(payload)
     return ["Error", error.errno, error.message]
+
+
+def _keeps_diagnostics(session: Session, plan: plans.SessionValue | plans.Names | plans.ShowRoute) -> bool:
+    """MariaDB still lists an older statement's warnings behind one that reads no table; MySQL does not."""
+    return session.mariadb and isinstance(plan, plans.SessionValue)
 
 
 def _asks_found_rows(plan: plans.Plan) -> bool:

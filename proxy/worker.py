@@ -351,6 +351,7 @@ class Worker:
         self.relay.unpin(handle)
         self.relay.drop_pending(handle)
         self.relay.forget_statements(handle)
+        self.relay.forget_outcome(handle)
         session.prepared.clear()
         session.state = session.initial.use(session.database)
         level, lag = self.level_of(session)

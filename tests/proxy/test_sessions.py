@@ -349,8 +349,12 @@ def test_reset_connection_forgets_everything_but_the_database(fairlead: Fairlead
         statement = side.prepare("SELECT 1")
         assert side.query("SET time_zone = '+07:00', sql_mode = 'ANSI'").kind == "ok"
         assert side.query("SET autocommit = 0").kind == "ok"
-        assert side.query(f"UPDATE customers SET balance = 1 WHERE id = {key}").affected == 1
+        assert side.query(f"UPDATE customers SET balance = LAST_INSERT_ID(41) WHERE id = {key}").affected == 1
+        assert side.query("SELECT LAST_INSERT_ID()").value == b"41"
+        assert side.query(f"SELECT nowhere FROM customers WHERE id = {key}").errno == 1054
         assert side.plain(COM_RESET_CONNECTION).kind == "ok"
+        assert side.query("SHOW WARNINGS").rows == ()
+        assert side.query("SELECT @@warning_count, @@error_count").rows == ((b"0", b"0"),)
         assert side.query("SELECT DATABASE()").value == b"shop"
         assert side.query("SELECT @@time_zone, @@sql_mode").rows == before
         assert side.query("SELECT @@autocommit").value == b"1"

@@ -160,6 +160,21 @@ def _number_in_text(text: str) -> int:
     return number
 
 
+_LEADING = re.compile(r"(?: *([+-]?[0-9]{1,15})(?![0-9.eE])| *(?![-+.0-9 ])).*", re.DOTALL | re.ASCII)
+
+
+def leading_number(text: str) -> int | None:
+    """The whole number that text means in a comparison with numbers: 5 for '5abc', 0 for 'abc' and ''.
+
+    None where that is not plain: fractions, exponents, more digits than a double holds, other white space. As a
+    comparison by double has it, so an id that is equal is this number itself.
+    """
+    found = _LEADING.fullmatch(text)
+    if found is None or (found[1] is None and text.strip(" ") and not text.isprintable()):
+        return None
+    return int(found[1] or 0)
+
+
 def _number_in_double(value: float) -> int:
     if not abs(value) < EXACT_DOUBLE:
         raise Unpinnable("a floating-point number of this size equals several whole numbers")

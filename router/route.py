@@ -135,8 +135,9 @@ def shards_of(plan: Keyed, keys: Sequence[Key], execution: Execution, *, stored:
     vindex = _vindex(plan, execution.topology)
     found: set[int] = set()
     for key in keys:
+        alone = len(keys) == 1 and all(ref.item is None for ref in key)
         for values in combinations(key, execution):
-            shard = shard_of(vindex, key, values, stored=stored)
+            shard = shard_of(vindex, key, values, stored=stored, alone=alone)
             if shard is not None:
                 found.add(shard)
     return tuple(execution.topology.shards[index].name for index in sorted(found))
@@ -149,11 +150,16 @@ def _vindex(plan: Keyed, topology: Topology) -> Vindex:
     return keyspace.vindexes[plan.vindex]
 
 
-def shard_of(vindex: Vindex, key: Key, values: Sequence[Value], *, stored: bool) -> int | None:
-    """The shard's index, None when no row can have this key. Raises Undecided and Refusal."""
+def shard_of(
+    vindex: Vindex, key: Key, values: Sequence[Value], *, stored: bool, alone: bool = False
+) -> int | None:  # fmt: skip
+    """The shard's index, None when no row can have this key. Raises Undecided and Refusal.
+
+    `alone`: this is the statement's only key, compared by `=`.
+    """
     try:
         canonical = [
-            keytypes.Key(ref.column.type, _canonical(one, ref.column, stored=stored))
+            keytypes.Key(ref.column.type, _canonical(one, ref.column, stored=stored, alone=alone))
             for ref, one in zip(key, values, strict=True)
         ]
     except NoMatch:
@@ -168,10 +174,28 @@ def shard_of(vindex: Vindex, key: Key, values: Sequence[Value], *, stored: bool)
         return None
 
 
-def _canonical(one: Value, column: KeyColumn, *, stored: bool) -> bytes:
+def _canonical(one: Value, column: KeyColumn, *, stored: bool, alone: bool) -> bytes:
     if stored and one is None:
         raise refusal("KEY_NULL", "of the vindex")
-    return keytypes.canonical_stored(one, column) if stored else keytypes.canonical(one, column.type)
+    if stored:
+        return keytypes.canonical_stored(one, column)
+    if alone and isinstance(one, str) and keytypes.is_integer(column.type):
+        return _number(one, column)
+    return keytypes.canonical(one, column.type)
+
+
+def _number(text: str, column: KeyColumn) -> bytes:
+    """Of `column = text`, which servers convert once: so one shard warns once of what follows the number.
+
+    In a list and beside other keys they compare row by row, and the shards' warnings add up to one server's.
+    """
+    try:
+        return keytypes.canonical(text, column.type)
+    except Unpinnable:
+        number = keytypes.leading_number(text)
+        if number is None:
+            raise
+        return keytypes.canonical(number, column.type)
 
 
 def combinations(key: Key, execution: Execution) -> Iterator[tuple[Value, ...]]:

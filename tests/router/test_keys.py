@@ -22,6 +22,7 @@ from router.keys import (
     key,
     key_column_of,
     key_type_of,
+    leading_number,
 )
 
 S, U = KeyType.INT_SIGNED, KeyType.INT_UNSIGNED
@@ -89,6 +90,19 @@ def test_canonical(value, key_type, expected):
 def test_equals_no_row(value, key_type):
     with pytest.raises(NoMatch):
         canonical(value, key_type)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("", 0), ("   ", 0), ("abc", 0), ("5abc", 5), ("  5 abc", 5), ("-5x", -5), ("+05", 5), ("5\t", 5), ("0x5", 0),
+        ("日本", 0), ("9" * 15 + "x", 10**15 - 1), ("5:30", 5), ("1_000", 1),
+        ("5.5", None), ("5.x", None), ("5e3", None), ("5E", None), (".5", None), ("-", None), ("- 5", None),
+        ("+x", None), ("\t5", None), ("\x005", None), ("\xa05", None), ("9" * 16, None), ("9" * 16 + "x", None),
+    ],
+)  # fmt: skip
+def test_leading_number(text, number):
+    assert leading_number(text) == number
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,22 @@ def test_negation_reaches_parameters() -> None:
 
 def test_values_that_do_not_decide_widen_reads_and_refuse_writes() -> None:
     everywhere = ("eu-0", "eu-1", "us-0", "us-1")
-    assert shards("SELECT * FROM customers WHERE id = ?", ("7abc",)) == everywhere
-    assert shards("SELECT * FROM customers WHERE id = ? LIMIT 1", ("7abc",)) == "KEY_TYPE"
-    assert shards("UPDATE customers SET name = 'x' WHERE id = ?", ("7abc",)) == "KEY_TYPE"
-    assert shards("UPDATE customers SET name = 'x' WHERE id = ?", ("7abc",), "best") == everywhere
+    assert shards("SELECT * FROM customers WHERE id = ?", ("7e0",)) == everywhere
+    assert shards("SELECT * FROM customers WHERE id = ? LIMIT 1", ("7e0",)) == "KEY_TYPE"
+    assert shards("UPDATE customers SET name = 'x' WHERE id = ?", ("7e0",)) == "KEY_TYPE"
+    assert shards("UPDATE customers SET name = 'x' WHERE id = ?", ("7e0",), "best") == everywhere
     assert shards("INSERT INTO customers (id, name) VALUES (?, 'x')", ("7abc",), "best") == "KEY_TYPE"
     assert shards("INSERT INTO items (sku, title) VALUES (?, 'x')", ("ä",), "best") == "KEY_TYPE"
+
+
+def test_text_behind_a_number_is_left_out_where_it_is_compared_once() -> None:
+    everywhere = ("eu-0", "eu-1", "us-0", "us-1")
+    for text, number in ((f"{US}abc", US), ("7abc", 7), (" 7 x", 7), ("abc", 0), ("", 0), ("0x7", 0)):
+        assert shards("SELECT * FROM customers WHERE id = ?", (text,)) == (home(number),), text
+        assert shards("UPDATE customers SET name = 'x' WHERE id = ?", (text,)) == (home(number),), text
+        assert shards("SELECT * FROM customers WHERE id IN (?, ?)", (text, number)) == everywhere
+        assert shards("SELECT * FROM customers WHERE id = ? OR id = 5", (text,)) == everywhere
+        assert shards("INSERT INTO customers (id, name) VALUES (?, 'x')", (text,), "best") == "KEY_TYPE"
 
 
 def test_lists_choose_the_shards_that_hold_them() -> None:

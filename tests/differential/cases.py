@@ -1,10 +1,14 @@
 """Cases as data: tests/cases/differential/*.json.
 
 A file holds `about`, `way` (how the clients connect) and `cases`, which run in order on one connection each. A
-case is a statement, or {sql, params, ordered, refused}. With `params` it is prepared. A statement that only
+case is a statement, or {sql, params, ordered, refused, differs}. With `params` it is prepared. A statement that only
 reads is run in both protocols. Names in angle brackets stand for buyers' ids: <eu>, <eu_sibling> (the same
 shard), <eu_other> (another shard of the region), <us>, <many_purchases>, <new_…> (no such row yet); in params,
 <eu:int> and <eu:float> are numbers and <eu> is text.
+
+`refused` is the error that Fairlead answers instead of the server's answer, which then must not come. `differs`
+names what may not be the same, with the reason: "warnings" for their number, "column X" for the cells of a column.
+Either may be given by flavour: {"mariadb": …, "mysql": …}.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +32,14 @@ _STATEFUL = re.compile(r"(?i)row_count|last_insert_id|warning_count|error_count|
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`params` None: text protocol. `refused`: the id of the error that Fairlead answers with, "" for none."""
+    """`params` None: text protocol. `refused`: the id of the error that Fairlead answers with, "" for none.
+    `differs`: what may not be the same -> why."""
 
     sql: str
     params: tuple[Any, ...] | None = None
     ordered: bool = False
     refused: str = ""
+    differs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +51,24 @@ class Group:
     cases: tuple[Case, ...]
 
 
-def load(path: Path, ids: Mapping[str, int]) -> Group:
+def load(path: Path, ids: Mapping[str, int], flavour: str) -> Group:
     data = json.loads(path.read_text())
     cases: list[Case] = []
     for given in data["cases"]:
         entry = {"sql": given} if isinstance(given, str) else given
         sql = _NAME.sub(lambda match: str(ids[match[1]]), entry["sql"])
         params = tuple(_param(one, ids) for one in entry["params"]) if "params" in entry else None
-        case = Case(sql, params, entry.get("ordered", False), entry.get("refused", ""))
+        refused, differs = (_of_flavour(entry.get(name), flavour) for name in ("refused", "differs"))
+        case = Case(sql, params, entry.get("ordered", False), refused or "", differs or {})
         cases.append(case)
         if params is None and _READ.match(sql) and not _STATEFUL.search(sql):
             cases.append(replace(case, params=()))
     return Group(data["about"], Way(**data.get("way", {})), tuple(cases))
+
+
+def _of_flavour(given: Any, flavour: str) -> Any:
+    by_flavour = isinstance(given, dict) and not given.keys() - {"mariadb", "mysql"}
+    return given.get(flavour) if by_flavour else given
 
 
 def _param(given: Any, ids: Mapping[str, int]) -> Any:

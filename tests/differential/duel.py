@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,12 +12,14 @@ from loadtest.world.fairlead import Fairlead
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import SERVERS, World
 from tests.differential import bazaar
+from tests.differential.placement import misplaced
 from tests.differential.wire import (
     CLIENT_DEPRECATE_EOF,
     CLIENT_FOUND_ROWS,
     COMPARED_STATUS,
     TYPE_VAR_STRING,
     Answer,
+    Cell,
     Column,
     Raw,
     Typed,
@@ -143,15 +146,27 @@ class Duel:
         found: list[str] = []
         for table in bazaar.TABLES:
             shards = {name: self._rows(shard.primary, table) for name, shard in self.world.shards.items()}
-            theirs = self._rows(self.plain, table)
-            if table in bazaar.REFERENCE:
-                found += [f"{table} on {name}" for name, rows in shards.items() if rows != theirs]
-            elif sorted(row for rows in shards.values() for row in rows) != theirs:
-                found.append(table)
+            found += table_differences(table, shards, self._rows(self.plain, table))
         return found
 
-    def _rows(self, server: SqlServer, table: str) -> list[str]:
-        return sorted(repr(row) for row in server.query(f"SELECT * FROM {table}", bazaar.KEYSPACE))
+    def _rows(self, server: SqlServer, table: str) -> Rows:
+        return [tuple(row) for row in server.query(f"SELECT * FROM {table}", bazaar.KEYSPACE)]
+
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+def table_differences(table: str, shards: Mapping[str, Rows], theirs: Rows) -> list[str]:
+    """What of a table the shards have not as the plain server has it, or have on the wrong shard."""
+    if table in bazaar.REFERENCE:
+        return [f"{table} on {name}" for name, rows in shards.items() if Counter(rows) != Counter(theirs)]
+    if table in bazaar.PINNED and any(rows for name, rows in shards.items() if name != bazaar.SHARDS[0]):
+        return [f"{table} is not on {bazaar.SHARDS[0]} alone"]
+    together = Counter(row for rows in shards.values() for row in rows)
+    missing, surplus = Counter(theirs) - together, together - Counter(theirs)
+    found = [f"{table}: {what} {list(rows.elements())[:3]}" for what, rows in
+             (("lacks", missing), ("has besides", surplus)) if rows]  # fmt: skip
+    return found + misplaced(table, shards)[:3]
 
 
 def ask(side: Raw, sql: bytes, params: tuple[Any, ...] | None, codec: str = "utf-8") -> tuple[Answer, Answer | None]:
@@ -172,21 +187,32 @@ def _text(data: bytes) -> Typed:
     return Typed(TYPE_VAR_STRING, encoded_length(len(data)) + data)
 
 
-def differences(mine: Answer, theirs: Answer, *, ordered: bool = False) -> list[str]:
-    """What of two answers is not the same."""
+def differences(
+    mine: Answer, theirs: Answer, *, ordered: bool = False, allowed: Collection[str] = ()
+) -> list[str]:  # fmt: skip
+    """What of two answers is not the same. `allowed`: "warnings", "column X": what need not be."""
     if mine.kind != theirs.kind:
         return [f"kind: {mine.kind} {mine.message!r} instead of {theirs.kind} {theirs.message!r}"]
     if mine.kind == "error":
         return _differing(mine, theirs, ("errno", "sqlstate", "message"))
-    found = _differing(mine, theirs, ("affected", "insert_id", "warnings", "info"))
+    found = _differing(mine, theirs, ("affected", "insert_id", "info"))
+    if "warnings" not in allowed:
+        found += _differing(mine, theirs, ("warnings",))
     if (mine.status ^ theirs.status) & COMPARED_STATUS:
         found.append(f"status: {mine.status:#x} instead of {theirs.status:#x}")
     if [_by_charset(one) for one in mine.columns] != [_by_charset(one) for one in theirs.columns]:
         found.append(f"columns: {mine.columns} instead of {theirs.columns}")
-    one, other = (answer.rows if ordered else tuple(sorted(answer.rows, key=repr)) for answer in (mine, theirs))
+    one, other = (_rows(answer, allowed, ordered) for answer in (mine, theirs))
     if one != other:
         found.append(f"rows: {one[:5]} ({len(one)}) instead of {other[:5]} ({len(other)})")
     return found
+
+
+def _rows(answer: Answer, allowed: Collection[str], ordered: bool) -> tuple[tuple[Cell, ...], ...]:
+    names = [f"column {column.name.decode(errors='replace')}" for column in answer.columns]
+    hidden = {at for at, name in enumerate(names) if name in allowed}
+    rows = [tuple(None if at in hidden else cell for at, cell in enumerate(row)) for row in answer.rows]
+    return tuple(rows if ordered else sorted(rows, key=repr))
 
 
 def _by_charset(column: Column) -> Column:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from proxy.worker import Worker
 
 COMMENT = "Fairlead"
-REPLICATION_PREFIX = "5.5.5-"
 NO_ROWS = 2**64 - 1
 """The relay's affected rows after a statement that returned rows; ROW_COUNT() is then -1."""
 HERE, UNSURE = 0, 2
@@ -80,8 +79,7 @@ class LocalAnswers:
         return [fact_column(session, column, texts.get(column.fact, "")) for column in plan.columns]
 
     def _version(self, session: Session) -> str:
-        """As VERSION() says it: without the prefix that MariaDB 10 greets with."""
-        return self._worker.logins.version_of(session.listener).removeprefix(REPLICATION_PREFIX)
+        return self._worker.logins.version_of(session.listener)
 
     def _route(self, session: Session, statement: bytes) -> Answer:
         found = explain(statement.decode("utf-8", "replace"), self._worker.context_of(session))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,15 @@ from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
 from proxy.session import PEER_LOGIN, SHARD_ATTRIBUTE, USER_ATTRIBUTE, Session
+from proxy.versions import REPLICATION_PREFIX, greeting_version, is_mariadb, version_number
 from router.errors import Refusal, refusal
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
 FALLBACK_VERSION = {Flavour.MARIADB: "10.11.0-MariaDB-fairlead", Flavour.MYSQL: "8.4.0-fairlead"}
+"""What is announced until a server has been seen."""
+
 
 
 class Logins:
@@ -39,8 +43,10 @@ class Logins:
         self._contexts: TlsContexts | None = None
         self._users: Counter[str] = Counter()
         self._listeners: Counter[str] = Counter()
-        self.version = ""
+        self._seen: tuple[str, ...] = ()
         self.mariadb = True
+        """Whether clients are told of a MariaDB: as soon as one shard is one. MySQL knows the collations that clients
+        choose for MariaDB, not the other way round."""
 
     # --- configuration --------------------------------------------------------------------------------------
 
@@ -67,7 +73,7 @@ class Logins:
     ) -> ServerHandshakeConfig:
         peer = isinstance(listener, PeerListener)
         flavour = Flavour.MARIADB if self.mariadb else Flavour.MYSQL
-        self.version = version = self.version or FALLBACK_VERSION[flavour]
+        version = self._version()
         collation = UTF8MB4_GENERAL_CI
         if isinstance(listener, MysqlListener):
             version = listener.version or version
@@ -79,7 +85,7 @@ class Logins:
         more = {"capabilities": PEER_SERVER_CAPABILITIES} if peer else {}
         return ServerHandshakeConfig(
             accounts=self._peer_accounts if peer else self._accounts,
-            server_version=version,
+            server_version=greeting_version(version),
             flavour=flavour.value,
             default_collation=collation,
             default_plugin=CACHING_SHA2,
@@ -91,16 +97,17 @@ class Logins:
             **more,
         )
 
-    def announce(self, version: str) -> None:
-        """The lowest version of the servers: what clients are told where the configuration names none.
+    def announce(self, versions: Collection[str]) -> None:
+        """What the servers are: clients are told the lowest version where the configuration names none."""
+        before, self._seen = self._version(), tuple(versions)
+        if self._version() != before:
+            self._reconfigure()
 
-        MariaDB 10 greets with the prefix 5.5.5-, which clients look for.
-        """
-        found = f"5.5.5-{version}" if version.startswith("10.") and "MariaDB" in version else version
-        if found == self.version:
-            return
-        self.version = found
-        self._reconfigure()
+    def _version(self) -> str:
+        """The lowest of the servers of the announced flavour."""
+        fitting = [version for version in self._seen if is_mariadb(version) is self.mariadb]
+        fallback = FALLBACK_VERSION[Flavour.MARIADB if self.mariadb else Flavour.MYSQL]
+        return min(fitting, key=version_number, default=fallback)
 
     def _reconfigure(self) -> None:
         generation = self._worker.generation
@@ -109,8 +116,8 @@ class Logins:
                 self._configs[name] = self._config(generation, name, listener)
 
     def version_of(self, name: str) -> str:
-        """The version that a listener announces."""
-        return self._configs[name].server_version
+        """The version that a listener announces, as VERSION() says it."""
+        return self._configs[name].server_version.removeprefix(REPLICATION_PREFIX)
 
     def handshake(self, name: str) -> ServerHandshakeConfig:
         """What a listener's next connection is shown."""

@@ -110,7 +110,7 @@ class Worker:
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.listeners: dict[str, Listener] = {}
-        self.backends.on_version = self.logins.announce
+        self.backends.on_versions = self.logins.announce
         self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
         self._one_reload = asyncio.Lock()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from proxy.pool.pools import CLASSES, Pools, Source
 from proxy.pool.roles import Roster, ShardRoles, Standing
 from proxy.pool.server_health import ServerHealth, State, Target, targets_of
 from proxy.pool.service_connection import ServerUnavailable, connect
+from proxy.versions import version_number
 from router.topology import Shard, Topology
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,8 @@ class Backends:
         self._peer_rows: dict[str, int] = {}
         self.roles: dict[int, ShardRoles] = {}
         self._kills: set[asyncio.Task[None]] = set()
-        self.on_version: Callable[[str], None] = lambda _: None
-        """Called with the lowest version of the own region's servers, whenever it is another one."""
+        self.on_versions: Callable[[Collection[str]], None] = lambda _: None
+        """Called with the versions of the own region's servers, whenever one is another."""
         self._versions: dict[str, str] = {}
 
     # --- configuration --------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ class Backends:
         self._apply(roles)
         if health.facts is not None and self._versions.get(health.target.name) != health.facts.version:
             self._versions[health.target.name] = health.facts.version
-            self.on_version(min(self._versions.values(), key=version_number))
+            self.on_versions(self._versions.values())
 
     def _announce(self, before: ShardRoles, roles: ShardRoles) -> None:
         name = roles.primary.name if roles.primary else "none"
@@ -355,12 +356,3 @@ def _state_word(health: ServerHealth) -> str:
     if health.state is State.UP:
         return "read_only" if health.facts is not None and health.facts.read_only else "up"
     return "down" if health.state is State.DOWN else "unknown"
-
-
-def version_number(version: str) -> int:
-    """'10.11.19-MariaDB' -> 101119, as the page keeps it."""
-    parts = [int("".join(ch for ch in part if ch.isdigit()) or 0) for part in version.split("-")[0].split(".")[:3]]
-    parts += [0] * (3 - len(parts))
-    return parts[0] * 10000 + parts[1] * 100 + parts[2]
-
-

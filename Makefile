@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test lint bench bench-full bench-instructions soak fuzz clean
+.PHONY: help build demo test test-mysql lint bench bench-full bench-instructions soak fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -28,6 +28,11 @@ demo: build  ## a small world with two regions (ONCE=1: run the tour and leave, 
 test: build  ## all tests (TESTS=path or options for pytest)
 	@$(PY) -m loadtest.world.mysql97
 	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -n $(JOBS) --dist loadfile --timeout 300 -m "not slow" $(TESTS)
+
+test-mysql: build  ## all tests that need servers, on MySQL 9.7 alone
+	@$(PY) -m loadtest.world.mysql97
+	@FAIRLEAD_SERVER=mysql FAIRLEAD_REQUIRE_SERVERS=mysql $(PY) -m pytest -q -n $(JOBS) --dist loadfile --timeout 300 \
+		-m "servers and not slow" $(TESTS)
 
 lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@.venv/bin/ruff check .

@@ -4,19 +4,19 @@
     @pytest.mark.world(regions=2, replicas=1)          another shape
     @pytest.mark.world("full")                         two regions of two shards with replicas, as in the demo
 
-`FAIRLEAD_SERVER=mysql` runs every such test on MySQL 9.7 instead of MariaDB; a test that must see both is
-parametrised over the fixture `flavour` (see `BOTH_SERVERS` in tests/servers.py). Servers start once per test
-process and shape; each test begins with the data as loaded. A missing server skips its tests, loudly; with
-`FAIRLEAD_REQUIRE_SERVERS=1` it fails them.
+They are MariaDB; a test that must see both kinds is parametrised over the fixture `flavour` (`BOTH_SERVERS` in
+tests/servers.py, which also tells how to choose). Servers start once per test process and shape; each test begins
+with the data as loaded. A missing server skips its tests, loudly.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.servers import DEFAULT, MISSING, absent
 
 if TYPE_CHECKING:
     from loadtest.world.layout import Shape
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_WORLDS = 3
 """Shapes kept running side by side; the one unused for longest is stopped first."""
-MISSING = "SERVER MISSING: "
 MARKER = "world(name=None, *, regions=1, shards=2, replicas=0, durable=False): the shape of the world fixture"
 
 
@@ -101,7 +100,7 @@ def worlds() -> Iterator[Worlds]:
 @pytest.fixture
 def flavour() -> str:
     """`mariadb` or `mysql`."""
-    return os.environ.get("FAIRLEAD_SERVER", "mariadb")
+    return DEFAULT
 
 
 @pytest.fixture
@@ -112,9 +111,7 @@ def world(request: pytest.FixtureRequest, worlds: Worlds, flavour: str) -> Itera
     try:
         running = worlds.get(_shape(request.node.get_closest_marker("world"), flavour))
     except ServerMissing as missing:
-        if os.environ.get("FAIRLEAD_REQUIRE_SERVERS") == "1":
-            pytest.fail(f"{MISSING}{missing}")
-        pytest.skip(f"{MISSING}{missing}")
+        absent(flavour, missing)
     yield running
     running.stop_custom_fleets()
 

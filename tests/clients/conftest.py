@@ -20,6 +20,7 @@ from tests.clients.drivers import (
     mariadb_command_line,
     mysql_command_line,
 )
+from tests.servers import absent
 
 if TYPE_CHECKING:
     from loadtest.world.fairlead import Fairlead
@@ -102,7 +103,7 @@ def command_line(request: pytest.FixtureRequest, flavour: str) -> Iterator[Comma
     try:
         found = mariadb_command_line() if request.param == "mariadb" else mysql_command_line()
     except ServerMissing as missing:
-        pytest.skip(f"SERVER MISSING: {missing}")
+        absent("mysql", missing)
     if found is None:
-        pytest.skip("SERVER MISSING: mariadb is not on this machine; wanted: mariadb-client")
+        absent("mariadb", "mariadb is not on this machine; wanted: mariadb-client")
     yield found

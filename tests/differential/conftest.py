@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pytest
 
 from loadtest.world.layout import Shape
 from loadtest.world.sqlserver import ServerMissing
+from tests.servers import DEFAULT, absent
 
 if TYPE_CHECKING:
     from tests.conftest import Worlds
@@ -26,13 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def duel(worlds: Worlds) -> Iterator[Duel]:
     from tests.differential.duel import Duel
 
-    flavour = os.environ.get("FAIRLEAD_SERVER", "mariadb")
+    flavour = DEFAULT
     try:
         world = worlds.get(Shape(regions=("eu", "us"), shards=2, replicas=0, flavour=flavour))
     except ServerMissing as missing:
-        if os.environ.get("FAIRLEAD_REQUIRE_SERVERS") in ("1", flavour):
-            pytest.fail(f"SERVER MISSING: {missing}")
-        pytest.skip(f"SERVER MISSING: {missing}")
+        absent(flavour, missing)
     sides = Duel(world)
     yield sides
     sides.close()

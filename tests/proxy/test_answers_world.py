@@ -14,6 +14,9 @@ from loadtest.world.fairlead import Fairlead
 from loadtest.world.layout import region_id
 from loadtest.world.process import POLL_INTERVAL
 from loadtest.world.world import World
+from tests.servers import BOTH_SERVERS
+
+pytestmark = BOTH_SERVERS
 
 PATIENCE = 20.0
 

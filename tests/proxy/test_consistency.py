@@ -14,8 +14,9 @@ from loadtest.world.fairlead import Fairlead
 from loadtest.world.sqlserver import SqlServer
 from loadtest.world.world import World
 from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, until, value
+from tests.servers import BOTH_SERVERS
 
-pytestmark = pytest.mark.world(regions=1, shards=1, replicas=1)
+pytestmark = [BOTH_SERVERS, pytest.mark.world(regions=1, shards=1, replicas=1)]
 
 MARK = "##"
 WHERE = "SELECT c.name FROM customers b JOIN countries c ON c.code = '##' WHERE b.id = {key}"

@@ -10,8 +10,9 @@ import pytest
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
 from tests.proxy.clients import ask, client, ids_on, until, value
+from tests.servers import BOTH_SERVERS
 
-pytestmark = pytest.mark.world(regions=1, shards=2, replicas=1)
+pytestmark = [BOTH_SERVERS, pytest.mark.world(regions=1, shards=2, replicas=1)]
 
 FAST = {"health": {"interval": "200ms", "timeout": "500ms", "failures": 2}, "limits": {"queue_wait": "1s"}}
 FOLLOWED = 8.0
@@ -104,6 +105,9 @@ def test_without_a_writable_server_the_error_says_so(world: World, fairlead: Fai
         return ""
 
     until(lambda: refusal().startswith("FL4017: "), "the refusal", fairlead)
+    if server.flavour == "mysql":
+        server.run("SET GLOBAL super_read_only = 1")
+        assert refusal().startswith("FL4017: ")
     server.set_read_only(False)
     until(lambda: write(fairlead, key, 3), "a write", fairlead, FOLLOWED)
 

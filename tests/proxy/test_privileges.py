@@ -10,6 +10,9 @@ import pytest
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
 from tests.proxy.clients import ask, client, ids_on, raw, refused, value
+from tests.servers import BOTH_SERVERS
+
+pytestmark = BOTH_SERVERS
 
 
 def user(*grants: tuple[str, list[str]], **more: Any) -> dict[str, Any]:

@@ -26,6 +26,9 @@ from tests.proxy.clients import (
     until,
     value,
 )
+from tests.servers import BOTH_SERVERS
+
+pytestmark = BOTH_SERVERS
 
 READ_ONLY, DEADLOCK, LOCK_TIMEOUT, NO_SAVEPOINT, DUPLICATE = 1792, 1213, 1205, 1305, 1062
 LOST = (1158, 2006, 2013, 0)

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from loadtest.bench.__main__ import main
 from loadtest.world.mariadb import program
 from loadtest.world.sqlserver import ServerMissing
-from tests.conftest import MISSING
+from tests.servers import absent
 
 pytestmark = pytest.mark.servers
 
@@ -20,7 +20,7 @@ def servers_are_there() -> None:
     try:
         program()
     except ServerMissing as missing:
-        pytest.skip(f"{MISSING}{missing}")
+        absent("mariadb", missing)
 
 
 def bench(*arguments: str) -> Result:

@@ -5,7 +5,7 @@ import pytest
 from loadtest.soak.run import Plan, run
 from loadtest.world.mariadb import program
 from loadtest.world.sqlserver import ServerMissing
-from tests.conftest import MISSING
+from tests.servers import absent
 
 pytestmark = pytest.mark.servers
 
@@ -15,7 +15,7 @@ def servers_are_there() -> None:
     try:
         program()
     except ServerMissing as missing:
-        pytest.skip(f"{MISSING}{missing}")
+        absent("mariadb", missing)
 
 
 @pytest.mark.parametrize(

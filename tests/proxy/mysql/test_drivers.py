@@ -22,6 +22,7 @@ from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import AuthenticationFailed, ConnectionClosed, HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
 from tests.proxy.mysql.helpers import PATIENCE, Certificates, Listener
+from tests.servers import absent
 
 PASSWORD = "s3cret"
 FULL = Verifier.of_password(PASSWORD)
@@ -140,7 +141,7 @@ def by_command(program: Callable[[bool], list[str]]) -> Connect:
 def mariadb_command(tls: bool) -> list[str]:
     program = shutil.which("mariadb")
     if program is None:
-        pytest.skip("SERVER MISSING: the mariadb client; wanted: mariadb-client")
+        absent("mariadb", "the mariadb client; wanted: mariadb-client")
     return [program, "--no-defaults", "--ssl" if tls else "--skip-ssl"]
 
 
@@ -148,7 +149,7 @@ def mysql_command(tls: bool) -> list[str]:
     try:
         command = mysql97.client_command()
     except ServerMissing as missing:
-        pytest.skip(f"SERVER MISSING: {missing}")
+        absent("mysql", missing)
     # Without TLS it asks for the public key only if told to.
     return [*command, f"--ssl-mode={'REQUIRED' if tls else 'DISABLED'}", "--get-server-public-key"]
 

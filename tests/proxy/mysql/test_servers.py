@@ -24,6 +24,7 @@ from proxy.mysql.constants.capabilities import BACKEND_CAPABILITIES, Capability
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import AuthenticationFailed, ServerError, TlsRefused
 from tests.proxy.mysql.helpers import query_one, run
+from tests.servers import BOTH, ON_MYSQL, absent
 
 pytestmark = pytest.mark.servers
 SERVICE = BackendAccount(SERVICE_USER, Passwords().service.encode())
@@ -47,7 +48,7 @@ class Running:
         return await connect_backend(address, account, tls, deadline=deadline, **options)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module", params=["mariadb", pytest.param("mysql", marks=pytest.mark.mysql97)])
+@pytest.fixture(scope="module", params=BOTH)
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     directory = rundir.create()
     try:
@@ -57,7 +58,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
         try:
             server.start()
         except ServerMissing as missing:
-            pytest.skip(f"SERVER MISSING: {missing}")
+            absent(request.param, missing)
         try:
             server.create_keyspace("shop")
             yield Running(server, authority)
@@ -207,11 +208,11 @@ def test_our_collations_are_the_servers(running: Running) -> None:
 # --- what only one of the two has --------------------------------------------------------------------------
 
 
-ON_MYSQL = pytest.mark.parametrize("running", [pytest.param("mysql", marks=pytest.mark.mysql97)], indirect=True)
+MYSQL_ONLY = pytest.mark.parametrize("running", [ON_MYSQL], indirect=True)
 ON_MARIADB = pytest.mark.parametrize("running", ["mariadb"], indirect=True)
 
 
-@ON_MYSQL
+@MYSQL_ONLY
 def test_mysqls_full_exchange_by_rsa_and_by_tls(running: Running) -> None:
     pem = (running.server.datadir / "public_key.pem").read_bytes()
     forget = "FLUSH PRIVILEGES"  # empties the server's cache of proved passwords
@@ -238,7 +239,7 @@ def test_mysqls_full_exchange_by_rsa_and_by_tls(running: Running) -> None:
     run(main())
 
 
-@ON_MYSQL
+@MYSQL_ONLY
 def test_mysql_sees_our_attributes(running: Running) -> None:
     async def main() -> None:
         connection = await running.connect(attributes={"program_name": "fairlead", "fairlead_user": "ann"})
@@ -252,7 +253,7 @@ def test_mysql_sees_our_attributes(running: Running) -> None:
     run(main())
 
 
-@ON_MYSQL
+@MYSQL_ONLY
 def test_mysql_switches_to_its_accounts_plugin(running: Running) -> None:
     """The greeting names caching_sha2_password; a sha256_password account is asked for by a switch."""
     running.server.run("CREATE USER old@'127.0.0.1' IDENTIFIED WITH sha256_password BY 'o'")

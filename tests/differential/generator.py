@@ -1,7 +1,7 @@
 """Seeded random statements over the bazaar: what applications send, in odd and even forms.
 
-A statement is *pinned* when one shard key fixes its shard in a way that a user would expect to work; at least
-nine of ten of these must be answered. Others may be refused, but never answered wrongly.
+A statement is *pinned* when one shard key fixes its shard in a way that a user would expect to work; how
+many of these, and of all, must be answered test_differential.py says. None may be answered wrongly.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tests.servers import BOTH_SERVERS
 pytestmark = BOTH_SERVERS
 
 ER_DUP_ENTRY, ER_PARSE_ERROR, ER_NO_SUCH_TABLE = 1062, 1064, 1146
-ER_DBACCESS_DENIED, ER_ACCESS_DENIED, ER_BAD_DB = 1044, 1045, 1049
+ER_DBACCESS_DENIED, ER_ACCESS_DENIED, ER_BAD_DB, ER_UNKNOWN_STMT_HANDLER = 1044, 1045, 1049, 1243
 
 TYPES = """CREATE TABLE types (
     id INT PRIMARY KEY, big BIGINT, huge BIGINT UNSIGNED, exact DECIMAL(30,10), ratio DOUBLE,
@@ -70,6 +70,21 @@ def test_prepared_statements_round_trip_every_type(driver: Driver, session: Sess
     session.commit()
     for _ in range(3):
         assert [normal(row) for row in session.prepared("SELECT * FROM types WHERE id = ?", (7,))] == [ROW]
+
+
+def test_statements_prepared_in_sql(session: Session) -> None:
+    """Every driver can do this, those without COM_STMT_PREPARE too."""
+    session.query("CREATE TABLE pairs (id INT PRIMARY KEY, word VARCHAR(20))")
+    session.query("PREPARE enter FROM 'INSERT INTO pairs VALUES (?, ?)'")
+    session.query("SET @id = 3, @word = 'drei'")
+    session.query("EXECUTE enter USING @id, @word")
+    session.commit()
+    session.query("PREPARE find FROM 'SELECT word FROM pairs WHERE id = ?'")
+    assert session.query("EXECUTE find USING @id") == [("drei",)]
+    session.query("DEALLOCATE PREPARE find")
+    with pytest.raises(Failure) as failure:
+        session.query("EXECUTE find USING @id")
+    assert failure.value.errno == ER_UNKNOWN_STMT_HANDLER
 
 
 def test_transactions_commit_and_roll_back(driver: Driver, session: Session, way: Way) -> None:

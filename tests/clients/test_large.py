@@ -114,3 +114,13 @@ def test_command_line_clients_print_a_million_rows(command_line: CommandLine, wa
     with way.memory() as memory:
         assert command_line.count_lines(way.target, MILLION) == ROWS
     assert memory.growth < RESULT_GROWTH
+
+
+@pytest.mark.usefixtures("blobs")
+def test_command_line_clients_carry_a_64_mb_value(command_line: CommandLine, way: Way) -> None:
+    sent = value().decode()
+    command_line.run(way.target, f"INSERT INTO blobs VALUES (1, '{sent}');\n")
+    with way.memory() as result:
+        received = command_line.run(way.target, "SELECT value FROM blobs WHERE id = 1", "--raw")
+    assert received == f"{sent}\n"
+    assert result.growth < RESULT_GROWTH

@@ -49,6 +49,9 @@ class MySQL97(SqlServer):
             "--innodb-buffer-pool-dump-at-shutdown=OFF",
             f"--innodb-flush-log-at-trx-commit={1 if durable else 2}",
             f"--innodb-flush-method={'O_DIRECT' if durable else 'O_DIRECT_NO_FSYNC'}",
+            # The kernel gives out 65,536 places for asynchronous I/O in all (fs.aio-max-nr), a server takes
+            # thousands, and one that finds none left does not start.
+            "--innodb-use-native-aio=OFF",
             "--innodb-fast-shutdown=2",
             # Replication's tables need the performance schema; statement histories and digests nobody reads
             # here, and they cost 100 MB a server.

@@ -244,6 +244,13 @@ class ReplicaSettings:
         ),
     ] = None
     zone: Annotated[str | None, Option("The zone it stands in.")] = None
+    promotable: Annotated[
+        bool,
+        Option(
+            "Follow it when it is made the primary. Without that, writes are refused while it is the only one; needed "
+            "for a replica where a policy allows reading copies only."
+        ),
+    ] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

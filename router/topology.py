@@ -63,13 +63,15 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One MySQL or MariaDB server of a shard. `shard` is its shard's index."""
+    """One MySQL or MariaDB server of a shard. `shard` is its shard's index. Not `promotable`: it is never followed
+    as the primary."""
 
     index: int
     shard: int
     host: str
     port: int
     role: ServerRole
+    promotable: bool = True
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -231,11 +233,11 @@ def _shards(settings: Settings, regions: Mapping[str, Region]) -> dict[str, Shar
 
 
 def _servers(shard: int, first: int, given: ShardSettings) -> tuple[Server, ...]:
-    addresses = [(given.primary, ServerRole.PRIMARY)] if given.primary else []
-    addresses += [(replica.address, ServerRole.REPLICA) for replica in given.replicas]
+    declared = [(given.primary, ServerRole.PRIMARY, True)] if given.primary else []
+    declared += [(one.address, ServerRole.REPLICA, one.promotable) for one in given.replicas]
     return tuple(
-        Server(first + place, shard, address.host, address.port, role)
-        for place, (address, role) in enumerate(addresses)
+        Server(first + place, shard, address.host, address.port, role, promotable)
+        for place, (address, role, promotable) in enumerate(declared)
     )
 
 

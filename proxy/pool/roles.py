@@ -207,7 +207,17 @@ class Choice:
 
 
 def choose(servers: Mapping[str, ServerHealth], configured: str | None, memory: Memory) -> Choice:
-    """The rules at the head of this file. `configured`: the name of the primary that the settings declare."""
+    """The rules at the head of this file. `configured`: the name of the primary that the settings declare.
+
+    One that the settings forbid to be the primary is not followed, whoever has promoted it.
+    """
+    choice = _choice(servers, configured, memory)
+    if choice.primary is not None and not servers[choice.primary].target.server.promotable:
+        return Choice(None, Standing.UNPROMOTED, choice.warnings)
+    return choice
+
+
+def _choice(servers: Mapping[str, ServerHealth], configured: str | None, memory: Memory) -> Choice:
     if memory.last is None and any(health.state is State.UNKNOWN for health in servers.values()):
         return Choice(None, Standing.PENDING)
     links = Links(servers)

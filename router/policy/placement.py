@@ -120,6 +120,8 @@ def graph_of(policy: PolicySettings, topology: Topology, domains: Mapping[str, s
             graph.spots[title] = Spot(region, domains[region])
             key = ("shards", shard.name, "replicas", item(index))
             graph.add(Edge(_shard(shard.name), title, Means.REPLICA, key))
+            if replica.promotable:
+                graph.add(Edge(_shard(shard.name), title, Means.FAILOVER, key))
     for name, targets in policy.failover.items():
         for target in targets:
             graph.add(Edge(_shard(name), _shard(target), Means.FAILOVER, ("policy", "failover", name)))
@@ -212,10 +214,10 @@ def _home_first(shards: Iterable[Shard], home: str, domains: Mapping[str, str]) 
 
 
 def _grouped(found: Iterable[Violation]) -> list[list[Violation]]:
-    """One mistake for each edge and home, whatever number of classes and tables it concerns."""
-    groups: dict[tuple[Edge, str], list[Violation]] = {}
+    """One mistake for each setting, place and home, whatever number of classes and tables it concerns."""
+    groups: dict[tuple[KeyPath, str, str], list[Violation]] = {}
     for one in found:
-        groups.setdefault((one.edge, one.item.home), []).append(one)
+        groups.setdefault((one.edge.key, one.edge.target, one.item.home), []).append(one)
     return list(groups.values())
 
 

@@ -130,6 +130,18 @@ def _as_expected(
     return {key: found[key] for key in wanted}
 
 
+def test_a_replica_that_may_not_be_the_primary_is_not_followed() -> None:
+    sequence = Sequence()
+    target = sequence.targets["b"]
+    sequence.targets["b"] = replace(target, server=replace(target.server, promotable=False))
+    sequence.roster.expect(sequence.targets.values())
+    sequence.step({"at": 0, "a": "rw 0-1-5", "b": "ro 0-1-5 from=a", "c": "ro 0-1-5 from=a"})
+    roles = sequence.step({"at": 1, "a": "down", "b": "rw 0-2-6", "c": "ro 0-2-6 from=b"})
+    assert (roles.primary, str(roles.standing)) == (None, "unpromoted")
+    roles = sequence.step({"at": 2, "b": "ro 0-2-6", "c": "rw 0-3-7"})
+    assert roles.primary is not None and roles.primary.server.port == PORTS["c"]
+
+
 def test_readable_replicas_are_those_within_the_lag_freshest_first() -> None:
     sequence = Sequence()
     sequence.step({"at": 0, "a": "rw 0-1-5", "b": "ro 0-1-5 from=a", "c": "ro 0-1-5 from=a"})

@@ -40,10 +40,14 @@ LATER: Mapping[str, str] = MappingProxyType({"admin": "the admin console", "redi
 
 
 class Decoder:
-    """Reads one tree. `findings` receives the mistakes and the line of every key."""
+    """Reads one tree. `findings` receives the mistakes and the line of every key.
 
-    def __init__(self, findings: Findings) -> None:
+    `base`: the folder that paths are relative to, instead of their file's.
+    """
+
+    def __init__(self, findings: Findings, base: Path | None = None) -> None:
         self._findings = findings
+        self._base = base
 
     # --- classes and unions of classes ---
 
@@ -199,7 +203,7 @@ class Decoder:
             text = self.text(node)
             if isinstance(kind, type) and issubclass(kind, StrEnum):
                 return self._choice(kind, text, path)
-            value = _reader(kind, option, node.place.file)(text)
+            value = _reader(kind, option, self._folder(node))(text)
             _check_bounds(value, option)
             return value
 
@@ -245,7 +249,11 @@ class Decoder:
         if name == SecretSource.VALUE and isinstance(given, Scalar):
             return Secret(SecretSource.VALUE, "", given.text)
         text = self.text(given)
-        return Secret(SecretSource(name), str(_path(text, given.place.file)) if name == "file" else text)
+        return Secret(SecretSource(name), str(_path(text, self._folder(given))) if name == "file" else text)
+
+    def _folder(self, node: Node) -> Path:
+        """What paths are relative to."""
+        return self._base or node.place.file.parent
 
     def password(self, node: Node, path: KeyPath) -> Any:
         """A secret, or {sha256: …}, {native: …}, each a text or a secret."""
@@ -294,7 +302,7 @@ _SPECIAL: dict[Any, Callable[[Decoder, Node, KeyPath], Any]] = {
 """Types with a notation of their own."""
 
 
-def _reader(kind: Any, option: Option, file: Path) -> Callable[[str], Any]:
+def _reader(kind: Any, option: Option, folder: Path) -> Callable[[str], Any]:
     match option.unit:
         case unit if unit == DURATION:
             return parse.duration
@@ -303,7 +311,7 @@ def _reader(kind: Any, option: Option, file: Path) -> Callable[[str], Any]:
         case unit if unit == NETWORK:
             return parse.network
         case unit if unit == PATH:
-            return lambda text: _path(text, file)
+            return lambda text: _path(text, folder)
     return {bool: parse.boolean, int: parse.integer, str: _some_text}[kind]
 
 
@@ -313,9 +321,8 @@ def _some_text(text: str) -> str:
     return text
 
 
-def _path(text: str, file: Path) -> Path:
-    """Relative to the folder of the file that names it."""
-    return (file.parent / _some_text(text)).resolve()
+def _path(text: str, folder: Path) -> Path:
+    return (folder / _some_text(text)).resolve()
 
 
 def _check_bounds(value: Any, option: Option) -> None:

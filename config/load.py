@@ -34,17 +34,19 @@ def load(
     *,
     region: str | None = None,
     secrets: bool = True,
+    base: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Reads and checks a configuration.
 
     `region` overrides the file's. `secrets=False` leaves passwords unread and certificate files unopened, for
-    looking at a configuration where they are not present. Only secrets that this region needs are read.
+    looking at a configuration where they are not present. Only secrets that this region needs are read. `base` is
+    the folder that paths are relative to, instead of that of the file which names them.
     Raises ConfigError.
     """
     findings = Findings()
     tree, files = read(Path(path), findings)
-    settings: Settings = Decoder(findings).settings(Settings, tree, (), _NOTHING)
+    settings: Settings = Decoder(findings, base).settings(Settings, tree, (), _NOTHING)
     if region is not None:
         settings = dataclasses.replace(settings, region=region)
     check(settings, findings)

@@ -38,12 +38,12 @@ class Candidate:
     generation: Generation
 
 
-def read(config: Path, region: str | None, number: int) -> Candidate:
-    """Reads and checks a configuration. Raises ConfigError."""
+def read(config: Path, region: str | None, number: int, base: Path | None = None) -> Candidate:
+    """Reads and checks a configuration; `base` as for `config.load`. Raises ConfigError."""
     files: tuple[Path, ...] = () if config.is_dir() else (config,)
     for _ in range(READINGS):
         before = _digest(files)
-        settings = load(config, region=region)
+        settings = load(config, region=region, base=base)
         files = settings.files
         if before and before == _digest(files):
             return Candidate(settings, before, _generation(config, number, settings))

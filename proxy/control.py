@@ -2,7 +2,8 @@
 
 Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pair:
 
-    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…"}   {"verb": "drain", "seconds": 30.0}
+    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…", "config": "…", "base": null}
+                           {"verb": "drain", "seconds": 30.0}
     worker -> supervisor   {"verb": "ready"}   {"verb": "reloaded", "number": N}
                            {"verb": "refused", "number": N, "error": "…"}
 """
@@ -34,7 +35,8 @@ Message = dict[str, Any]
 class WorkerStart:
     """What a forked worker is given. `control`: its non-blocking end of the pair; `secret`: for its Accounts.
 
-    `digest` is that of the files which `settings` were read from; a reload's files must match the message's.
+    `digest` is that of the files which `settings` were read from; a reload's files must match the message's. A
+    reload may name another `config`, and the `base` that its relative paths have (as for `config.load`).
     """
 
     index: int

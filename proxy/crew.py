@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from _speedups.stats import StatsPage
 from proxy import control, logs
@@ -60,6 +61,7 @@ class Crew:
         self.started = False
         self.hopeless = False
         self.refused = False
+        self.refusal = ""
         self._page = page
         self._program = program
         self._begin = begin
@@ -170,8 +172,9 @@ class Crew:
 
     # --- words to workers -----------------------------------------------------------------------------------
 
-    def tell_reload(self, number: int, digest: str) -> None:
-        message = {"verb": "reload", "number": number, "digest": digest}
+    def tell_reload(self, number: int, digest: str, config: Path, base: Path | None) -> None:
+        where = {"config": str(config), "base": base and str(base)}
+        message = {"verb": "reload", "number": number, "digest": digest, **where}
         for worker in self.workers:
             if not worker.alive:
                 continue
@@ -216,7 +219,7 @@ class Crew:
         elif verb == "refused" and isinstance(number, int):
             kept, reason = worker.number, message.get("error")
             log.error("%s refuses configuration %d and keeps %d: %s", worker.name, number, kept, reason)
-            self.refused = True
+            self.refused, self.refusal = True, f"{worker.name}: {reason}"
             self._on_answer(worker, number)
         else:
             log.error("%s sent a message that is none", worker.name)

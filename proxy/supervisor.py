@@ -26,12 +26,13 @@ from _speedups.stats import StatsPage
 from config.advice import advice
 from config.diff import diff
 from config.errors import SHOWN, ConfigError, Mistake
-from config.settings import Settings
+from config.settings import MetastoreSettings, Settings
 from proxy import banner, candidate, logs, systemd
 from proxy.candidate import Bind, Candidate, Signature
 from proxy.children import Child, Wakeup, ending
 from proxy.control import WorkerStart
 from proxy.crew import Crew
+from proxy.following import Following, Source, first_source
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,6 @@ ADMIN_GRACE = 4.0
 WATCH_INTERVAL = 2.0
 OTHER_FILES = 64
 """Descriptors of a worker beside those of clients and servers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the configuration is read from, now and at every reload."""
-
-    config: Path
-    region: str | None
 
 
 @dataclass(frozen=True)
@@ -76,8 +69,9 @@ def run(
     wakeup = Wakeup()
     code = MISCONFIGURED
     try:
+        source, metastore, remark = first_source(source)
         seen = candidate.signature(source.config)
-        first = candidate.read(source.config, region, 1)
+        first = candidate.read(source.config, source.region, 1, source.base)
         page = candidate.page_for(first, workers)
         candidate.check_room(page, first)
         code = FAILED
@@ -87,11 +81,16 @@ def run(
         print(error, file=sys.stderr)
         return code
     logs.configure(first.settings.telemetry, "supervisor")
+    if remark:
+        log.warning("%s", remark)
     candidate.declare(page, first)
     programs = programs or real_programs()
     gc.collect()
     gc.freeze()
-    return Supervisor(source, first, seen, page, listeners, workers, programs, wakeup, watch=watch).run()
+    supervisor = Supervisor(source, first, seen, page, listeners, workers, programs, wakeup, watch=watch)
+    if metastore is not None:
+        supervisor.follow(metastore)
+    return supervisor.run()
 
 
 def real_programs() -> Programs:
@@ -146,6 +145,8 @@ class Supervisor:
         self._selector = selectors.PollSelector()
         self._selector.register(wakeup, selectors.EVENT_READ)
         self.crew = Crew(workers, page, programs.worker, self._begin, self._close_own, self._selector)
+        self.following: Following | None = None
+        self._to_tell = bool(source.version)
 
     @property
     def settings(self) -> Settings:
@@ -154,6 +155,10 @@ class Supervisor:
     @property
     def stopping(self) -> bool:
         return self.stop_by is not None
+
+    def follow(self, metastore: MetastoreSettings) -> None:
+        """Before `run`: versions come from this metastore."""
+        self.following = Following(metastore, self.settings.region, self._selector)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -166,6 +171,7 @@ class Supervisor:
         try:
             self._start_admin()
             self.crew.start()
+            self._start_follower()
             while not (self.stopping and not self.crew.any_alive):
                 self._turn()
             self._stop_admin()
@@ -179,12 +185,17 @@ class Supervisor:
         for key, _ in self._selector.select(self._patience()):
             if key.data is None:
                 self._on_signals()
+            elif key.data is self.following:
+                self._on_version()
             else:
                 self.crew.on_readable(key.data)
         self._reap()
         self._do_what_is_due(time.monotonic())
         if self.crew.take_refusals():
+            self._tell_following("refused", self.crew.refusal)
             self._reload_if_changed()
+        if self._to_tell and self.crew.all_ready and not self.crew.behind(self.number):
+            self._tell_following("in force")
         if self.crew.all_ready and not self.served and not self.stopping:
             self._announce()
         if self.crew.hopeless and not self.stopping:
@@ -193,7 +204,8 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         """Seconds until something is due."""
-        own = (self.stop_by, self._watch_at, self.admin.restart_at)
+        follower_at = self.following.child.restart_at if self.following else None
+        own = (self.stop_by, self._watch_at, self.admin.restart_at, follower_at)
         times = [*self.crew.due(), *(one for one in own if one is not None)]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -201,6 +213,8 @@ class Supervisor:
         self.crew.do_what_is_due(now)
         if self.admin.restart_at is not None and now >= self.admin.restart_at:
             self._start_admin()
+        if self.following is not None and self.following.is_due(now):
+            self._start_follower()
         if self._watch_at is not None and now >= self._watch_at:
             self._look_at_files(now)
         if self.stop_by is not None and now >= self.stop_by:
@@ -242,6 +256,11 @@ class Supervisor:
     def _close_own(self) -> None:
         """In a worker: what belongs to the supervisor and to the admin process."""
         self._wakeup.close()
+        self._close_listeners()
+        if self.following is not None:
+            self.following.close()
+
+    def _close_listeners(self) -> None:
         for sock in self.listeners.values():
             sock.close()
 
@@ -257,6 +276,8 @@ class Supervisor:
         """In the child."""
         self.crew.close_controls()
         self._wakeup.close()
+        if self.following is not None:
+            self.following.close()
         logs.configure(self.settings.telemetry, self.admin.name)
         self.programs.admin(self.page, list(self.listeners.values()))
 
@@ -264,42 +285,81 @@ class Supervisor:
         self.crew.reap(self.stopping)
         if self.admin.alive and (status := self.admin.reap()) is not None and not self.stopping:
             log.error("admin %s, starts again in %g s", ending(status), self.admin.start_later())
+        if self.following is not None:
+            self.following.reap(self.stopping)
         self._old_admins = [old for old in self._old_admins if old.reap() is None]
+
+    # --- versions of the metastore --------------------------------------------------------------------------
+
+    def _start_follower(self) -> None:
+        if self.following is not None and not self.stopping:
+            self.following.start(self.source.version, self._close_for_follower)
+
+    def _close_for_follower(self) -> None:
+        """In the follower."""
+        self.crew.close_controls()
+        self._wakeup.close()
+        self._close_listeners()
+        logs.configure(self.settings.telemetry, "follower")
+
+    def _on_version(self) -> None:
+        """The follower names another version: it is put in force as a changed file would be."""
+        assert self.following is not None
+        named = self.following.on_readable()
+        if named is None:
+            return
+        source = self.source.of_version(named.number, named.path)
+        if source == self.source:
+            self._to_tell = True
+            return
+        log.info("version %d of the metastore is to be put in force", named.number)
+        self.reload(source)
+
+    def _tell_following(self, verb: str, error: str = "", number: int | None = None) -> None:
+        """How it went with the version in force, or with version `number`."""
+        self._to_tell = False
+        if self.following is not None and (number or self.source.version):
+            self.following.tell(verb, number or self.source.version, error)
 
     # --- reload ---------------------------------------------------------------------------------------------
 
-    def reload(self) -> None:
-        """Reads the configuration again. A wrong one changes nothing and is told."""
+    def reload(self, source: Source | None = None) -> None:
+        """Reads the configuration again, or from another source. A wrong one changes nothing and is told."""
+        source = source or self.source
         if self.stopping:
             log.warning("not reloading: stopping")
             return
         if self.served:
             systemd.reloading()
-        self._seen = self._tried = candidate.signature(self.source.config)
+        self._seen = self._tried = candidate.signature(source.config)
         try:
-            fresh, changes, listeners = self._acceptable()
+            fresh, changes, listeners = self._acceptable(source)
         except ConfigError as error:
-            self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]])
+            self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]], source)
         except Exception as error:
             # Our bug, and no reason to take all clients down: nothing has been changed yet.
-            self._refuse([f"internal error: {logs.told(error)}"])
+            self._refuse([f"internal error: {logs.told(error)}"], source)
         else:
+            self.source = source
+            self._to_tell = bool(source.version)
             self._put_in_force(fresh, changes, listeners)
         if self.served:
             systemd.ready(self._status())
 
-    def _refuse(self, reasons: list[str]) -> None:
+    def _refuse(self, reasons: list[str], source: Source) -> None:
         self.page.config_refused()
+        if source.version:
+            self._tell_following("refused", "; ".join(reasons), source.version)
         for reason in reasons:
             log.error("configuration refused: %s", reason)
         log.error("configuration %d stays in force", self.number)
 
-    def _acceptable(self) -> tuple[Candidate, list[str], dict[Bind, socket.socket]]:
+    def _acceptable(self, source: Source) -> tuple[Candidate, list[str], dict[Bind, socket.socket]]:
         """The new configuration, what it changes, its HTTP sockets: all checked, nothing changed yet.
 
         Raises ConfigError.
         """
-        fresh = candidate.read(self.source.config, self.source.region, self.number + 1)
+        fresh = candidate.read(source.config, source.region, self.number + 1, source.base)
         if mistake := candidate.restart_only(self.settings, fresh.settings):
             raise ConfigError([mistake])
         candidate.check_room(self.page, fresh)
@@ -321,7 +381,7 @@ class Supervisor:
         candidate.declare(self.page, fresh)
         self.page.config_loaded(self.number)
         logs.configure(fresh.settings.telemetry, "supervisor")
-        self.crew.tell_reload(self.number, fresh.digest)
+        self.crew.tell_reload(self.number, fresh.digest, self.source.config, self.source.base)
         self._move_admin(listeners)
 
     def _tell_changes(self, changes: list[str], settings: Settings) -> None:
@@ -377,6 +437,8 @@ class Supervisor:
         systemd.stopping()
         log.info("%s: draining for up to %g s", reason, seconds)
         self.crew.tell_drain(seconds)
+        if self.following is not None:
+            self.following.child.signal(signal.SIGTERM)
 
     def _stop_admin(self) -> None:
         """The admin process goes last: it says `draining` until there is nothing left to drain."""
@@ -392,6 +454,8 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         children: list[Child] = [*self.crew.workers, self.admin, *self._old_admins]
+        if self.following is not None:
+            children.append(self.following.child)
         for child in children:
             child.signal(signal.SIGKILL)
         for child in children:

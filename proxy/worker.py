@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -189,7 +190,7 @@ class Worker:
             self._drain_seconds = float(message["seconds"])
             self._draining.set()
         elif message["verb"] == "reload":
-            task = asyncio.ensure_future(self._reload(int(message["number"]), message["digest"]))
+            task = asyncio.ensure_future(self._reload(message))
             self._reloading.add(task)
             task.add_done_callback(self._reloading.discard)
 
@@ -199,12 +200,13 @@ class Worker:
         except OSError as error:
             log.error("the supervisor does not listen: %s", error)
 
-    async def _reload(self, number: int, digest: str) -> None:
+    async def _reload(self, message: dict[str, Any]) -> None:
         """Everything that may fail comes first; what is put in force then stays in force."""
+        number, base = int(message["number"]), message["base"]
         async with self._one_reload:
             try:
-                settings = load(self.start.config, region=self.start.region)
-                if digest_of(settings.files) != digest:
+                settings = load(Path(message["config"]), region=self.start.region, base=base and Path(base))
+                if digest_of(settings.files) != message["digest"]:
                     raise ValueError("the files changed again meanwhile")
                 await self.put_in_force(Generation.build(number, settings))
             except (ConfigError, ValueError, OSError) as error:

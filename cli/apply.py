@@ -1,0 +1,153 @@
+"""`fairlead apply`: make a configuration the next version, and put it in force everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.corpus import read_corpus
+from cli.output import (
+    EXIT_FINDINGS,
+    config_option,
+    exit_with_mistakes,
+    format_option,
+    print_json,
+    print_mistakes,
+    region_option,
+)
+from cli.simulate import corpus_option, run, schema_option, show
+from cli.versions import (
+    Duration,
+    caller,
+    finish,
+    folder_of,
+    settings_of_version,
+    versions_of,
+    wait_option,
+    who_option,
+    why_option,
+)
+from config import diff as differences
+from config.errors import ConfigError
+from config.inline import inline_secrets
+from config.load import load
+from config.settings import Settings
+from metastore.versions import Bundle, Versions
+from router.placement import placement_changes
+from router.simulation import Simulation
+from router.topology import Topology
+
+EPILOG = """\b
+Examples:
+  fairlead apply -c new.yaml --dry-run --corpus http://127.0.0.1:7380
+  fairlead apply -c new.yaml --why "reports may read orders" --confirm-within 10m
+  fairlead confirm -c new.yaml
+  fairlead apply -c new.yaml --at-once
+
+Exit codes: 0 done (or nothing to do), 1 mistakes, or a Fairlead has not put it in force, 2 usage.
+"""
+
+
+@click.command("apply", epilog=EPILOG)
+@config_option
+@region_option
+@click.option(
+    "--confirm-within",
+    type=Duration(),
+    default="10m",
+    show_default=True,
+    help="Goes back by itself unless `fairlead confirm` comes in this time.",
+)
+@click.option("--at-once", is_flag=True, help="Needs no confirmation.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@corpus_option
+@schema_option
+@why_option
+@who_option
+@wait_option
+@format_option
+def apply(
+    path: Path,
+    region: str | None,
+    confirm_within: float,
+    at_once: bool,
+    dry_run: bool,
+    corpus: str | None,
+    schemas: tuple[str, ...],
+    why: str,
+    who: str | None,
+    wait: float,
+    style: str,
+) -> None:
+    """Validate, compare with what is in force, simulate, and put in force by the metastore."""
+    settings = _checked(path, region, style)
+    bundle = Bundle.of(path, settings.files)
+    with versions_of(settings, create=not dry_run) as (store, versions):
+        active = versions.active()
+        before = active.number if active else 0
+        told = _compared(versions, before, path, settings, corpus, schemas)
+        if style == "table":
+            _show(told, before)
+        if dry_run or (before and versions.version(before).content == bundle.digest):
+            if style == "json":
+                print_json({**_plain(told), "version": before})
+            return
+        within = None if at_once else confirm_within
+        version = versions.publish(bundle, caller(who), why, within=within, on=before)
+        limit = within if before else None
+        if style == "table":
+            click.echo(f"version {version.number} is published")
+        finish(store, version.number, wait, style, {**_plain(told), "confirm_within": limit})
+        if limit is not None and style == "table":
+            click.echo(f"within {limit:g} s, or it goes back to version {before}: fairlead confirm -c {path}")
+
+
+def _checked(path: Path, region: str | None, style: str) -> Settings:
+    """As every region would read it, and without secrets."""
+    try:
+        settings = load(path, region=region, secrets=False)
+        for other in settings.regions:
+            Topology.build(load(path, region=other, secrets=False))
+    except ConfigError as error:
+        exit_with_mistakes(error, style)
+    mistakes = inline_secrets(settings)
+    if mistakes:
+        print_mistakes(mistakes, style)
+        raise SystemExit(EXIT_FINDINGS)
+    return settings
+
+
+def _compared(
+    versions: Versions, before: int, path: Path, settings: Settings, corpus: str | None, schemas: tuple[str, ...]
+) -> dict[str, Any]:
+    """changes, stored_rows, simulation"""
+    if not before:
+        return {"changes": [], "stored_rows": [], "simulation": None}
+    old = settings_of_version(versions, before, folder_of(path), settings.region)
+    return {
+        "changes": differences.diff(old, settings),
+        "stored_rows": placement_changes(Topology.build(old), Topology.build(settings)),
+        "simulation": run(old, settings, read_corpus(corpus), schemas) if corpus else None,
+    }
+
+
+def _plain(told: dict[str, Any]) -> dict[str, Any]:
+    simulation: Simulation | None = told["simulation"]
+    return {**told, "simulation": simulation and simulation.as_dict()}
+
+
+def _show(told: dict[str, Any], before: int) -> None:
+    if not before:
+        click.echo("no version is in force yet")
+        return
+    click.echo(f"{len(told['changes'])} changes from version {before}")
+    for change in told["changes"]:
+        click.echo(f"  {change}")
+    if told["stored_rows"]:
+        click.echo("A change of sharding moves no rows. Before this one is used:")
+    for sentence in told["stored_rows"]:
+        click.echo(f"  {sentence}")
+    if told["simulation"] is not None:
+        show(told["simulation"])

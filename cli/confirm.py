@@ -1,0 +1,37 @@
+"""`fairlead confirm`: what was applied stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.output import config_option, exit_with_mistakes, format_option, print_json, region_option
+from cli.versions import versions_of
+from config.errors import ConfigError
+from config.load import load
+
+EPILOG = """\b
+Examples:
+  fairlead confirm -c fairlead.yaml
+
+Exit codes: 0 it stays, 1 there is nothing to confirm, or it is too late, 2 usage.
+"""
+
+
+@click.command("confirm", epilog=EPILOG)
+@config_option
+@region_option
+@format_option
+def confirm(path: Path, region: str | None, style: str) -> None:
+    """Stop the timer of the version in force: it stays."""
+    try:
+        settings = load(path, region=region, secrets=False)
+    except ConfigError as error:
+        exit_with_mistakes(error, style)
+    with versions_of(settings) as (_, versions):
+        active = versions.confirm()
+        if style == "json":
+            print_json({"version": active.number})
+        else:
+            click.echo(f"version {active.number} stays")

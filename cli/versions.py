@@ -1,0 +1,177 @@
+"""What the verbs of configuration versions share: the metastore that a file names, who asks, who follows."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from cli.output import EXIT_FINDINGS, print_json
+from config.load import load
+from config.parse import duration
+from config.settings import Settings
+from metastore.open import open_store
+from metastore.registry import discover
+from metastore.store import MetastoreError, Store
+from metastore.versions import Versions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLLOWERS = "fairlead"
+POLL = 0.1
+FIRST_COMERS = 3.0
+"""Seconds; Fairleads look for an absent metastore every second."""
+IN_FORCE, REFUSED = "in force", "refused"
+
+
+class Duration(click.ParamType[float]):
+    """'90s', '10m' -> seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return duration(str(value))
+        except ValueError as reason:
+            self.fail(str(reason), param, ctx)
+
+
+def why_option(function: F) -> F:
+    return click.option("--why", default="", help="A reason, for the history.")(function)
+
+
+def who_option(function: F) -> F:
+    return click.option("--who", default=None, help="Whose doing it is. Default: user@host.")(function)
+
+
+def wait_option(function: F) -> F:
+    return click.option(
+        "--wait",
+        type=Duration(),
+        default="20s",
+        show_default=True,
+        help="How long to wait for the running Fairleads to put it in force.",
+    )(function)
+
+
+def caller(who: str | None) -> str:
+    if who:
+        return who
+    with contextlib.suppress(OSError, KeyError):
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    return f"uid {os.getuid()}"
+
+
+@contextmanager
+def versions_of(settings: Settings, *, create: bool = False) -> Iterator[tuple[Store, Versions]]:
+    """The versions in the metastore that the settings name. A MetastoreError ends the verb with exit code 1."""
+    if settings.metastore is None:
+        raise click.UsageError("this configuration names no metastore. Give it metastore: {sqlite: PATH}")
+    try:
+        with contextlib.closing(open_store(settings.metastore, create=create)) as store:
+            yield store, Versions(store)
+    except MetastoreError as error:
+        give_up(str(error))
+
+
+def give_up(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    raise SystemExit(EXIT_FINDINGS)
+
+
+def settings_of_version(versions: Versions, number: int, base: Path, region: str | None) -> Settings:
+    """A version, without its secrets. Raises ConfigError for one that this program does not accept any more."""
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
+        path = versions.bundle(number).write(Path(folder))
+        return load(path, region=region, secrets=False, base=base)
+
+
+def folder_of(path: Path) -> Path:
+    """What relative paths of a configuration are relative to."""
+    return (path if path.is_dir() else path.parent).absolute()
+
+
+# --- who follows --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A running Fairlead: the version it last told of, and how that went."""
+
+    name: str
+    version: int
+    state: str
+    error: str
+
+
+def followers(store: Store) -> list[Follower]:
+    found = []
+    for name, value in discover(store, FOLLOWERS).items():
+        plain = json.loads(value)
+        found.append(Follower(name, plain["version"], plain["state"], plain["error"]))
+    return found
+
+
+def wait_for(store: Store, number: int, patience: float) -> list[Follower]:
+    """Until every Fairlead that runs has told of this version, or of a later one; at most `patience` seconds.
+
+    With the very first version the metastore has just been made, and whoever waited for it needs a moment to come.
+    """
+    begun = time.monotonic()
+    until = begun + patience
+    while True:
+        found = followers(store)
+        if number == 1 and not found and time.monotonic() < min(until, begun + FIRST_COMERS):
+            time.sleep(POLL)
+            continue
+        open_ones = [one for one in found if one.version < number or one.state not in (IN_FORCE, REFUSED)]
+        if not open_ones or time.monotonic() >= until:
+            return found
+        time.sleep(POLL)
+
+
+def all_in_force(found: list[Follower], number: int) -> bool:
+    return all(one.version >= number and one.state == IN_FORCE for one in found)
+
+
+def show_followers(found: list[Follower], number: int) -> None:
+    there = sum(one.version >= number and one.state == IN_FORCE for one in found)
+    if not found:
+        click.echo("no Fairlead follows this metastore now")
+        return
+    click.echo(f"in force in {there} of {len(found)} Fairleads")
+    for one in found:
+        if one.version < number:
+            click.echo(f"  {one.name}: still version {one.version}")
+        elif one.state != IN_FORCE:
+            click.echo(f"  {one.name}: {one.state}: {one.error}")
+
+
+def finish(store: Store, number: int, patience: float, style: str, told: dict[str, Any]) -> None:
+    """Waits, tells, and exits 1 when some Fairlead has not put the version in force."""
+    found = wait_for(store, number, patience)
+    if style == "json":
+        names = [{"name": one.name, "version": one.version, "state": one.state, "error": one.error} for one in found]
+        print_json({**told, "version": number, "in_force": all_in_force(found, number), "fairleads": names})
+    else:
+        show_followers(found, number)
+    if not all_in_force(found, number):
+        raise SystemExit(EXIT_FINDINGS)
+
+
+def when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

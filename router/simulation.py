@@ -1,0 +1,206 @@
+"""What another configuration would do with the statements that were seen: which shapes change, and how.
+
+The statements are recorded shapes (normalised texts with their users, keyspaces and counts), never literals. Both
+configurations plan each of them; whatever the explanations differ in is told. A forecast is as good as its corpus, and
+is made without values: a shape whose shard depends on them is compared by how it is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from _speedups import lexer
+from config.settings import Settings
+from router.context import Context
+from router.errors import refusal
+from router.explain import describe
+from router.plan import ByKey, OneShard, Plan, Planned, Refuse
+from router.planner import plan
+from router.privileges import Grants
+from router.schema import SchemaSnapshot
+from router.topology import Shard, Topology
+
+MOST_SHAPES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A recorded statement: norm, who asked, in which keyspace, how often. `whole`: its text was not cut."""
+
+    norm: str
+    user: str
+    keyspace: str | None
+    count: int = 1
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one configuration does with a shape: aspect -> what it says ('plan', 'shards', 'tables', 'column x' …).
+
+    `refused`: why it is refused, None when it is answered. `leaves`: what of it goes where, as (what, where) pairs:
+    columns and the domains that they reach, when there is a policy.
+    """
+
+    aspects: Mapping[str, str]
+    refused: str | None = None
+    leaves: frozenset[tuple[str, str]] = frozenset()
+
+
+Planner = Callable[[Shape], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One shape that changes. `what`: 'refused', 'allowed', 'changed'; `details` in sentences."""
+
+    shape: Shape
+    what: str
+    details: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Simulation:
+    """`unjudged`: shapes whose text was cut when it was recorded. `leaving`: (what, where) that is new in any shape."""
+
+    shapes: int = 0
+    executions: int = 0
+    unjudged: int = 0
+    changes: list[Change] = field(default_factory=list)
+    leaving: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def of(self, what: str) -> list[Change]:
+        return [change for change in self.changes if change.what == what]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "shapes": self.shapes,
+            "executions": self.executions,
+            "unjudged": self.unjudged,
+            "changed": len(self.changes),
+            "newly_leaving": [{"what": what, "to": to, "shapes": n} for (what, to), n in self.leaving.items()],
+            "changes": [
+                {
+                    "what": change.what,
+                    "statement": change.shape.norm,
+                    "user": change.shape.user,
+                    "keyspace": change.shape.keyspace,
+                    "count": change.shape.count,
+                    "details": list(change.details),
+                }
+                for change in self.changes
+            ],
+        }
+
+
+def simulate(shapes: Iterable[Shape], old: Planner, new: Planner) -> Simulation:
+    """Plans every shape twice. Raises ValueError for more than MOST_SHAPES."""
+    found = Simulation()
+    for shape in shapes:
+        found.shapes += 1
+        found.executions += shape.count
+        if found.shapes > MOST_SHAPES:
+            raise ValueError(f"a corpus has {MOST_SHAPES} shapes at most")
+        if not shape.whole:
+            found.unjudged += 1
+            continue
+        before, after = old(shape), new(shape)
+        for pair in sorted(after.leaves - before.leaves):
+            found.leaving[pair] = found.leaving.get(pair, 0) + 1
+        if before != after:
+            found.changes.append(_change(shape, before, after))
+    found.changes.sort(key=lambda change: -change.shape.count)
+    return found
+
+
+def _change(shape: Shape, before: Outcome, after: Outcome) -> Change:
+    details = [f"newly leaves to {where}: {what}" for what, where in sorted(after.leaves - before.leaves)]
+    details += [f"leaves no more to {where}: {what}" for what, where in sorted(before.leaves - after.leaves)]
+    if after.refused is not None and before.refused is None:
+        return Change(shape, "refused", (after.refused, *details))
+    if before.refused is not None and after.refused is None:
+        return Change(shape, "allowed", (f"was: {before.refused}", *details))
+    if before.refused != after.refused:
+        details.insert(0, f"refused for another reason: {after.refused}")
+    return Change(shape, "changed", (*details, *_differences(before.aspects, after.aspects)))
+
+
+def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    names = dict.fromkeys((*before, *after))
+    return [
+        f"{name}: {before.get(name, 'none')} -> {after.get(name, 'none')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+# --- the router as a planner --------------------------------------------------------------------------------
+
+
+class RoutePlanner:
+    """What the router of one configuration does with a shape. `schemas`: keyspace -> its tables, where they are known.
+
+    Raises ConfigError when the configuration has no topology.
+    """
+
+    def __init__(self, settings: Settings, schemas: Mapping[str, SchemaSnapshot] | None = None) -> None:
+        self._settings = settings
+        self._topology = Topology.build(settings)
+        self._schemas = dict(schemas or {})
+
+    def __call__(self, shape: Shape) -> Outcome:
+        user = self._settings.users.get(shape.user)
+        if user is None:
+            return Outcome({}, f"there is no user {shape.user}")
+        if shape.keyspace is not None and self._topology.keyspace(shape.keyspace) is None:
+            return Outcome({}, f"there is no keyspace {shape.keyspace}")
+        context = Context(
+            topology=self._topology,
+            grants=Grants(shape.user, user.grants),
+            database=shape.keyspace,
+            schemas=self._schemas,
+            offline=True,
+            hints=frozenset(hint.value for hint in user.hints),
+        )
+        text = shape.norm.encode("utf-8", "surrogateescape")
+        planned = plan(lexer.lex(text), text, context)
+        return outcome_of(planned, self._topology, _sharding_of(planned.plan, self._settings))
+
+
+def outcome_of(planned: Planned, topology: Topology, sharding: str = "") -> Outcome:
+    """A plan as something to compare: printed, with where it may go. `sharding`: see `_sharding_of`."""
+    found, facts = planned.plan, planned.facts
+    shards = _shards_of(found, topology)
+    aspects = {
+        "plan": describe(found),
+        "shards": ", ".join(shard.name for shard in shards),
+        "regions": ", ".join(dict.fromkeys(shard.region.name for shard in shards)),
+        "sharding": sharding,
+        "tables": ", ".join(f"{use.keyspace}.{use.table} ({use.access})" for use in facts.tables),
+        "reads from": "a replica, when the session allows it" if facts.replica_ok else "the primary",
+        "pins": ", ".join(facts.pins),
+    }
+    refused = str(refusal(found.entry, *found.args)) if isinstance(found, Refuse) else None
+    return Outcome({name: text for name, text in aspects.items() if text}, refused)
+
+
+def _shards_of(found: Plan, topology: Topology) -> tuple[Shard, ...]:
+    """The shards that a plan may touch, whatever the values."""
+    if isinstance(found, ByKey):
+        keyspace = topology.keyspace(found.keyspace)
+        return keyspace.shards if keyspace else ()
+    names = (found.shard,) if isinstance(found, OneShard) else getattr(found, "shards", ())
+    return tuple(shard for name in names if (shard := topology.shard(name)) is not None)
+
+
+def _sharding_of(found: Plan, settings: Settings) -> str:
+    """Names one state of a sharding function: with the same text, every key leads to the same shard."""
+    keyspace = settings.keyspaces.get(getattr(found, "keyspace", None) or "")
+    name = getattr(found, "vindex", None)
+    if keyspace is None or name is None:
+        return ""
+    state = crc32(repr((keyspace.vindexes[name], keyspace.shards)).encode())
+    return f"{name} over {', '.join(keyspace.shards)} (state {state:08x})"

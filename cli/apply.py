@@ -36,6 +36,7 @@ from config.load import load
 from config.settings import Settings
 from metastore.versions import Bundle, Versions
 from router.placement import placement_changes
+from router.policy.compiled import build as build_policy
 from router.simulation import Simulation
 from router.topology import Topology
 
@@ -105,11 +106,12 @@ def apply(
 
 
 def _checked(path: Path, region: str | None, style: str) -> Settings:
-    """As every region would read it, and without secrets."""
+    """As every region would read it, nothing placed where it may not be, and without secrets."""
     try:
         settings = load(path, region=region, secrets=False)
         for other in settings.regions:
-            Topology.build(load(path, region=other, secrets=False))
+            theirs = load(path, region=other, secrets=False)
+            build_policy(theirs, Topology.build(theirs))
     except ConfigError as error:
         exit_with_mistakes(error, style)
     mistakes = inline_secrets(settings)

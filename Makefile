@@ -38,7 +38,7 @@ lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/mypy --explicit-package-bases -p loadtest.world -p loadtest.demo
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/cython-lint --max-line-length 150 _speedups
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/cython-lint --max-line-length 120 _speedups
 	@.venv/bin/lint-imports
 
 bench: build  ## CPU per query against haproxy, the cells that are promised (10 minutes)

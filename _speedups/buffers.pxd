@@ -4,7 +4,7 @@
 Empty buffers own no memory, so that an idle connection costs none.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
@@ -66,3 +66,25 @@ cdef inline void buf_consume(Buf* b, size_t n) noexcept nogil:
     else:
         b.start += n
         b.len -= n
+
+
+cdef inline void copy_few(uint8_t* out, const uint8_t* p, size_t n) noexcept nogil:
+    """memcpy, for what is nearly always short: up to 16 bytes need no call."""
+    cdef uint64_t head, tail
+    cdef uint32_t head32, tail32
+    if n > 16:
+        memcpy(out, p, n)
+    elif n >= 8:
+        memcpy(&head, p, 8)
+        memcpy(&tail, p + n - 8, 8)
+        memcpy(out, &head, 8)
+        memcpy(out + n - 8, &tail, 8)
+    elif n >= 4:
+        memcpy(&head32, p, 4)
+        memcpy(&tail32, p + n - 4, 4)
+        memcpy(out, &head32, 4)
+        memcpy(out + n - 4, &tail32, 4)
+    elif n:
+        out[0] = p[0]
+        out[n >> 1] = p[n >> 1]
+        out[n - 1] = p[n - 1]

@@ -16,13 +16,15 @@ XXH64: https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
 """
 import sys
 
-from libc.stdint cimport INT64_MAX, UINT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from _speedups.literals cimport (
     KEY_BYTES, KEY_BYTES_PAD, KEY_CI_NOPAD, KEY_CI_PAD, KEY_INT_SIGNED, KEY_INT_UNSIGNED, KEY_MAX, KEY_PUNT,
     LIT_BIT, LIT_HEX, LIT_INT, LIT_STRING,
     MODE_ASCII_KEYS, MODE_BINARY_COLUMN, MODE_NO_BACKSLASH_ESCAPES, MODE_UNSAFE_CHARSET,
     SLOT_CONCAT, SLOT_ESCAPED, SLOT_INTRODUCER, SLOT_NATIONAL, SLOT_NEG,
+    TYPE_DATE, TYPE_DATETIME, TYPE_DECIMAL, TYPE_DOUBLE, TYPE_ENUM, TYPE_FLOAT, TYPE_GEOMETRY, TYPE_JSON,
+    TYPE_NEWDECIMAL, TYPE_STRING, TYPE_TIME, TYPE_TIMESTAMP, TYPE_VARCHAR,
 )
 from _speedups.packet cimport lenenc_int
 
@@ -45,12 +47,6 @@ cdef enum:
     # exactly mean the same either way.
     QUOTED_DIGITS_MAX = 15
 
-cdef uint64_t P1 = 0x9E3779B185EBCA87u
-cdef uint64_t P2 = 0xC2B2AE3D27D4EB4Fu
-cdef uint64_t P3 = 0x165667B19E3779F9u
-cdef uint64_t P4 = 0x85EBCA77C2B2AE63u
-cdef uint64_t P5 = 0x27D4EB2F165667C5u
-
 
 # ---------------------------------------------------------------- XXH64
 
@@ -64,14 +60,6 @@ cdef inline uint32_t load32(const uint8_t* p) noexcept nogil:
     cdef uint32_t word
     memcpy(&word, p, 4)
     return word
-
-
-cdef inline uint64_t rotl(uint64_t x, int bits) noexcept nogil:
-    return (x << bits) | (x >> (64 - bits))
-
-
-cdef inline uint64_t one_lane(uint64_t acc, uint64_t lane) noexcept nogil:
-    return rotl(acc + lane * P2, 31) * P1
 
 
 cdef inline uint64_t merge(uint64_t acc, uint64_t lane) noexcept nogil:
@@ -103,7 +91,7 @@ cdef uint64_t xxh64(const uint8_t* p, size_t n, uint64_t seed) noexcept nogil:
         acc = seed + P5
     acc += n
     while i + 8 <= n:
-        acc = rotl(acc ^ one_lane(0, load64(p + i)), 27) * P1 + P4
+        acc = add_word(acc, load64(p + i))
         i += 8
     if i + 4 <= n:
         acc = rotl(acc ^ (load32(p + i) * P1), 23) * P2 + P3
@@ -111,49 +99,10 @@ cdef uint64_t xxh64(const uint8_t* p, size_t n, uint64_t seed) noexcept nogil:
     while i < n:
         acc = rotl(acc ^ (p[i] * P5), 11) * P1
         i += 1
-    acc = (acc ^ (acc >> 33)) * P2
-    acc = (acc ^ (acc >> 29)) * P3
-    return acc ^ (acc >> 32)
+    return avalanche(acc)
 
 
 # ---------------------------------------------------------------- integers
-
-cdef inline bint is_int_key(int key_type) noexcept nogil:
-    return key_type == KEY_INT_SIGNED or key_type == KEY_INT_UNSIGNED
-
-
-cdef inline bint parse_digits(const uint8_t* p, size_t n, uint64_t* value) noexcept nogil:
-    """False unless n >= 1 bytes are all decimal digits and their value fits 64 bits."""
-    cdef uint64_t v = 0
-    cdef uint32_t digit
-    cdef size_t i
-    if n == 0:
-        return False
-    for i in range(n):
-        digit = <uint32_t>p[i] - c'0'
-        if digit > 9 or v > (UINT64_MAX - digit) / 10:
-            return False
-        v = v * 10 + digit
-    value[0] = v
-    return True
-
-
-cdef int canonical_int_from_text(const uint8_t* p, size_t n, bint neg, int key_type,
-                                 uint64_t* value) noexcept nogil:
-    cdef uint64_t magnitude
-    cdef uint64_t top = INT64_MAX
-    if not is_int_key(key_type) or not parse_digits(p, n, &magnitude):
-        return KEY_PUNT
-    if neg:
-        if magnitude != 0 and (key_type == KEY_INT_UNSIGNED or magnitude > top + 1):
-            return KEY_PUNT
-        value[0] = 0 - magnitude
-        return 0
-    if key_type == KEY_INT_SIGNED and magnitude > top:
-        return KEY_PUNT
-    value[0] = magnitude
-    return 0
-
 
 cdef inline int put_int(uint64_t value, uint8_t* out, size_t cap) noexcept nogil:
     if cap < 8:
@@ -333,32 +282,6 @@ cdef int canonical_literal(const uint8_t* p, size_t n, int kind, int flags, int 
 
 # ---------------------------------------------------------------- parameters of COM_STMT_EXECUTE
 
-cdef enum FieldType:    # enum_field_types, as far as a client may send them
-    TYPE_DECIMAL = 0
-    TYPE_TINY = 1
-    TYPE_SHORT = 2
-    TYPE_LONG = 3
-    TYPE_FLOAT = 4
-    TYPE_DOUBLE = 5
-    TYPE_TIMESTAMP = 7
-    TYPE_LONGLONG = 8
-    TYPE_DATE = 10
-    TYPE_TIME = 11
-    TYPE_DATETIME = 12
-    TYPE_VARCHAR = 15
-    TYPE_JSON = 245
-    TYPE_NEWDECIMAL = 246
-    TYPE_ENUM = 247
-    TYPE_SET = 248
-    TYPE_TINY_BLOB = 249
-    TYPE_MEDIUM_BLOB = 250
-    TYPE_LONG_BLOB = 251
-    TYPE_BLOB = 252
-    TYPE_VAR_STRING = 253
-    TYPE_STRING = 254
-    TYPE_GEOMETRY = 255
-
-
 cdef inline size_t lenenc_length(const uint8_t* p, size_t n) noexcept nogil:
     cdef uint64_t length
     cdef int head = lenenc_int(p, n, &length)
@@ -376,32 +299,17 @@ cdef inline bint is_string_type(int type_) noexcept nogil:
 
 
 cdef size_t param_length(const uint8_t* p, size_t n, int type_) noexcept nogil:
-    if type_ == TYPE_TINY:
-        return within(1, n)
-    if type_ == TYPE_SHORT:
-        return within(2, n)
-    if type_ == TYPE_LONG or type_ == TYPE_FLOAT:
+    if int_param_width(type_):
+        return within(int_param_width(type_), n)
+    if type_ == TYPE_FLOAT:
         return within(4, n)
-    if type_ == TYPE_LONGLONG or type_ == TYPE_DOUBLE:
+    if type_ == TYPE_DOUBLE:
         return within(8, n)
     if type_ == TYPE_DATE or type_ == TYPE_TIME or type_ == TYPE_DATETIME or type_ == TYPE_TIMESTAMP:
         return within(1 + <size_t>p[0], n) if n else 0
     if is_string_type(type_) or type_ in (TYPE_DECIMAL, TYPE_NEWDECIMAL, TYPE_JSON, TYPE_GEOMETRY):
         return lenenc_length(p, n)
     return 0
-
-
-cdef inline uint64_t int_param(const uint8_t* p, size_t width, bint is_unsigned) noexcept nogil:
-    """The little-endian integer at p, sign-extended to 64 bits unless it is unsigned."""
-    cdef uint64_t value = 0
-    memcpy(&value, p, width)
-    if is_unsigned or width == 8:
-        return value
-    if width == 1:
-        return <uint64_t><int64_t><int8_t>value
-    if width == 2:
-        return <uint64_t><int64_t><int16_t>value
-    return <uint64_t><int64_t><int32_t>value
 
 
 cdef int canonical_param(const uint8_t* p, size_t n, int type_, bint is_unsigned, int mode, int key_type,
@@ -412,13 +320,8 @@ cdef int canonical_param(const uint8_t* p, size_t n, int type_, bint is_unsigned
     used[0] = length
     if length == 0:
         return KEY_PUNT
-    if type_ == TYPE_TINY or type_ == TYPE_SHORT or type_ == TYPE_LONG or type_ == TYPE_LONGLONG:
-        if not is_int_key(key_type):
-            return KEY_PUNT
-        value = int_param(p, length, is_unsigned)
-        # The top bit means different numbers to a signed and an unsigned reader: only the matching
-        # one has the key.
-        if value > INT64_MAX and (is_unsigned != 0) != (key_type == KEY_INT_UNSIGNED):
+    if int_param_width(type_):
+        if int_param_key(p, n, type_, is_unsigned, key_type, &value) == KEY_PUNT:
             return KEY_PUNT
         return put_int(value, out, cap)
     if is_string_type(type_):

@@ -86,17 +86,15 @@ cdef uint32_t any_word(Scan* s, uint32_t start, bint member) noexcept nogil:
 
     `member`: a name and a point stand directly before it.
     """
-    cdef uint32_t i = put_ident(s, start)
-    cdef uint32_t id, k, known
-    cdef uint64_t letters = 0
+    cdef uint64_t letters = first_letters(s.p, start, s.n)
+    cdef uint32_t id, i = put_short(s, start, letters)
+    if i == 0:
+        i = put_ident(s, start)
     if s.error != LEX_OK:
         return s.n
     if member or has_member(s.p, i, s.n):
         return members(s, i)
-    known = i - start if i - start < 8 else 8
-    for k in range(known):
-        letters |= <uint64_t>s.p[start + k] << (8 * k)
-    id = keyword_id(letters, known)
+    id = keyword_id(letters, i - start if i - start < 8 else 8)
     if id != KW_NONE:
         return keyword(s, id, start, i)
     token_done(s, PREV_BARE)

@@ -229,6 +229,35 @@ cdef inline uint32_t ascii_ident_end(const uint8_t* p, uint32_t i, uint32_t n) n
     return i
 
 
+cdef inline uint64_t first_letters(const uint8_t* p, uint32_t i, uint32_t n) noexcept nogil:
+    """The 8 bytes from i on, the first lowest; zeros stand for what is behind the end of the text."""
+    cdef uint64_t letters = 0
+    cdef uint32_t k
+    if n - i >= 8:
+        memcpy(&letters, p + i, 8)
+    elif n >= 8 and i < n:
+        memcpy(&letters, p + n - 8, 8)
+        letters >>= 8 * (8 - (n - i))
+    else:
+        for k in range(n - i):
+            letters |= <uint64_t>p[i + k] << (8 * k)
+    return letters
+
+
+cdef inline uint32_t put_short(Scan* s, uint32_t i, uint64_t letters) noexcept nogil:
+    """Copy up to 7 ASCII identifier characters that begin with `letters`; 0 when it is more than that."""
+    cdef uint32_t length = 0
+    cdef uint64_t left = letters
+    while is_ascii_ident(left & 0xff):
+        left >>= 8
+        length += 1
+    if left & 0x80 or length == 8 or s.o > s.limit:
+        return 0
+    memcpy(s.norm + s.o, &letters, 8)       # what is too much is overwritten, or is slack
+    s.o += length
+    return i + length
+
+
 cdef uint32_t put_ident(Scan* s, uint32_t i) noexcept nogil:
     """Copy the identifier characters from i on; the position after them."""
     cdef uint32_t start = i

@@ -30,6 +30,32 @@ cdef enum SqlMode:
     MODE_ASCII_KEYS = 256       # the session's charset is not UTF-8: a key byte >= 0x80 is refused
     MODE_BINARY_COLUMN = 512    # the key column is BINARY or VARBINARY: hex and bit literals are its bytes
 
+cdef enum FieldType:    # enum_field_types, as far as a client may send them
+    TYPE_DECIMAL = 0
+    TYPE_TINY = 1
+    TYPE_SHORT = 2
+    TYPE_LONG = 3
+    TYPE_FLOAT = 4
+    TYPE_DOUBLE = 5
+    TYPE_NULL = 6
+    TYPE_TIMESTAMP = 7
+    TYPE_LONGLONG = 8
+    TYPE_DATE = 10
+    TYPE_TIME = 11
+    TYPE_DATETIME = 12
+    TYPE_VARCHAR = 15
+    TYPE_JSON = 245
+    TYPE_NEWDECIMAL = 246
+    TYPE_ENUM = 247
+    TYPE_SET = 248
+    TYPE_TINY_BLOB = 249
+    TYPE_MEDIUM_BLOB = 250
+    TYPE_LONG_BLOB = 251
+    TYPE_BLOB = 252
+    TYPE_VAR_STRING = 253
+    TYPE_STRING = 254
+    TYPE_GEOMETRY = 255
+
 cdef enum KeyType:
     KEY_INT_SIGNED = 1
     KEY_INT_UNSIGNED = 2

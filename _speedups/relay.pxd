@@ -160,6 +160,7 @@ cdef struct Statement:
     uint32_t ctx
     uint16_t nparams
     uint16_t ncolumns
+    uint16_t types_at           # where COM_STMT_EXECUTE says whether types follow, behind the null bitmap
     uint32_t nkeys              # rows or alternatives; sources holds nkeys * arity entries
     Plan plan                   # norm unused
     KeySource* sources
@@ -250,11 +251,11 @@ cdef struct Session:
     uint32_t exec_stmt          # the client's id of `exec`: its long data end with the command
     size_t long_bytes           # of all long data that wait for their EXECUTE
     uint64_t t_received
+    uint64_t t_last             # last activity, for idle timeouts
     uint64_t t_wait
     uint64_t t_sent
-    uint64_t t_last             # last activity, for idle timeouts
-    uint64_t deadline           # of waiting
     uint64_t bytes_out          # of the current response
+    uint64_t deadline           # of waiting
     size_t credit               # lease: most bytes held in `out`
     Pool* pool                  # waiting for
     Session* wait_prev
@@ -289,6 +290,7 @@ cdef struct Backend:
     Buf out
     Buf carry
     BackendStatement* stmts
+    BackendStatement* last_stmt    # the one last looked for, NULL before
     uint64_t t_idle
     uint64_t t_created
     uint64_t served
@@ -296,6 +298,7 @@ cdef struct Backend:
 cdef struct Pool:
     uint32_t id
     int32_t shard
+    ShardStats* stats           # of its shard
     uint8_t capclass
     uint8_t remote              # a peer
     uint8_t up

@@ -28,58 +28,32 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from _speedups.buffers cimport Buf, buf_append, buf_consume, buf_free, buf_head, buf_reserve
-from _speedups.hashing cimport canonical_literal, canonical_param, param_length, xxh64
+from _speedups.buffers cimport Buf, buf_append, buf_consume, buf_free, buf_head, buf_reserve, copy_few
+from _speedups.hashing cimport (
+    canonical_int_from_text, canonical_literal, canonical_param, int_param_key, int_param_width, is_int_key,
+    param_length, xxh64, xxh64_of_int,
+)
 from _speedups.lexer cimport (
-    LEX_HIGH_BYTE, LEX_MULTI, LEX_OK, NORM_CAP, SLOTS_CAP, LiteralIter, Lexed, Slot, iter_begin, lex_into, list_next, row_next,
+    LEX_HIGH_BYTE, LEX_MULTI, LEX_OK, NORM_CAP, SLOTS_CAP, LiteralIter, Lexed, Slot, iter_begin, lex_into,
+    list_next, row_next,
 )
 from _speedups.literals cimport (
-    KEY_INT_SIGNED, KEY_INT_UNSIGNED, MODE_ASCII_KEYS, MODE_MARIADB, MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG,
+    KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, MODE_ASCII_KEYS, MODE_MARIADB, MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG,
+    TYPE_NULL,
 )
 from _speedups.scanner cimport *
 from _speedups.stats cimport *
+from _speedups.syscalls cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL,
+    epoll_create1, epoll_ctl, epoll_event, epoll_wait, recv, send,
+)
 
-
-cdef extern from "sys/epoll.h" nogil:
-    cdef enum:
-        EPOLLIN
-        EPOLLOUT
-        EPOLLRDHUP
-        EPOLLHUP
-        EPOLLERR
-        EPOLLET
-        EPOLL_CTL_ADD
-        EPOLL_CLOEXEC
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    cdef struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
-    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
 
 cdef extern from "sys/eventfd.h" nogil:
     int eventfd(unsigned int initval, int flags)
     cdef enum:
         EFD_NONBLOCK
         EFD_CLOEXEC
-
-cdef extern from *:
-    """
-    #include <sys/socket.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    /* The library's wrappers are thread cancellation points, which costs some 70 instructions a call. */
-    static inline ssize_t fl_recv(int fd, void *p, size_t n, int flags)
-    { return syscall(SYS_recvfrom, fd, p, n, flags, (void *)0, (void *)0); }
-    static inline ssize_t fl_send(int fd, const void *p, size_t n, int flags)
-    { return syscall(SYS_sendto, fd, p, n, flags, (void *)0, 0); }
-    """
-    ssize_t recv "fl_recv" (int fd, void* buf, size_t n, int flags) noexcept nogil
-    ssize_t send "fl_send" (int fd, const void* buf, size_t n, int flags) noexcept nogil
-    enum:
-        MSG_NOSIGNAL
 
 cdef extern from "unistd.h" nogil:
     int close(int fd)

@@ -219,7 +219,8 @@ cdef class Relay:
         """Readable when `events` has something."""
         return self.core.event_fd
 
-    def set_times(self, double queue_wait, double slow_query, double idle_timeout, double idle_transaction, double linger):
+    def set_times(self, double queue_wait, double slow_query, double idle_timeout, double idle_transaction,
+                  double linger):
         """Seconds; they hold from now on."""
         cdef Core* c = &self.core
         c.queue_wait_ns = <uint64_t>(queue_wait * 1e9)
@@ -233,8 +234,8 @@ cdef class Relay:
         """-> (sessions, pools, lost): what happened since the last call.
 
         sessions: (handle, event bits, park reason, command byte, plan id, is lease); a handle whose event holds
-        EVENT_CLOSED is dead after this call. pools: (pool id, waiting, idle, total, refused a write as read-only). lost: (server, thread id) of
-        statements that run on for nobody.
+        EVENT_CLOSED is dead after this call. pools: (pool id, waiting, idle, total, refused a write as read-only).
+        lost: (server, thread id) of statements that run on for nobody.
         """
         cdef Core* c = &self.core
         cdef Session* s
@@ -290,7 +291,8 @@ cdef class Relay:
             for i in range(n):
                 sessions.append((seen[i][0], seen[i][1], seen[i][2], seen[i][3], seen[i][4], seen[i][5]))
             for i in range(m):
-                pools.append((seen_pools[i][0], seen_pools[i][1], seen_pools[i][2], seen_pools[i][3], bool(seen_pools[i][4])))
+                pools.append((seen_pools[i][0], seen_pools[i][1], seen_pools[i][2], seen_pools[i][3],
+                              bool(seen_pools[i][4])))
             for i in range(k):
                 lost.append((seen_lost[i][0], seen_lost[i][1]))
             if n < 64 and m < 64:
@@ -552,7 +554,8 @@ cdef class Relay:
             "diagnostics": copy.diagnostics, "warnings": copy.warnings, "last_error": bool(copy.last_error),
             "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
             "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
-            "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id, "fingerprint": copy.fingerprint,
+            "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
+            "fingerprint": copy.fingerprint,
             "received": copy.t_received, "deferred": copy.ndeferred,
             "own_error": PyBytes_FromStringAndSize(<char*>error, n) if n else None,
         }
@@ -736,6 +739,7 @@ cdef class Relay:
         if p == NULL:
             raise MemoryError
         p.shard = shard
+        p.stats = &c.shard_stats[shard]
         p.capclass = <uint8_t>capclass
         p.server = server
         p.remote = remote
@@ -997,7 +1001,8 @@ cdef class Relay:
         self.core.epoch = value
 
     def plan_put(self, *, uint64_t fingerprint, bytes norm, uint32_t ctx, uint32_t epoch, int opcode, uint32_t id=0,
-                 int32_t shard=-1, uint32_t flags=0, uint32_t pins=0, int park_reason=0, uint32_t vindex=0, object keys=(),
+                 int32_t shard=-1, uint32_t flags=0, uint32_t pins=0, int park_reason=0, uint32_t vindex=0,
+                 object keys=(),
                  int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0):
         """Cache a plan. `keys`: up to MAX_KEYS tuples of (slot, kind, item, negate), one per vindex column."""
         cdef Plan* plan = <Plan*>calloc(1, sizeof(Plan))
@@ -1064,6 +1069,7 @@ cdef class Relay:
         st.plan.digest_generation = digest_generation
         st.ctx = ctx
         st.nparams = <uint16_t>nparams
+        st.types_at = <uint16_t>(10 + (nparams + 7) // 8)
         st.ncolumns = <uint16_t>ncolumns
         st.nkeys = nkeys
         if len(sources):
@@ -1397,7 +1403,7 @@ cdef bint replace_command(Core* c, Session* s, const uint8_t* p, size_t n) noexc
 
 cdef inline bint has_types(Session* s) noexcept nogil:
     """Does this COM_STMT_EXECUTE with parameters bring their types?"""
-    return s.cmd[10 + (s.exec.nparams + 7) // 8] == 1
+    return s.cmd[s.exec.types_at] == 1
 
 
 cdef void resume_command(Core* c, Session* s) noexcept nogil:

@@ -7,7 +7,7 @@ cdef enum:
     ER_READ_ONLY_MODE = 1836
 
 # ---------------------------------------------------------------- lists of a pool
-cdef void list_push(Backend** head, Backend* b) noexcept nogil:
+cdef inline void list_push(Backend** head, Backend* b) noexcept nogil:
     b.prev = NULL
     b.next = head[0]
     if head[0] != NULL:
@@ -15,7 +15,7 @@ cdef void list_push(Backend** head, Backend* b) noexcept nogil:
     head[0] = b
 
 
-cdef void list_remove(Backend** head, Backend* b) noexcept nogil:
+cdef inline void list_remove(Backend** head, Backend* b) noexcept nogil:
     if b.prev != NULL:
         b.prev.next = b.next
     else:
@@ -25,24 +25,24 @@ cdef void list_remove(Backend** head, Backend* b) noexcept nogil:
     b.prev = b.next = NULL
 
 
-cdef void to_idle(Core* c, Backend* b) noexcept nogil:
+cdef inline void to_idle(Core* c, Backend* b) noexcept nogil:
     """The last one used is the first one taken, so that the surplus goes cold and can be closed."""
     b.in_list = 1
     b.t_idle = c.now
     b.pool.nidle += 1
     list_push(&b.pool.idle, b)
-    c.shard_stats[b.pool.shard].idle += 1
+    b.pool.stats.idle += 1
 
 
-cdef void from_list(Core* c, Backend* b) noexcept nogil:
+cdef inline void from_list(Core* c, Backend* b) noexcept nogil:
     if b.in_list == 1:
         b.pool.nidle -= 1
         list_remove(&b.pool.idle, b)
-        c.shard_stats[b.pool.shard].idle -= 1
+        b.pool.stats.idle -= 1
     elif b.in_list == 2:
         b.pool.nlinger -= 1
         list_remove(&b.pool.linger, b)
-        c.shard_stats[b.pool.shard].in_use += 1
+        b.pool.stats.in_use += 1
         c.stats.pins_by_reason[PIN_WARNINGS] -= 1
     b.in_list = 0
 
@@ -87,7 +87,7 @@ cdef void backend_close(Core* c, Backend* b) noexcept nogil:
         b.owner.backend = NULL
         b.owner.linger = 0
         b.owner = NULL
-        c.shard_stats[b.pool.shard].in_use -= 1
+        b.pool.stats.in_use -= 1
     close(b.fd)
     b.pool.total -= 1
     c.stats.backend_closes += 1
@@ -118,14 +118,14 @@ cdef void bury(Core* c) noexcept nogil:
     c.doomed = later
 
 
-cdef void attach(Core* c, Session* s, Backend* b) noexcept nogil:
+cdef inline void attach(Core* c, Session* s, Backend* b) noexcept nogil:
     from_list(c, b)
     b.owner = s
     s.backend = b
-    c.shard_stats[b.pool.shard].in_use += 1
+    b.pool.stats.in_use += 1
 
 
-cdef void detach(Core* c, Session* s) noexcept nogil:
+cdef inline void detach(Core* c, Session* s) noexcept nogil:
     """The session lets go of its backend: back to its pool, where it may only be when it is proven idle.
 
     Whoever waits is served at the end of the round.
@@ -134,7 +134,7 @@ cdef void detach(Core* c, Session* s) noexcept nogil:
     s.backend = NULL
     s.linger = 0
     b.owner = NULL
-    c.shard_stats[b.pool.shard].in_use -= 1
+    b.pool.stats.in_use -= 1
     if b.busy or b.suspect or b.status & SERVER_STATUS_IN_TRANS \
             or (b.pool.age_ns and c.now - b.t_created > b.pool.age_ns):
         backend_close(c, b)
@@ -152,7 +152,7 @@ cdef void keep_lingering(Core* c, Session* s) noexcept nogil:
         detach(c, s)
         return
     s.linger = 1
-    c.shard_stats[b.pool.shard].in_use -= 1
+    b.pool.stats.in_use -= 1
     b.in_list = 2
     b.t_idle = c.now
     b.pool.nlinger += 1
@@ -185,7 +185,7 @@ cdef void close_or_release(Core* c, Session* s) noexcept nogil:
 
 
 # ---------------------------------------------------------------- borrowing and waiting
-cdef Backend* pick_idle(Pool* pool, uint32_t state, uint64_t stmt) noexcept nogil:
+cdef inline Backend* pick_idle(Pool* pool, uint32_t state, uint64_t stmt) noexcept nogil:
     """Of the warmest few: one in the session's state (and with its statement), else the warmest."""
     cdef Backend* b = pool.idle
     cdef Backend* match = NULL
@@ -201,7 +201,7 @@ cdef Backend* pick_idle(Pool* pool, uint32_t state, uint64_t stmt) noexcept nogi
     return match if match != NULL else pool.idle
 
 
-cdef void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
+cdef inline void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
     cdef Backend* b = NULL
     cdef Session* other
     if pool.nwait == 0:
@@ -219,7 +219,7 @@ cdef void acquire(Core* c, Session* s, Pool* pool) noexcept nogil:
         wait_for(c, s, pool)
         return
     attach(c, s, b)
-    advance(c, s)
+    advance_now(c, s)
 
 
 cdef void wait_for(Core* c, Session* s, Pool* pool) noexcept nogil:
@@ -246,8 +246,8 @@ cdef void wait_for(Core* c, Session* s, Pool* pool) noexcept nogil:
     pool.wait_tail = s
     pool.nwait += 1
     c.stats.pool_waits += 1
-    c.shard_stats[pool.shard].waits += 1
-    c.shard_stats[pool.shard].want += 1
+    pool.stats.waits += 1
+    pool.stats.want += 1
     push_pool_event(c, pool)
 
 
@@ -266,8 +266,8 @@ cdef void stop_waiting(Core* c, Session* s) noexcept nogil:
     pool.nwait -= 1
     s.pool = NULL
     c.stats.pool_wait_us += waited
-    c.shard_stats[pool.shard].wait_us += waited
-    c.shard_stats[pool.shard].want -= 1
+    pool.stats.wait_us += waited
+    pool.stats.want -= 1
 
 
 cdef void serve_waiters(Core* c, Pool* pool) noexcept nogil:
@@ -289,7 +289,7 @@ cdef void expire_waiters(Core* c, Pool* pool) noexcept nogil:
         s = pool.wait_head
         stop_waiting(c, s)
         c.stats.pool_timeouts += 1
-        c.shard_stats[pool.shard].timeouts += 1
+        pool.stats.timeouts += 1
         reply_err(c, s, ERR_QUEUE_TIMEOUT, ERROR_QUEUE_TIMEOUT)
 
 
@@ -311,19 +311,34 @@ cdef Diff* diff_find(Core* c, uint32_t base, uint32_t from_state, uint32_t to_st
     return NULL
 
 
+cdef inline uint8_t next_step(Core* c, Session* s, Backend* b) noexcept nogil:
+    if b.state != s.state and state_differs(c, s, b):
+        return STEP_STATE
+    if s.trx == TRX_PENDING and not s.flags & PLAN_OUTSIDE:
+        return STEP_BEGIN
+    if s.nextra:
+        return STEP_EXTRA
+    if s.exec != NULL and s.command == COM_STMT_EXECUTE and not stmt_known(b, s.exec.id):
+        return STEP_PREPARE
+    return STEP_COMMAND
+
+
+cdef inline void advance_now(Core* c, Session* s) noexcept nogil:
+    """`advance`, inline for a backend that has just been borrowed."""
+    cdef Backend* b = s.backend
+    cdef uint8_t step = next_step(c, s, b)
+    if step != STEP_COMMAND:
+        start_step(c, s, step)
+        return
+    s.phase = PHASE_BUSY
+    b.step = STEP_COMMAND
+    if not send_command(c, s, b):
+        backend_gone(c, b)
+
+
 cdef void advance(Core* c, Session* s) noexcept nogil:
     """The attached backend is free: do what must come before the command, or send the command."""
-    cdef Backend* b = s.backend
-    if b.state != s.state and state_differs(c, s, b):
-        start_step(c, s, STEP_STATE)
-    elif s.trx == TRX_PENDING and not s.flags & PLAN_OUTSIDE:
-        start_step(c, s, STEP_BEGIN)
-    elif s.nextra:
-        start_step(c, s, STEP_EXTRA)
-    elif s.exec != NULL and s.command == COM_STMT_EXECUTE and not stmt_known(b, s.exec.id):
-        start_step(c, s, STEP_PREPARE)
-    else:
-        start_step(c, s, STEP_COMMAND)
+    advance_now(c, s)
 
 
 cdef bint state_differs(Core* c, Session* s, Backend* b) noexcept nogil:
@@ -336,18 +351,17 @@ cdef bint state_differs(Core* c, Session* s, Backend* b) noexcept nogil:
 
 
 cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
+    """Send what comes before the command, or behind it; never the command itself."""
     cdef Backend* b = s.backend
     cdef bint sent
-    if step != STEP_COMMAND and not retain_command(c, s):
+    if not retain_command(c, s):
         s.broken = 1
         session_close(c, s)
         return
     s.phase = PHASE_BUSY
     b.step = step
     b.step_index = 0
-    if step == STEP_COMMAND:
-        sent = send_command(c, s, b)
-    elif step == STEP_STATE:
+    if step == STEP_STATE:
         if diff_find(c, b.pool.base, b.state, s.state) == NULL:
             park_for_diff(c, s)
             return
@@ -393,7 +407,7 @@ cdef bint send_extra(Core* c, Session* s, Backend* b) noexcept nogil:
     return sent
 
 
-cdef bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
+cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
     """The command's own bytes, which are not needed again."""
     cdef uint8_t expect = EXPECT_OK
     cdef bint sent
@@ -401,7 +415,7 @@ cdef bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
     s.t_sent = c.now
     b.served += 1
     s.response_started = 0
-    c.shard_stats[b.pool.shard].bytes_in += s.cmd_len
+    b.pool.stats.bytes_in += s.cmd_len
     if s.command == COM_QUERY or s.command == COM_STMT_EXECUTE:
         expect = EXPECT_QUERY
     elif s.command == COM_STMT_PREPARE:
@@ -443,19 +457,18 @@ cdef bint hand_over(Core* c, Backend* b, uint8_t expect, Buf* command) noexcept 
     return backend_flush(c, b)
 
 
-cdef bint send_execute(Core* c, Session* s, Backend* b) noexcept nogil:
+cdef inline bint send_execute(Core* c, Session* s, Backend* b) noexcept nogil:
     """COM_STMT_EXECUTE with the backend's statement id, no cursor, and always with types.
 
     The client sends types once; another client may have bound others to the shared statement since.
     """
-    cdef ClientStatement* cs = client_statement(s)
+    cdef ClientStatement* cs = &s.stmts[s.exec_stmt - 1] if s.exec_stmt else NULL
     cdef uint32_t id = stmt_server_id(c, b, s.exec.id)
-    cdef size_t head
+    cdef size_t head = s.exec.types_at
     if cs != NULL and cs.long_data.len and not send_long_data(c, s, b, cs, id):
         return False
     memcpy(s.cmd + 1, &id, 4)
     s.cmd[5] = 0
-    head = 10 + (s.exec.nparams + 7) // 8
     if s.exec.nparams and s.cmd[head] != 1:
         return cs != NULL and cs.types != NULL and send_with_types(c, s, b, cs.types, head)
     if s.big:
@@ -516,8 +529,7 @@ cdef bint send_widened(Core* c, Session* s, Backend* b, const uint8_t* types, si
 
 
 # ---------------------------------------------------------------- prepared statements of a backend
-cdef BackendStatement* stmt_slot(Backend* b, uint64_t id) noexcept nogil:
-    """The statement as prepared in the state that the backend is in now."""
+cdef BackendStatement* stmt_search(Backend* b, uint64_t id) noexcept nogil:
     cdef BackendStatement* way
     cdef int i
     if b.stmts == NULL:
@@ -525,8 +537,17 @@ cdef BackendStatement* stmt_slot(Backend* b, uint64_t id) noexcept nogil:
     way = &b.stmts[(id & (STATEMENT_SETS - 1)) * STATEMENT_WAYS]
     for i in range(STATEMENT_WAYS):
         if way[i].id == id and way[i].state == b.state:
+            b.last_stmt = &way[i]
             return &way[i]
     return NULL
+
+
+cdef inline BackendStatement* stmt_slot(Backend* b, uint64_t id) noexcept nogil:
+    """The statement as prepared in the state that the backend is in now."""
+    cdef BackendStatement* last = b.last_stmt
+    if last != NULL and last.id == id and last.state == b.state:
+        return last
+    return stmt_search(b, id)
 
 
 cdef inline bint stmt_known(Backend* b, uint64_t id) noexcept nogil:
@@ -609,17 +630,17 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
         c.now = clock_ns()
         b.readable = n == <ssize_t>room or b.ended
         c.stats.bytes_backend_in += n
+        if have:
+            buf_free(&b.carry)
         have += n
-        buf_free(&b.carry)
         result = scan(&b.scan, c.scratch, have, &passed)
-        if result == SCAN_MALFORMED or (passed == 0 and have == SCRATCH):
-            backend_lost(c, b)
-            return
-        if result == SCAN_COMPLETE and (passed < have or b.out.len):
-            # More than one answer, or one to a command that it has not read to its end.
-            backend_lost(c, b)
-            return
-        if passed < have and not buf_append(&b.carry, c.scratch + passed, have - passed):
+        if result == SCAN_COMPLETE:
+            if passed < have or b.out.len:
+                # More than one answer, or one to a command that it has not read to its end.
+                backend_lost(c, b)
+                return
+        elif result == SCAN_MALFORMED or (passed == 0 and have == SCRATCH) \
+                or not buf_append(&b.carry, c.scratch + passed, have - passed):
             backend_lost(c, b)
             return
         if b.step == STEP_COMMAND:
@@ -638,7 +659,13 @@ cdef void backend_unexpected(Core* c, Backend* b) noexcept nogil:
     backend_lost(c, b)
 
 
-cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noexcept nogil:
+cdef inline bint ends_with_ok(Backend* b) noexcept nogil:
+    if b.scan.outcome == OUTCOME_ROWS:
+        return b.pool.capclass & 1
+    return b.scan.outcome == OUTCOME_OK
+
+
+cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complete) noexcept nogil:
     """Pass on what the scanner let through: the client's own command's answer."""
     cdef Session* s = b.owner
     cdef size_t n = passed
@@ -646,15 +673,14 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
     if complete:
         if b.scan.track_length:
             read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
-        if not s.session_track and b.scan.final_length > 4 and b.scan.final_length != 11 and \
-                (b.scan.outcome == OUTCOME_OK or (b.scan.outcome == OUTCOME_ROWS and b.pool.capclass & 1)):
+        if not s.session_track and ends_with_ok(b) and b.scan.final_length > 4 and b.scan.final_length != 11:
             final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
             if final:
                 n = b.scan.final_offset + final
-    s.partial = b.scan.skip != 0 or b.scan.continued
     s.response_started = 1
-    c.shard_stats[b.pool.shard].bytes_out += n
+    b.pool.stats.bytes_out += n
     if not complete:
+        s.partial = b.scan.skip != 0 or b.scan.continued
         client_send(c, s, c.scratch, n)
         if s.broken:
             session_close(c, s)
@@ -662,7 +688,7 @@ cdef void relay_response(Core* c, Backend* b, size_t passed, bint complete) noex
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    client_send(c, s, c.scratch, n)
+    send_now(c, s, c.scratch, n)
     command_done(c, s, b)
 
 
@@ -690,7 +716,7 @@ cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
         s.insert_id = b.scan.insert_id
 
 
-cdef void count_query(Core* c, Session* s, bint error) noexcept nogil:
+cdef inline void count_query(Core* c, Session* s, bint error) noexcept nogil:
     """Digest and slow log of the command that ends now."""
     cdef uint64_t us = (c.now - s.t_received) // 1000
     digest_add(digest_at(c.digests, s.digest, s.digest_generation), LANE_RELAY, c.now, us, error,
@@ -718,9 +744,9 @@ cdef void log_slow(Core* c, Session* s, uint64_t us) noexcept nogil:
     slow_add(c.header, c.slow, &entry)
 
 
-cdef void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
+cdef inline void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
     """The response is complete and on its way: count, learn what state the backend is in, give it back or keep it."""
-    cdef ShardStats* shard = &c.shard_stats[b.pool.shard]
+    cdef ShardStats* shard = b.pool.stats
     cdef bint error = b.scan.outcome == OUTCOME_ERR
     cdef uint64_t done = c.now
     shard.queries += 1
@@ -777,32 +803,34 @@ cdef void drop_pins(Core* c, Session* s) noexcept nogil:
     s.pins = 0
 
 
-cdef void settle(Core* c, Session* s, Backend* b) noexcept nogil:
+cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
     """The backend's status is known. Keep it for the transaction or the pin, or return it, proven idle."""
     if b.status & SERVER_STATUS_IN_TRANS:
         set_trx(c, s, TRX_ACTIVE)
-        end_command(c, s)
-        return
-    if s.trx == TRX_ACTIVE:
-        set_trx(c, s, TRX_NONE)
-    if s.hold and s.flags & PLAN_TRACKED:
-        # The uvloop side knows in which state this has left the backend, and says so before `release`.
-        b.suspect |= not s.last_error
-        end_command(c, s)
-        return
-    if b.suspect and s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
-        backend_close(c, b)     # a session bound to a replica could write there
-        end_command(c, s)
-        return
+    else:
+        if s.trx == TRX_ACTIVE:
+            set_trx(c, s, TRX_NONE)
+        if s.hold and s.flags & PLAN_TRACKED:
+            # The uvloop side knows in which state this has left the backend, and says so before `release`.
+            b.suspect |= not s.last_error
+        else:
+            settle_idle(c, s, b)
+    end_now(c, s)
+
+
+cdef inline void settle_idle(Core* c, Session* s, Backend* b) noexcept nogil:
+    """No transaction is open."""
     if b.suspect:
+        if s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
+            backend_close(c, b)     # a session bound to a replica could write there
+            return
         add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
     if s.pins == 0:
-        if s.broken or s.kind == KIND_LEASE or s.draining or (s.warnings == 0 and not s.last_error) \
+        if (s.warnings == 0 and not s.last_error) or s.broken or s.kind == KIND_LEASE or s.draining \
                 or s.diagnostics != DIAG_HERE:
             detach(c, s)
         else:
             keep_lingering(c, s)
-    end_command(c, s)
 
 
 cdef void step_done(Core* c, Backend* b) noexcept nogil:
@@ -964,7 +992,7 @@ cdef inline uint32_t position_source(const uint8_t* text, size_t n) noexcept nog
 
 # ---------------------------------------------------------------- losing a backend, closing a session
 cdef void backend_gone(Core* c, Backend* b) noexcept nogil:
-    """The server closed the connection: there is no thread left that a KILL could mean, and its number may be another's."""
+    """The server closed it: there is no thread left that a KILL could mean, and its number may be another's."""
     b.thread_id = 0
     backend_lost(c, b)
 
@@ -974,7 +1002,7 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
     cdef Session* s = b.owner
     cdef bint bound
     c.stats.backend_lost += 1
-    c.shard_stats[b.pool.shard].lost += 1
+    b.pool.stats.lost += 1
     if s == NULL or s.linger:
         backend_close(c, b)
         return

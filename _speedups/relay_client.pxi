@@ -15,12 +15,13 @@ cdef enum:
     READ_BUDGET = 8             # receives of one descriptor before others have their turn
 
 
-cdef inline uint32_t get24(const uint8_t* p) noexcept nogil:
-    return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16)
-
-
 cdef inline uint32_t get32(const uint8_t* p) noexcept nogil:
     return p[0] | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
+
+
+cdef inline uint32_t get24(const uint8_t* p) noexcept nogil:
+    """The length in a packet head, of which all four bytes are there: one load."""
+    return get32(p) & 0xffffff
 
 
 cdef size_t command_size(const uint8_t* p, size_t n, size_t* need) noexcept nogil:
@@ -72,7 +73,7 @@ cdef void expand(uint8_t* p, size_t length) noexcept nogil:
         i -= 1
 
 
-cdef ssize_t client_receive(Core* c, Session* s, uint8_t* p, size_t room) noexcept nogil:
+cdef inline ssize_t client_receive(Core* c, Session* s, uint8_t* p, size_t room) noexcept nogil:
     """One receive; 0 when there is nothing to do with it (no bytes, or the client is gone: `broken`)."""
     cdef ssize_t n = recv(s.fd, p, room, 0)
     c.stats.receives += 1
@@ -147,7 +148,7 @@ cdef void packet_too_large(Core* c, Session* s) noexcept nogil:
     session_close(c, s)
 
 
-cdef void begin_command(Core* c, Session* s, uint8_t* framed, size_t total) noexcept nogil:
+cdef inline void begin_command(Core* c, Session* s, uint8_t* framed, size_t total) noexcept nogil:
     """`framed` is one whole command, in the scratch buffer or at the head of `inb` (then `cmd_total` is set)."""
     s.t_received = s.t_last = c.now
     s.t_wait = s.t_sent = 0
@@ -212,7 +213,7 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
 
 
 # ---------------------------------------------------------------- COM_QUERY
-cdef void command_query(Core* c, Session* s) noexcept nogil:
+cdef inline void command_query(Core* c, Session* s) noexcept nogil:
     cdef Plan* plan
     cdef uint8_t* sql = s.cmd + 1
     cdef size_t n = s.cmd_len - 1
@@ -241,7 +242,7 @@ cdef void command_query(Core* c, Session* s) noexcept nogil:
 
 
 # ---------------------------------------------------------------- COM_STMT_EXECUTE
-cdef ClientStatement* client_statement(Session* s) noexcept nogil:
+cdef inline ClientStatement* client_statement(Session* s) noexcept nogil:
     """The statement that the command's bytes 1..4 name, NULL when there is none."""
     cdef uint32_t id
     if s.cmd_len < 5:
@@ -298,43 +299,46 @@ cdef void unknown_statement(Core* c, Session* s) noexcept nogil:
     reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_UNKNOWN_STATEMENT)
 
 
-cdef bint read_params(Session* s, ClientStatement* cs, ParamCursor* cursor) noexcept nogil:
-    """Find null bitmap, types and values; keep the types for executions that do not send them."""
-    cdef uint32_t nparams = cs.st.nparams
-    cdef size_t at = 10
-    cdef size_t bitmap = (nparams + 7) // 8
-    cdef uint8_t* p = s.cmd
-    if nparams == 0:
-        return s.cmd_len >= 10
-    if s.cmd_len < at + bitmap + 1:
-        return False
-    cursor.nulls = p + at
-    at += bitmap
-    if p[at] == 1:
-        if s.cmd_len < at + 1 + 2 * nparams:
+cdef inline bint read_params(Session* s, ClientStatement* cs, ParamCursor* cursor) noexcept nogil:
+    """Find null bitmap, types and values; keep the types for executions that do not send them.
+
+    The command has its `execute_size`.
+    """
+    cdef size_t ntypes = 2 * <size_t>cs.st.nparams
+    cdef uint8_t* p = s.cmd + cs.st.types_at
+    cdef uint8_t* end = s.cmd + s.cmd_len
+    if ntypes == 0:
+        memset(cursor, 0, sizeof(ParamCursor))
+        return True
+    cursor.nulls = s.cmd + 10
+    if p[0] == 1:
+        p += 1
+        if <size_t>(end - p) < ntypes:
             return False
         if cs.types == NULL:
-            cs.types = <uint8_t*>malloc(2 * nparams)
+            cs.types = <uint8_t*>malloc(ntypes)
             if cs.types == NULL:
                 return False
-        memcpy(cs.types, p + at + 1, 2 * nparams)
-        at += 2 * nparams
+        copy_few(cs.types, p, ntypes)
+        p += ntypes
     elif cs.types == NULL:
         return False
+    else:
+        p += 1
     cursor.types = cs.types
     cursor.omitted = cs.omitted
-    cursor.values = cursor.p = p + at + 1
-    cursor.end = p + s.cmd_len
+    cursor.values = cursor.p = p
+    cursor.end = end
     cursor.at = 0
     return True
 
 
 cdef inline size_t execute_size(Statement* st) noexcept nogil:
     """Least length of a COM_STMT_EXECUTE: the head; with parameters, the null bitmap and whether types follow."""
-    return 10 + ((st.nparams + 7) // 8 + 1 if st.nparams else 0)
+    return st.types_at + <size_t>(st.nparams != 0)
 
 
-cdef void command_execute(Core* c, Session* s) noexcept nogil:
+cdef inline void command_execute(Core* c, Session* s) noexcept nogil:
     cdef ClientStatement* cs = client_statement(s)
     cdef Statement* st
     cdef ParamCursor cursor
@@ -363,7 +367,7 @@ cdef void command_execute(Core* c, Session* s) noexcept nogil:
 
 
 # ---------------------------------------------------------------- what a plan says
-cdef void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
+cdef inline void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
     """Follow the plan as far as the relay can; `cursor` is NULL for a text statement."""
     cdef int shard
     c.stats.queries += 1
@@ -377,22 +381,37 @@ cdef void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept
             shard = plan_shard(c, plan, s.cmd + 1, s.cmd_len - 1, &c.lexed, s.lexmode)
         else:
             shard = statement_shard(c, s.exec, cursor, s.lexmode)
-        if shard >= 0:
-            go_to_shard(c, s, shard)
-        else:
+        if shard < 0:
             park(c, s, PARK_MULTI_SHARD if shard == MANY else PARK_KEY)
+            return
     elif plan.opcode == OP_SHARD:
-        go_to_shard(c, s, plan.shard)
+        shard = plan.shard
     elif plan.opcode == OP_ANY:
-        if plan.flags & PLAN_WARNINGS and (s.backend == NULL or s.diagnostics != DIAG_HERE):
-            park(c, s, PARK_SESSION)
-        elif s.backend == NULL or (s.linger and not plan.flags & PLAN_WARNINGS) or s.backend.pool.shard == plan.shard:
-            go_to_shard(c, s, plan.shard)
-        elif plan.flags & (PLAN_EVERYWHERE | PLAN_WARNINGS):
-            go_to_shard(c, s, s.backend.pool.shard)
-        else:
-            park(c, s, PARK_MULTI_SHARD)    # is the session's shard among those that can answer?
-    elif plan.opcode == OP_BEGIN:
+        shard = any_shard(c, s, plan)
+        if shard == PUNT:
+            return
+    else:
+        execute_here(c, s, plan)
+        return
+    go_to_shard(c, s, shard)
+
+
+cdef int any_shard(Core* c, Session* s, Plan* plan) noexcept nogil:
+    """OP_ANY: the shard, or PUNT when the command was parked."""
+    if plan.flags & PLAN_WARNINGS and (s.backend == NULL or s.diagnostics != DIAG_HERE):
+        park(c, s, PARK_SESSION)
+        return PUNT
+    if s.backend == NULL or (s.linger and not plan.flags & PLAN_WARNINGS) or s.backend.pool.shard == plan.shard:
+        return plan.shard
+    if plan.flags & (PLAN_EVERYWHERE | PLAN_WARNINGS):
+        return s.backend.pool.shard
+    park(c, s, PARK_MULTI_SHARD)    # is the session's shard among those that can answer?
+    return PUNT
+
+
+cdef void execute_here(Core* c, Session* s, Plan* plan) noexcept nogil:
+    """What needs no shard of its own."""
+    if plan.opcode == OP_BEGIN:
         begin_transaction(c, s, plan)
     elif plan.opcode == OP_COMMIT or plan.opcode == OP_ROLLBACK:
         end_transaction(c, s, plan)
@@ -463,7 +482,7 @@ cdef inline void set_trx(Core* c, Session* s, uint8_t trx) noexcept nogil:
     s.trx = trx
 
 
-cdef void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
+cdef inline void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
     """Send the command to its shard: on the attached backend if it is there, else on a borrowed one."""
     cdef Pool* pool
     s.shard = shard
@@ -492,7 +511,7 @@ cdef void go_to_shard(Core* c, Session* s, int32_t shard) noexcept nogil:
     acquire(c, s, pool)
 
 
-cdef Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
+cdef inline Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
     cdef Route* route
     cdef int32_t id
     if not 0 <= shard < <int32_t>c.nroutes:
@@ -507,7 +526,7 @@ cdef Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
     return c.pools[id] if id >= 0 else NULL
 
 
-cdef Pool* choose_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
+cdef inline Pool* choose_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
     """Primary, unless the statement may be read from a replica and one is recent enough for this session."""
     cdef Pool* pool
     if s.flags & PLAN_REPLICA_OK and s.consistency and s.trx == TRX_NONE and not s.autocommit_off \

@@ -154,8 +154,8 @@ cdef bint retain_command(Core* c, Session* s) noexcept nogil:
     return True
 
 
-cdef void end_command(Core* c, Session* s) noexcept nogil:
-    """The command is answered: forget it and make ready for the next."""
+cdef inline void end_now(Core* c, Session* s) noexcept nogil:
+    """`end_command`, inline for the end of every response."""
     if s.cmd_total:
         c.stats.bytes_buffered -= s.cmd_total
         buf_consume(&s.inb, s.cmd_total)
@@ -172,11 +172,13 @@ cdef void end_command(Core* c, Session* s) noexcept nogil:
     s.phase = PHASE_IDLE
     if s.exec_stmt:
         # Whatever became of it: the client sends these parameters in the packet next time.
-        forget_long_data(c, s, &s.stmts[s.exec_stmt - 1])
+        if s.stmts[s.exec_stmt - 1].omitted != NULL or s.stmts[s.exec_stmt - 1].overflow:
+            forget_long_data(c, s, &s.stmts[s.exec_stmt - 1])
         s.exec_stmt = 0
-    if s.awaiting_way and s.trx != TRX_ACTIVE and s.pins == 0:
-        close_or_release(c, s)  # answered without the backend that it held for its way
-    s.awaiting_way = 0
+    if s.awaiting_way:
+        s.awaiting_way = 0
+        if s.trx != TRX_ACTIVE and s.pins == 0:
+            close_or_release(c, s)  # answered without the backend that it held for its way
     if s.kind == KIND_LEASE:
         push_event(c, s, EVENT_DONE | EVENT_LOST if s.broken else EVENT_DONE)
         return
@@ -193,7 +195,12 @@ cdef void end_command(Core* c, Session* s) noexcept nogil:
     after_command(c, s)
 
 
-cdef void after_command(Core* c, Session* s) noexcept nogil:
+cdef void end_command(Core* c, Session* s) noexcept nogil:
+    """The command is answered: forget it and make ready for the next."""
+    end_now(c, s)
+
+
+cdef inline void after_command(Core* c, Session* s) noexcept nogil:
     """Between two commands: go, look for the next, or close once the client has taken its last answer."""
     if s.draining and s.backend == NULL and s.trx == TRX_NONE:
         s.hangup = 1
@@ -204,8 +211,8 @@ cdef void after_command(Core* c, Session* s) noexcept nogil:
 
 
 # ---------------------------------------------------------------- sending
-cdef void client_send(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
-    """To the client: at once, the rest when it can take it. A lease collects in memory."""
+cdef inline void send_now(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """`client_send`, inline for the end of every response."""
     cdef ssize_t sent = 0
     if n == 0 or s.broken or s.phase == PHASE_CLOSED:
         return
@@ -228,6 +235,11 @@ cdef void client_send(Core* c, Session* s, const uint8_t* p, size_t n) noexcept 
     c.stats.bytes_buffered += n - sent
     if s.kind == KIND_LEASE and s.out.len >= s.credit:
         push_event(c, s, EVENT_DATA)
+
+
+cdef void client_send(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """To the client: at once, the rest when it can take it. A lease collects in memory."""
+    send_now(c, s, p, n)
 
 
 cdef inline bint client_blocked(Session* s) noexcept nogil:
@@ -255,7 +267,7 @@ cdef void client_flush(Core* c, Session* s) noexcept nogil:
         push_event(c, s, EVENT_DRAINED)
 
 
-cdef bint backend_send(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
+cdef inline bint backend_send(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
     """To the backend: at once, the rest when it can take it. False when the connection is gone."""
     cdef ssize_t sent = 0
     c.stats.bytes_backend_out += n

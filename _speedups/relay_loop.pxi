@@ -1,7 +1,7 @@
 # One round: events, ready lists, sweep. Included by relay.pyx.
 
-cdef void on_client_event(Core* c, Session* s, uint32_t events) noexcept nogil:
-    if events & EPOLLOUT and s.out.len:
+cdef inline void on_client_event(Core* c, Session* s, uint32_t events) noexcept nogil:
+    if s.out.len and events & EPOLLOUT:
         client_flush(c, s)
     if events & EPOLLIN:
         s.readable = 1
@@ -10,14 +10,14 @@ cdef void on_client_event(Core* c, Session* s, uint32_t events) noexcept nogil:
         if s.phase != PHASE_IDLE or (s.out.len and events & (EPOLLHUP | EPOLLERR)):
             # Cancellation: nobody waits for the answer. Idle sessions may still have COM_QUIT to read.
             s.broken = 1
-    if s.broken and s.phase != PHASE_IDLE:
-        session_close(c, s)
-    elif s.phase == PHASE_IDLE:
+    if s.phase == PHASE_IDLE:
         client_pump(c, s)
+    elif s.broken:
+        session_close(c, s)
 
 
-cdef void on_backend_event(Core* c, Backend* b, uint32_t events) noexcept nogil:
-    if events & EPOLLOUT and b.out.len and not backend_flush(c, b):
+cdef inline void on_backend_event(Core* c, Backend* b, uint32_t events) noexcept nogil:
+    if b.out.len and events & EPOLLOUT and not backend_flush(c, b):
         backend_gone(c, b)
         return
     if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
@@ -27,8 +27,8 @@ cdef void on_backend_event(Core* c, Backend* b, uint32_t events) noexcept nogil:
         backend_pump(c, b)
 
 
-cdef void on_event(Core* c, uint64_t key, uint32_t events) noexcept nogil:
-    """Events for a slot's former owner carry an old generation and are dropped."""
+cdef inline void on_event(Core* c, uint64_t key, uint32_t events) noexcept nogil:
+    """Events for a slot's former owner carry an old generation and are dropped: emptying a slot raises it."""
     cdef uint32_t index = <uint32_t>key
     cdef uint32_t gen = <uint32_t>(key >> 32)
     cdef uint64_t count
@@ -37,9 +37,9 @@ cdef void on_event(Core* c, uint64_t key, uint32_t events) noexcept nogil:
         c.stats.wakeups += 1
     elif index & BACKEND_BIT:
         index &= ~<uint32_t>BACKEND_BIT
-        if c.backends[index] != NULL and c.backend_gens[index] == gen:
+        if c.backend_gens[index] == gen:
             on_backend_event(c, c.backends[index], events)
-    elif c.sessions[index] != NULL and c.session_gens[index] == gen and c.sessions[index].phase != PHASE_CLOSED:
+    elif c.session_gens[index] == gen and c.sessions[index].phase != PHASE_CLOSED:
         on_client_event(c, c.sessions[index], events)
 
 

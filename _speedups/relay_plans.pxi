@@ -4,7 +4,8 @@ cdef inline uint32_t plan_home(Core* c, uint64_t fingerprint, uint32_t ctx) noex
     return <uint32_t>((fingerprint ^ (<uint64_t>ctx * 0x9E3779B97F4A7C15u)) >> 20) & (c.plan_cap - 1)
 
 
-cdef inline Plan* plan_find(Core* c, uint64_t fingerprint, uint32_t ctx, const uint8_t* norm, uint32_t n) noexcept nogil:
+cdef inline Plan* plan_find(Core* c, uint64_t fingerprint, uint32_t ctx, const uint8_t* norm,
+                            uint32_t n) noexcept nogil:
     """The plan of this very text in this context: equal hashes are not enough, the bytes are compared."""
     cdef uint32_t i = plan_home(c, fingerprint, ctx)
     cdef Plan* plan = c.plans[i]

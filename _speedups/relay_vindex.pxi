@@ -12,9 +12,6 @@ cdef struct KeyValue:
     uint32_t length             # of the canonical bytes
 
 
-cdef enum:
-    TYPE_NULL = 6               # enum_field_types
-
 cdef struct ParamCursor:
     const uint8_t* nulls        # the null bitmap
     const uint8_t* types        # 2 bytes a parameter
@@ -23,10 +20,6 @@ cdef struct ParamCursor:
     const uint8_t* end
     const uint8_t* p            # the value of parameter `at`
     int32_t at
-
-
-cdef inline bint key_is_int(uint8_t key_type) noexcept nogil:
-    return key_type == KEY_INT_SIGNED or key_type == KEY_INT_UNSIGNED
 
 
 cdef int bounds_shard(Vindex* v, int64_t number, bint is_unsigned) noexcept nogil:
@@ -65,8 +58,6 @@ cdef int region_index(Vindex* v, KeyValue* key) noexcept nogil:
     cdef uint64_t number
     cdef uint32_t i, length
     cdef uint8_t* p
-    if v.region_kind == 0:
-        return 0
     if v.region_kind == 1:
         number = (<uint64_t>key.number >> v.shift) & v.mask
         for i in range(v.nregions):
@@ -81,7 +72,7 @@ cdef int region_index(Vindex* v, KeyValue* key) noexcept nogil:
     return NO_SHARD
 
 
-cdef int vindex_shard(Vindex* v, KeyValue* keys) noexcept nogil:
+cdef inline int vindex_shard(Vindex* v, KeyValue* keys) noexcept nogil:
     """Shard of one canonical key (arity values); NO_SHARD when the function has no place for it."""
     cdef KeyValue* last = &keys[v.arity - 1]
     cdef int region
@@ -90,10 +81,13 @@ cdef int vindex_shard(Vindex* v, KeyValue* keys) noexcept nogil:
         return bounds_shard(v, last.number, v.key_types[v.arity - 1] == KEY_INT_UNSIGNED)
     if v.kind == 3:
         return item_shard(v, last.bytes, last.length)
-    region = region_index(v, &keys[0])
+    region = region_index(v, &keys[0]) if v.region_kind else 0
     if region < 0:
         return NO_SHARD
-    bucket = xxh64(last.bytes, last.length, 0) >> 52
+    if is_int_key(v.key_types[v.arity - 1]):
+        bucket = xxh64_of_int(<uint64_t>last.number) >> 52
+    else:
+        bucket = xxh64(last.bytes, last.length, 0) >> 52
     return v.maps[<uint64_t>region * 4096 + bucket]
 
 
@@ -108,8 +102,14 @@ cdef inline int agree(int so_far, int shard) noexcept nogil:
 
 cdef inline void number_of(KeyValue* key, uint8_t key_type) noexcept nogil:
     """Integer key types: the canonical bytes are the number, little-endian."""
-    if key_is_int(key_type):
+    if is_int_key(key_type):
         memcpy(&key.number, key.bytes, 8)
+
+
+cdef inline void put_number(KeyValue* key, uint64_t number) noexcept nogil:
+    key.number = <int64_t>number
+    memcpy(key.bytes, &number, 8)
+    key.length = 8
 
 
 cdef bint is_ascii(const uint8_t* p, uint32_t n) noexcept nogil:
@@ -120,7 +120,7 @@ cdef bint is_ascii(const uint8_t* p, uint32_t n) noexcept nogil:
     return True
 
 
-cdef bint fits(Vindex* v, uint8_t column, KeyValue* key) noexcept nogil:
+cdef inline bint fits(Vindex* v, uint8_t column, KeyValue* key) noexcept nogil:
     """Can the column store the key as it is written? What a server might clamp or cut is left to Python."""
     cdef uint8_t key_type = v.key_types[column]
     if key_type == KEY_INT_SIGNED:
@@ -132,23 +132,30 @@ cdef bint fits(Vindex* v, uint8_t column, KeyValue* key) noexcept nogil:
     return not v.ascii_only[column] or is_ascii(key.bytes, key.length)
 
 
-cdef int literal_key(Vindex* v, uint8_t column, KeyValue* out, const uint8_t* sql, Slot* slot, bint negate,
-                     uint32_t mode) noexcept nogil:
+cdef inline int literal_key(Vindex* v, uint8_t column, KeyValue* out, const uint8_t* sql, Slot* slot, bint negate,
+                            uint32_t mode) noexcept nogil:
     """Canonical key of a literal in the statement's text; 0 or PUNT."""
     cdef int n
+    cdef uint64_t number
     cdef uint8_t key_type = v.key_types[column]
     cdef uint8_t flags = slot.flags
     if negate:
         flags ^= SLOT_NEG
-    n = canonical_literal(sql + slot.off, slot.len, slot.kind, flags, <int>mode, key_type, out.bytes, KEY_ROOM)
-    if n < 0:
-        return PUNT
-    out.length = <uint32_t>n
-    number_of(out, key_type)
+    if slot.kind == LIT_INT and is_int_key(key_type):
+        if canonical_int_from_text(sql + slot.off, slot.len, flags & SLOT_NEG, key_type, &number) != 0:
+            return PUNT
+        put_number(out, number)
+    else:
+        n = canonical_literal(sql + slot.off, slot.len, slot.kind, flags, <int>mode, key_type, out.bytes, KEY_ROOM)
+        if n < 0:
+            return PUNT
+        out.length = <uint32_t>n
+        number_of(out, key_type)
     return 0 if fits(v, column, out) else PUNT
 
 
-cdef int plan_shard(Core* c, Plan* plan, const uint8_t* sql, size_t n, Lexed* lexed, uint32_t mode) noexcept nogil:
+cdef inline int plan_shard(Core* c, Plan* plan, const uint8_t* sql, size_t n, Lexed* lexed,
+                           uint32_t mode) noexcept nogil:
     """The shard that a text statement goes to: >= 0, NO_SHARD, PUNT or MANY."""
     cdef Vindex* v = c.vindexes[plan.vindex]
     cdef KeyValue keys[2]
@@ -161,8 +168,8 @@ cdef int plan_shard(Core* c, Plan* plan, const uint8_t* sql, size_t n, Lexed* le
     return shard
 
 
-cdef int fold_key(Core* c, Vindex* v, KeyRef* refs, const uint8_t* sql, size_t n, Lexed* lexed, uint32_t mode,
-                  KeyValue* keys, int shard) noexcept nogil:
+cdef inline int fold_key(Core* c, Vindex* v, KeyRef* refs, const uint8_t* sql, size_t n, Lexed* lexed, uint32_t mode,
+                         KeyValue* keys, int shard) noexcept nogil:
     """One key of the plan: a plain value per column, or one LIST / the rows of one ROWS slot."""
     cdef uint8_t column, listed = 0, rows = 0
     cdef KeyRef* ref
@@ -238,11 +245,13 @@ cdef inline bint is_omitted(ParamCursor* cursor, int32_t i) noexcept nogil:
     return cursor.omitted != NULL and cursor.omitted[i]
 
 
-cdef int param_key(Vindex* v, uint8_t column, KeyValue* out, ParamCursor* cursor, int32_t param,
-                   uint32_t mode) noexcept nogil:
+cdef inline int param_key(Vindex* v, uint8_t column, KeyValue* out, ParamCursor* cursor, int32_t param,
+                          uint32_t mode) noexcept nogil:
     """Canonical key of a parameter of COM_STMT_EXECUTE. The cursor walks forward and starts anew when it must."""
     cdef size_t used = 0
     cdef int n
+    cdef uint64_t number
+    cdef bint is_unsigned
     cdef uint8_t kind, key_type = v.key_types[column]
     if param < cursor.at:
         cursor.at = 0
@@ -257,26 +266,31 @@ cdef int param_key(Vindex* v, uint8_t column, KeyValue* out, ParamCursor* cursor
     if is_null_param(cursor.nulls, param) or is_omitted(cursor, param):
         return PUNT
     kind = cursor.types[2 * param]
-    n = canonical_param(cursor.p, cursor.end - cursor.p, kind, cursor.types[2 * param + 1] & 0x80 != 0, <int>mode,
-                        key_type, out.bytes, KEY_ROOM, &used)
-    if n < 0:
-        return PUNT
-    out.length = <uint32_t>n
-    number_of(out, key_type)
+    is_unsigned = cursor.types[2 * param + 1] & 0x80 != 0
+    if int_param_width(kind):
+        if int_param_key(cursor.p, cursor.end - cursor.p, kind, is_unsigned, key_type, &number) != 0:
+            return PUNT
+        put_number(out, number)
+    else:
+        n = canonical_param(cursor.p, cursor.end - cursor.p, kind, is_unsigned, <int>mode, key_type, out.bytes,
+                            KEY_ROOM, &used)
+        if n < 0:
+            return PUNT
+        out.length = <uint32_t>n
+        number_of(out, key_type)
     return 0 if fits(v, column, out) else PUNT
 
 
-cdef int statement_shard(Core* c, Statement* st, ParamCursor* cursor, uint32_t mode) noexcept nogil:
+cdef inline int statement_shard(Core* c, Statement* st, ParamCursor* cursor, uint32_t mode) noexcept nogil:
     """The shard that a prepared statement's execution goes to: >= 0, NO_SHARD, PUNT or MANY."""
     cdef Vindex* v = c.vindexes[st.plan.vindex]
     cdef KeyValue keys[2]
-    cdef KeySource* source
+    cdef KeySource* source = st.sources
     cdef int shard = NO_SHARD
     cdef uint32_t row
-    cdef uint8_t column
+    cdef uint8_t column, arity = v.arity
     for row in range(st.nkeys):
-        for column in range(v.arity):
-            source = &st.sources[row * v.arity + column]
+        for column in range(arity):
             if source.param >= 0:
                 if param_key(v, column, &keys[column], cursor, source.param, mode) != 0:
                     return PUNT
@@ -284,6 +298,7 @@ cdef int statement_shard(Core* c, Statement* st, ParamCursor* cursor, uint32_t m
                 memcpy(keys[column].bytes, st.constants + source.offset, source.length)
                 keys[column].length = source.length
                 number_of(&keys[column], v.key_types[column])
+            source += 1
         shard = agree(shard, vindex_shard(v, keys))
         if shard < 0:
             return shard

@@ -1,6 +1,7 @@
 # cython: language_level=3
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 cdef enum Expect:
     EXPECT_QUERY = 0        # COM_QUERY, COM_STMT_EXECUTE: OK, ERR or result sets
@@ -65,6 +66,12 @@ cdef struct Scan:
     uint32_t final_length
 
 cdef bint lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexcept nogil
-cdef void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil
 cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil
 cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil
+
+
+cdef inline void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil:
+    memset(s, 0, sizeof(Scan))
+    s.expect = expect
+    s.deprecate_eof = deprecate_eof
+    s.session_track = session_track

@@ -7,11 +7,13 @@ ends inside one is passed only up to its start; the caller keeps the rest and co
 Pages: "Text Resultset", "OK_Packet", "ERR_Packet", "EOF_Packet", "COM_STMT_PREPARE Response" of the
 MySQL client/server protocol manual.
 """
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 
-cdef inline uint32_t u16(const uint8_t* p) noexcept nogil:
-    return p[0] | (<uint32_t>p[1] << 8)
+cdef inline uint16_t u16(const uint8_t* p) noexcept nogil:
+    cdef uint16_t value
+    memcpy(&value, p, 2)
+    return value
 
 
 cdef inline uint32_t u24(const uint8_t* p) noexcept nogil:
@@ -59,13 +61,6 @@ cdef bint lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexc
     return True
 
 
-cdef void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil:
-    memset(s, 0, sizeof(Scan))
-    s.expect = expect
-    s.deprecate_eof = deprecate_eof
-    s.session_track = session_track
-
-
 cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept nogil:
     """OK packet (header 0x00, or 0xFE under DEPRECATE_EOF). `base`: the payload's offset in the chunk."""
     cdef size_t i = 1
@@ -75,8 +70,8 @@ cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept
     s.affected = affected
     if insert_id:
         s.insert_id = insert_id
-    s.status = <uint16_t>u16(p + i)
-    s.warnings = <uint16_t>u16(p + i + 2)
+    s.status = u16(p + i)
+    s.warnings = u16(p + i + 2)
     i += 4
     if s.session_track and s.status & SERVER_SESSION_STATE_CHANGED:
         if not lenenc(p, n, &i, &length) or n - i < length:
@@ -92,8 +87,8 @@ cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept
 cdef inline bint read_eof(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
     if n < 5:
         return False
-    s.warnings = <uint16_t>u16(p + 1)
-    s.status = <uint16_t>u16(p + 3)
+    s.warnings = u16(p + 1)
+    s.status = u16(p + 3)
     return True
 
 
@@ -134,7 +129,7 @@ cdef bint on_first(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcep
 cdef bint on_err(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
     if n < 3:
         return False
-    s.error_code = <uint16_t>u16(p + 1)
+    s.error_code = u16(p + 1)
     s.outcome = OUTCOME_ERR
     s.phase = SCAN_DONE
     # An error inside a transaction leaves the flag as it was; the session asks the server's next answer.
@@ -145,9 +140,9 @@ cdef bint on_prepare_ok(Scan* s, const uint8_t* p, uint32_t n) noexcept nogil:
     if p[0] != 0x00 or n < 12:
         return False
     s.stmt_id = u32(p + 1)
-    s.stmt_columns = <uint16_t>u16(p + 5)
-    s.stmt_params = <uint16_t>u16(p + 7)
-    s.warnings = <uint16_t>u16(p + 10)
+    s.stmt_columns = u16(p + 5)
+    s.stmt_params = u16(p + 7)
+    s.warnings = u16(p + 10)
     s.left = <uint64_t>s.stmt_columns + s.stmt_params
     if not s.deprecate_eof:
         s.left += (s.stmt_columns != 0) + (s.stmt_params != 0)
@@ -172,42 +167,69 @@ cdef inline uint32_t head24(const uint8_t* p) noexcept nogil:
     return word & 0xffffff
 
 
-cdef inline size_t whole_rows(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
-    """Pass over rows that lie whole in the chunk; stops at whatever is not plainly one."""
-    cdef size_t end
-    cdef uint32_t length
-    while n - pos > 4:
-        length = head24(p + pos)
-        end = pos + 4 + length
-        if length == 0 or length == 0xffffff or p[pos + 4] >= 0xfe or end > n:
-            break
-        s.rows += 1
-        s.seq = p[pos + 3]
-        pos = end
-    return pos
+cdef inline uint32_t whole_packet(const uint8_t* p, size_t room) noexcept nogil:
+    """Framed size of the packet at p, 0 unless it lies whole in the `room` > 4 bytes, not empty and not continued."""
+    cdef uint32_t length = head24(p)
+    return length + 4 if length - 1 < 0xfffffe and length + 4 <= room else 0
+
+
+# A short result set lies whole in one chunk, and nearly every query's answer is one. These walk over packets that
+# are plainly what the phase expects; anything else is left to `scan`.
+
+cdef inline size_t whole_first(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
+    """The head of a result set with fewer than 251 columns."""
+    if s.expect != EXPECT_QUERY or n - pos < 5 or head24(p + pos) != 1 or p[pos + 4] == 0 or p[pos + 4] >= 0xfb:
+        return pos
+    s.outcome = OUTCOME_ROWS
+    s.left = p[pos + 4]
+    s.seq = p[pos + 3]
+    s.phase = SCAN_COLUMNS
+    return pos + 5
 
 
 cdef inline size_t whole_definitions(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
-    """The same for column definitions (which begin with the catalog name, 0x03 'def') and the EOF behind them."""
-    cdef size_t end
-    cdef uint32_t length
-    while n - pos > 4:
-        length = head24(p + pos)
-        end = pos + 4 + length
-        if length == 0 or length == 0xffffff or p[pos + 4] == 0xff or end > n:
-            return pos
+    """Column definitions (which begin with the catalog name, 0x03 'def') and the EOF behind them."""
+    cdef uint32_t size
+    while n - pos > 4 and p[pos + 4] != 0xff:
+        size = whole_packet(p + pos, n - pos)
+        if size == 0:
+            break
         s.seq = p[pos + 3]
-        pos = end
+        pos += size
         s.left -= 1
         if s.left == 0:
             next_phase(s)
             break
-    if s.phase == SCAN_COLUMNS_EOF and n - pos >= 9 and head24(p + pos) == 5 and p[pos + 4] == 0xfe:
+    if s.phase == SCAN_COLUMNS_EOF and is_classic_eof(p + pos, n - pos):
         s.seq = p[pos + 3]
         read_eof(s, p + pos + 4, 5)
         s.phase = SCAN_ROWS
         pos += 9
     return pos
+
+
+cdef inline size_t whole_rows(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
+    """Rows, and the classic EOF behind the last."""
+    cdef uint32_t size
+    while n - pos > 4 and p[pos + 4] < 0xfe:
+        size = whole_packet(p + pos, n - pos)
+        if size == 0:
+            return pos
+        s.rows += 1
+        s.seq = p[pos + 3]
+        pos += size
+    if not s.deprecate_eof and is_classic_eof(p + pos, n - pos):
+        s.seq = p[pos + 3]
+        s.final_offset = <uint32_t>pos
+        s.final_length = 9
+        read_eof(s, p + pos + 4, 5)
+        end_of_result(s)
+        pos += 9
+    return pos
+
+
+cdef inline bint is_classic_eof(const uint8_t* p, size_t room) noexcept nogil:
+    return room >= 9 and head24(p) == 5 and p[4] == 0xfe
 
 
 cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil:
@@ -223,12 +245,14 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
             pos += s.skip
             s.skip = 0
         if s.continued == 0:
-            if s.phase == SCAN_DONE:
-                break
+            if s.phase == SCAN_FIRST:
+                pos = whole_first(s, p, pos, n)
             if s.phase == SCAN_COLUMNS:
                 pos = whole_definitions(s, p, pos, n)
             if s.phase == SCAN_ROWS:
                 pos = whole_rows(s, p, pos, n)
+            if s.phase == SCAN_DONE:
+                break
         if n - pos < 4:
             break
         length = head24(p + pos)
@@ -319,7 +343,7 @@ cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil:
     cdef uint16_t status
     if not lenenc(p, size, &i, &value) or not lenenc(p, size, &i, &value) or size - i < 4:
         return 0
-    status = <uint16_t>u16(p + i) & ~<uint16_t>SERVER_SESSION_STATE_CHANGED
+    status = u16(p + i) & ~<uint16_t>SERVER_SESSION_STATE_CHANGED
     p[i] = status & 0xff
     p[i + 1] = status >> 8
     i += 4

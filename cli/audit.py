@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 import click
 
 from cli.output import EXIT_FINDINGS, format_option, print_json
+from metastore.sqlite import SqliteStore
+from metastore.store import MetastoreError
 from ops.audit import report as reports
 from ops.audit.anchor import AnchorError, load_public_key
 from ops.audit.hlc import stamp_of
 from ops.audit.verify import Verified
 from ops.audit.verify import verify as verify_logs
+from proxy.audit_anchors import anchors_in
 
 EPILOG = """\b
 Examples:
   fairlead audit verify /var/lib/fairlead/audit --key audit.pub
-  fairlead audit verify audit/ --anchors from-us/eea.eu.0.anchors
+  fairlead audit verify audit/ --anchors from-us/eea.eu.0.anchors --metastore metastore.db
   fairlead audit report audit/ --by subject,class,to --verdict mask,allow --since 2026-11-01
   fairlead audit report audit/ --from eea --to us --format json
 
@@ -42,12 +46,18 @@ def audit() -> None:
 @click.option(
     "--anchors", "elsewhere", type=_FILE, multiple=True, help="Anchors that were kept in another place. Repeatable."
 )
+@click.option(
+    "--metastore", type=_FILE, help="An SQLite metastore: the anchors that were published there count as well."
+)
 @format_option
-def verify(path: Path, keys: tuple[Path, ...], elsewhere: tuple[Path, ...], style: str) -> None:
+def verify(
+    path: Path, keys: tuple[Path, ...], elsewhere: tuple[Path, ...], metastore: Path | None, style: str
+) -> None:
     """Read all logs under PATH and name the first bad entry of each file."""
     try:
-        found = verify_logs(path, [load_public_key(key) for key in keys], elsewhere)
-    except (OSError, AnchorError) as error:
+        published = _published(metastore) if metastore else []
+        found = verify_logs(path, [load_public_key(key) for key in keys], elsewhere, published)
+    except (OSError, AnchorError, MetastoreError) as error:
         raise click.UsageError(str(error)) from None
     if style == "json":
         print_json({"ok": not found.findings, **dataclasses.asdict(found)})
@@ -55,6 +65,11 @@ def verify(path: Path, keys: tuple[Path, ...], elsewhere: tuple[Path, ...], styl
         _print_verified(path, found)
     if found.findings:
         raise SystemExit(EXIT_FINDINGS)
+
+
+def _published(metastore: Path) -> list[bytes]:
+    with contextlib.closing(SqliteStore(metastore)) as store:
+        return anchors_in(store)
 
 
 def _print_verified(path: Path, found: Verified) -> None:

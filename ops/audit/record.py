@@ -22,12 +22,12 @@ MAX_NUMBER = 2**64 - 1
 
 
 class Verdict(StrEnum):
-    """What was decided, the most lenient first."""
+    """What was decided, the most lenient first: the policy's actions in lower case."""
 
     ALLOW = "allow"
+    AGGREGATE = "aggregate"
     MASK = "mask"
     TOKENISE = "tokenise"
-    AGGREGATE = "aggregate"
     SEND_HOME = "send_home"
     REFUSE = "refuse"
 

@@ -70,15 +70,20 @@ class _Segment:
     gaps: list[int] = field(default_factory=list)
 
 
-def verify(path: Path, keys: Iterable[str] = (), elsewhere: Iterable[Path] = ()) -> Verified:
+def verify(
+    path: Path, keys: Iterable[str] = (), elsewhere: Iterable[Path] = (), published: Iterable[bytes] = ()
+) -> Verified:
     """All logs under a directory. Raises OSError.
 
     `keys`: public keys (hex) that may sign anchors; without any, a signature is only checked against the key that the
-    anchor itself names. `elsewhere`: files of anchors kept in other places.
+    anchor itself names. `elsewhere`: files of anchors kept in other places; `published`: lines of such.
     """
     result = Verified()
     trusted = frozenset(keys)
-    foreign = [anchor for file in elsewhere for anchor in _anchors(file, trusted, result)]
+    foreign = [anchor for file in elsewhere for anchor in _anchors(file, anchors.lines(file), trusted, result)]
+    # One by one: they are no chain, and a bad one says nothing about the others.
+    for number, line in enumerate(published):
+        foreign += _anchors(Path(f"published anchor {number}"), [(0, line)], trusted, result)
     seen: set[tuple[str, str]] = set()
     for directory in sorted({file.parent for suffix in _SUFFIXES for file in path.rglob(f"*{suffix}")}):
         for stream in _streams(directory):
@@ -249,7 +254,7 @@ def _anchors_of(directory: Path, stream: str, trusted: frozenset[str], result: V
     """The anchors kept beside a log, whose own chain must be whole from the oldest file to the newest."""
     known: list[Anchor] = []
     for path in sorted(directory.glob(f"{stream}.*{anchors.SUFFIX}")):
-        for anchor in _anchors(path, trusted, result):
+        for anchor in _anchors(path, anchors.lines(path), trusted, result):
             if known and anchor.prev != known[-1].id:
                 result.bad(path, None, None, f"an anchor before the one of {anchor.count} entries is missing")
             if (anchor.domain, anchor.stream) != (directory.name, stream):
@@ -258,9 +263,11 @@ def _anchors_of(directory: Path, stream: str, trusted: frozenset[str], result: V
     return known
 
 
-def _anchors(path: Path, trusted: frozenset[str], result: Verified) -> list[Anchor]:
+def _anchors(
+    path: Path, lines: Iterable[tuple[int, bytes]], trusted: frozenset[str], result: Verified
+) -> list[Anchor]:
     found = []
-    for number, (offset, line) in enumerate(anchors.lines(path)):
+    for number, (offset, line) in enumerate(lines):
         try:
             anchor = anchors.parse(line)
             anchor.check()

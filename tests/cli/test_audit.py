@@ -10,7 +10,11 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.main import fairlead
+from metastore.memory import MemoryStore
+from metastore.sqlite import SqliteStore
+from ops.audit.anchor import parse, sign
 from ops.audit.record import Result, Verdict
+from proxy.audit_anchors import AnchorPublisher, anchors_in
 from tests.ops.audit.logs import KEY, OTHER_KEY, WORDS, Written, decision
 
 
@@ -55,6 +59,32 @@ def test_a_key_that_is_not_trusted(log: Path) -> None:
     bad = log.parent / "bad.pub"
     bad.write_text("nothing")
     assert run("verify", log, "--key", bad).exit_code == 2
+
+
+def test_anchors_in_a_metastore_show_what_was_cut_off_here(log: Path) -> None:
+    store = SqliteStore(log.parent / "meta.db", create=True)
+    publish = AnchorPublisher(store)
+    file = log / "eea" / "eu.0.00000000.anchors"
+    lines = file.read_bytes().splitlines(keepends=True)
+    for line in lines:
+        publish(parse(line))
+    assert run("verify", log, "--metastore", log.parent / "meta.db").exit_code == 0
+    path = log / "eea" / "eu.0.00000000.audit"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    file.write_bytes(lines[0])
+    assert run("verify", log).exit_code == 0
+    result = run("verify", log, "--metastore", log.parent / "meta.db")
+    assert result.exit_code == 1 and "entry 2" in result.output and "cut off" in result.output
+    assert run("verify", log, "--metastore", log.parent / "right.pub").exit_code == 2
+    store.close()
+
+
+def test_published_anchors_are_bounded(log: Path) -> None:
+    store = MemoryStore()
+    publish = AnchorPublisher(store, kept=3)
+    for segment in range(8):
+        publish(sign(KEY, domain="eea", stream="eu.0", segment=segment, count=1, hash="", root="", ts=1, prev=""))
+    assert [parse(line).segment for line in anchors_in(store)] == [5, 6, 7]
 
 
 def test_a_report(log: Path) -> None:

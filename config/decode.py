@@ -22,10 +22,12 @@ from config.policy import RuleVerdict
 from config.secrets import Password, Secret, SecretSource
 from config.settings import (
     DEFAULT_MYSQL_PORT,
+    DEFAULT_REDIS_PORT,
     Address,
     Buckets,
     ColumnType,
     GrantTarget,
+    RedisAddress,
 )
 from config.source import Listing, Node, Scalar, Table
 
@@ -35,7 +37,7 @@ INVALID: Final = object()
 DURATION_WORDS = ("off", "none")
 """What stands for "not at all" where a duration may be left out."""
 
-LATER: Mapping[str, str] = MappingProxyType({"admin": "the admin console", "redis": "Redis"})
+LATER: Mapping[str, str] = MappingProxyType({"admin": "the admin console"})
 """Kinds of listener that are named already but not there yet."""
 
 
@@ -280,6 +282,10 @@ class Decoder:
     def address(self, node: Node, path: KeyPath) -> Address:
         return parse.address(self.text(node), DEFAULT_MYSQL_PORT)
 
+    def redis_address(self, node: Node, path: KeyPath) -> RedisAddress:
+        found = parse.address(self.text(node), DEFAULT_REDIS_PORT)
+        return RedisAddress(found.host, found.port)
+
     def column_type(self, node: Node, path: KeyPath) -> ColumnType:
         return parse.column_type(self.text(node))
 
@@ -295,6 +301,7 @@ _SPECIAL: dict[Any, Callable[[Decoder, Node, KeyPath], Any]] = {
     Password: Decoder.password,
     Buckets: Decoder.buckets,
     Address: Decoder.address,
+    RedisAddress: Decoder.redis_address,
     ColumnType: Decoder.column_type,
     GrantTarget: Decoder.grant_target,
     RuleVerdict: Decoder.rule_verdict,

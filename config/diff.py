@@ -31,6 +31,7 @@ _NOUNS = {
     "rules": "rule",
     "budgets": "budget",
     "stores": "store",
+    "patterns": "pattern",
 }
 """Sections whose entries are things with names."""
 

@@ -27,6 +27,8 @@ from config.settings import (
     ColumnType,
     GrantTarget,
     PeerListener,
+    RedisAddress,
+    ReplicaSettings,
     Settings,
 )
 
@@ -211,6 +213,7 @@ _NOTATIONS: dict[Any, Json] = {
     Secret: _reference(),
     Password: _password(),
     Address: {"type": "string", "examples": ["127.0.0.1:3306", "[::1]:3306"]},
+    RedisAddress: {"type": "string", "examples": ["127.0.0.1:6379", "[::1]:6379"]},
     Buckets: {
         **_list(_BUCKET_RANGE),
         "examples": [f"0-{BUCKETS - 1}"],

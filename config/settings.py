@@ -22,13 +22,16 @@ from config.words import (
     Consistency,
     Flavour,
     Hint,
+    KeyAction,
     LogFormat,
     LogLevel,
     MultiShardWrites,
+    RedisAccess,
     Scatter,
     SessionScope,
     TlsMode,
     TlsVersion,
+    UnmatchedKeys,
     Verb,
 )
 
@@ -38,6 +41,7 @@ BUCKETS = 4096
 """How many buckets a sharding key is hashed into: the top 12 bits of its xxh64."""
 
 DEFAULT_MYSQL_PORT = 3306
+DEFAULT_REDIS_PORT = 6379
 
 
 def _empty() -> Any:
@@ -56,6 +60,11 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress(Address):
+    """The same, of a Redis server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,41 @@ class ReplicaSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAccount:
+    """The login that Fairlead uses at a Redis server."""
+
+    password: Annotated[
+        Secret, Option("Its password, by reference: {env: NAME}, {file: PATH} or {value: TEXT}.", secret=True)
+    ]
+    user: Annotated[str, Option("The user's name at the server.")] = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisServer:
+    """The Redis server that holds the keys of a shard's entities."""
+
+    primary: Annotated[RedisAddress, Option("Where it listens, `host:port`, or a host alone for port 6379.")]
+    account: Annotated[
+        RedisAccount | None, Option("The login to use. Without it none is sent (protected by network alone).")
+    ] = None
+    tls: Annotated[
+        bool, Option("Speak TLS; the certificate must come from `ca` and name the server.")
+    ] = False
+    ca: Annotated[
+        Path | None, Option("Certificates of the authorities to trust (PEM). Without it the system's.", PATH)
+    ] = None
+    deadline: Annotated[
+        float,
+        Option(
+            "A connection whose oldest request has had no answer for so long is given up, and with it what is in "
+            "flight there.",
+            DURATION,
+            low=0.05,
+        ),
+    ] = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSettings:
     """One shard: a primary and its replicas. Only the Fairlead of their region connects to them."""
 
@@ -276,6 +320,9 @@ class ShardSettings:
     zone: Annotated[str | None, Option("The zone the primary stands in at first.")] = None
     tls: Annotated[ServerTls, Option("TLS towards these servers.")] = field(default_factory=ServerTls)
     limits: Annotated[ShardLimits, Option("Connections and queueing.")] = field(default_factory=ShardLimits)
+    redis: Annotated[
+        RedisServer | None, Option("The Redis server beside the shard. Without it no key can live there.")
+    ] = None
 
 
 # --- sharding functions -------------------------------------------------------------------------------------
@@ -510,6 +557,13 @@ class UserSettings:
     hints: Annotated[
         tuple[Hint, ...], Option("The hint comments this user may give; others are refused.")
     ] = ALL_HINTS
+    redis: Annotated[
+        RedisAccess,
+        Option(
+            "What the user may do at a Redis listener. read: commands that only read; write: all on keys; admin: "
+            "also FLUSHALL, FUNCTION LOAD and their kin."
+        ),
+    ] = RedisAccess.NONE
     require_tls: Annotated[bool, Option("Refuse this user without TLS.")] = False
     networks: Annotated[
         tuple[str, ...],
@@ -584,7 +638,90 @@ class HttpListener:
     address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
 
 
-ListenerSettings = MysqlListener | PeerListener | HttpListener
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisListener:
+    """A port for Redis clients."""
+
+    port: Annotated[int, Option("The port.", low=1, high=65535)]
+    kind: Annotated[
+        Literal["redis"], Option("What is spoken here. Without it, the listener's name says so.")
+    ] = "redis"
+    address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
+    tls: Annotated[ListenerTls | None, Option("TLS for clients: with it, nothing else is spoken here.")] = None
+    anonymous: Annotated[
+        str | None, Option("The user that clients are until they log in. Without it they must log in first.")
+    ] = None
+    backlog: Annotated[int, Option("How many connections may wait to be accepted.", low=1, high=65535)] = 1024
+    limits: Annotated[ListenerLimits, Option("What this listener accepts.")] = field(
+        default_factory=ListenerLimits
+    )
+
+
+ListenerSettings = MysqlListener | PeerListener | RedisListener | HttpListener
+
+
+# --- Redis --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPattern:
+    """Which Redis keys belong to which rows. Patterns are tried in the file's order; the first that fits counts."""
+
+    prefix: Annotated[str, Option("How the key begins, `user:`. Without it every key does.")] = ""
+    delimiter: Annotated[str, Option("One character that parts the key's fields.")] = ":"
+    fields: Annotated[
+        tuple[int, ...],
+        Option(
+            "Which fields of the key (the first is 0) hold the values of the table's sharding columns.", low=0, high=63
+        ),
+    ] = ()
+    tag: Annotated[
+        bool, Option("The value stands in the key's hash tag instead, `{42}`: between the first { and the next }.")
+    ] = False
+    regex: Annotated[
+        str | None,
+        Option(
+            "A regular expression over the whole key instead; its groups, in order, hold the values. Slower than the "
+            "others, so it belongs behind them."
+        ),
+    ] = None
+    table: Annotated[
+        str | None, Option("`keyspace.table`: the key lives on the shard of the row with these values.")
+    ] = None
+    shard: Annotated[str | None, Option("The shard that holds all keys of this pattern, instead of a table.")] = None
+    action: Annotated[
+        KeyAction, Option("refuse: commands on such keys are refused, whoever asks.")
+    ] = KeyAction.ALLOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """Where Redis keys live, and what bounds a Redis client."""
+
+    patterns: Annotated[Mapping[str, KeyPattern], Option("Key patterns by name, the first that fits counts.")] = field(
+        default_factory=_empty
+    )
+    unmatched: Annotated[
+        UnmatchedKeys,
+        Option(
+            "Keys that no pattern knows. refuse: refused; local: kept in the region where they are used, spread over "
+            "its shards by their hash slot (so `{tag}` keeps keys together)."
+        ),
+    ] = UnmatchedKeys.REFUSE
+    client_buffer: Annotated[
+        int,
+        Option(
+            "The most bytes that wait for one client, in requests or in replies; who needs more is disconnected.",
+            SIZE,
+            low=64 * KIB,
+            high=2048 * MIB,
+        ),
+    ] = 64 * MIB
+    pipeline: Annotated[
+        int, Option("How many requests of one client may be under way; further ones are read later.", low=1, high=65536)
+    ] = 1024
+
+
 
 
 # --- limits, health, telemetry ------------------------------------------------------------------------------
@@ -717,6 +854,7 @@ class Settings:
         PolicySettings | None,
         Option("Who may see which data from where. Without it grants alone decide."),
     ] = None
+    redis: Annotated[RedisSettings, Option("Where Redis keys live.")] = field(default_factory=RedisSettings)
     tls: Annotated[TlsSettings, Option("What holds for all TLS.")] = field(default_factory=TlsSettings)
     limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)
     health: Annotated[Health, Option("How servers are watched.")] = field(default_factory=Health)

@@ -106,6 +106,27 @@ class StoreKind(StrEnum):
     BACKUP = "backup"
     LOG = "log"
     AUDIT = "audit"
+class RedisAccess(StrEnum):
+    """What a user may do through a Redis listener."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+class KeyAction(StrEnum):
+    """What happens to the keys of a pattern."""
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
+class UnmatchedKeys(StrEnum):
+    """What happens to keys that no pattern knows."""
+
+    REFUSE = "refuse"
+    LOCAL = "local"
 
 
 class LogLevel(StrEnum):

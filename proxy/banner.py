@@ -7,7 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from config.settings import HttpListener, ListenerSettings, MysqlListener, PeerListener, Settings
+from config.settings import HttpListener, ListenerSettings, MysqlListener, PeerListener, RedisListener, Settings
 from config.words import LogFormat
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ def _listener(listener: ListenerSettings) -> str:
         return f"http://{address}/ (live, ready, metrics)"
     if isinstance(listener, PeerListener):
         return f"{address} (mutual TLS)"
+    if isinstance(listener, RedisListener):
+        return f"{address} (TLS)" if listener.tls else f"{address} (no TLS)"
     assert isinstance(listener, MysqlListener)
     if listener.tls is None:
         return f"{address} (no TLS)"

@@ -7,6 +7,7 @@ holds was wrong, so that one mistake is reported once.
 from config.checks.keyspaces import check_keyspaces
 from config.checks.listeners import check_listeners
 from config.checks.policy import check_policy
+from config.checks.redis import check_redis
 from config.checks.shards import check_regions, check_shards
 from config.checks.users import check_users
 from config.findings import Findings
@@ -21,3 +22,4 @@ def check(settings: Settings, findings: Findings) -> None:
     check_users(settings, findings)
     check_listeners(settings, findings)
     check_policy(settings, findings)
+    check_redis(settings, findings)

@@ -16,8 +16,10 @@ Theory of operation
   answer to a dead session is dropped.
 
 Locking: `run` holds the mutex for one round, never while it polls. Calls from the uvloop side take it too and do
-their work, sends included, in the calling thread, without the GIL. Neither side waits for the other longer than a
-round, which is bounded by MAX_EVENTS and READ_BUDGET.
+their work in the calling thread, without the GIL. A round is bounded by MAX_EVENTS and READ_BUDGET. Whoever is woken
+up by a descriptor may get the CPU of the thread that wrote to it, and a thread that is off its CPU with the mutex in
+its hand stops everybody for a scheduler's slice. So event descriptors are written to when the mutex is free, and
+a resumed command, of which a burst of new statements makes hundreds in a second, is sent by the relay thread.
 
 The parts are included rather than cimported because they call each other in a circle (a response's end starts the
 next session's command) and are to be inlined.
@@ -68,14 +70,11 @@ cdef extern from "pthread.h" nogil:
     int pthread_mutex_unlock(pthread_mutex_t* m)
     int pthread_mutex_destroy(pthread_mutex_t* m)
 
-cdef extern from "sched.h" nogil:
-    int sched_yield()
-
 cdef enum:
     MAX_EVENTS = 256
     SWEEP_NS = 100000000        # how often waits and idle times are looked at
     CLIENT_SWEEP_NS = 1000000000
-    YIELDS = 64                 # how often the relay thread steps back for a waiting call
+    PATIENCE = 8                # rounds that a call waits at most for the mutex
 
 
 include "relay_vindex.pxi"

@@ -29,6 +29,8 @@ cdef class Relay:
     cdef Core core
     cdef pthread_mutex_t mutex
     cdef uint32_t waiting           # calls of the uvloop side that want the mutex
+    cdef pthread_mutex_t turn       # held by the call that waits for the mutex
+    cdef uint32_t passed            # rounds that found a call waiting
     cdef readonly WorkerBlock block
 
     def __cinit__(self, WorkerBlock block not None, *, uint32_t max_sessions, uint32_t max_backends,
@@ -39,6 +41,7 @@ cdef class Relay:
         cdef epoll_event e
         memset(c, 0, sizeof(Core))
         pthread_mutex_init(&self.mutex, NULL)
+        pthread_mutex_init(&self.turn, NULL)
         self.block = block
         c.stats = block.ptr
         c.shard_stats = block.shards
@@ -145,16 +148,28 @@ cdef class Relay:
             if fd > 0:
                 close(fd)
         pthread_mutex_destroy(&self.mutex)
+        pthread_mutex_destroy(&self.turn)
 
     cdef void lock(self) noexcept nogil:
+        pthread_mutex_lock(&self.turn)
         fl_add32(&self.waiting, 1)
         pthread_mutex_lock(&self.mutex)
         fl_add32(&self.waiting, <uint32_t>-1)
+        pthread_mutex_unlock(&self.turn)
         self.core.now = clock_ns()
 
     cdef void unlock(self) noexcept nogil:
-        finish_call(&self.core)
+        cdef Core* c = &self.core
+        cdef bint notify = c.notify, ready
+        bury(c)
+        ready = anything_ready(c)
+        c.notify = False
         pthread_mutex_unlock(&self.mutex)
+        # Only now: who is woken up may get this very CPU, and must find the mutex free.
+        if notify:
+            wake(c.event_fd)
+        if ready:
+            wake(c.wake_fd)
 
     # ------------------------------------------------------------ running
     def run(self):
@@ -171,8 +186,8 @@ cdef class Relay:
     cdef void one_round(self, int timeout_ms) noexcept nogil:
         cdef Core* c = &self.core
         cdef epoll_event events[256]
-        cdef int n, i, tries = 0
-        cdef uint64_t one = 1
+        cdef int n, i
+        cdef bint notify
         n = epoll_wait(c.epfd, events, MAX_EVENTS, 0 if anything_ready(c) else timeout_ms)
         pthread_mutex_lock(&self.mutex)
         c.stats.polls += 1
@@ -184,20 +199,28 @@ cdef class Relay:
         if c.now - c.stats.heartbeat_ns > SWEEP_NS:
             sweep(c)
         bury(c)
-        if c.notify:
-            c.notify = False
-            write(c.event_fd, &one, 8)
+        notify = c.notify
+        c.notify = False
         pthread_mutex_unlock(&self.mutex)
-        # The mutex is not fair: step back while a call of the uvloop side waits for it.
-        while fl_seen32(&self.waiting) and tries < YIELDS:
-            sched_yield()
-            tries += 1
+        if notify:
+            wake(c.event_fd)
+        if fl_seen32(&self.waiting):
+            self.give_way()
+
+    cdef void give_way(self) noexcept nogil:
+        """The mutex is not fair: at every PATIENCE-th round that finds a call waiting, wait until that has the mutex.
+
+        Not by sched_yield, which costs a whole slice of the scheduler each time.
+        """
+        self.passed += 1
+        if self.passed % PATIENCE == 0:
+            pthread_mutex_lock(&self.turn)
+            pthread_mutex_unlock(&self.turn)
 
     def stop(self):
         """Make `run` return."""
-        cdef uint64_t one = 1
         self.core.stopping = True
-        write(self.core.wake_fd, &one, 8)
+        wake(self.core.wake_fd)
 
     def drain(self):
         """Close sessions as they come out of their transactions; see `busy`."""

@@ -136,17 +136,7 @@ cdef inline bint anything_ready(Core* c) noexcept nogil:
     return c.ready_sessions != NULL or c.ready_backends != NULL
 
 
-cdef void tell_uvloop(Core* c) noexcept nogil:
+cdef inline void wake(int fd) noexcept nogil:
+    """Make an eventfd readable."""
     cdef uint64_t one = 1
-    if c.notify:
-        c.notify = False
-        write(c.event_fd, &one, 8)
-
-
-cdef void finish_call(Core* c) noexcept nogil:
-    """End of a call or a round: work that became ready here is done by the relay thread."""
-    cdef uint64_t one = 1
-    bury(c)
-    tell_uvloop(c)
-    if anything_ready(c):
-        write(c.wake_fd, &one, 8)
+    write(fd, &one, 8)

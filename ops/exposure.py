@@ -48,11 +48,12 @@ _SPARSE = struct.Struct("<H")
 class Sketch:
     """A set of subjects, of which only the size can be asked. Few registers are a dictionary, many an array."""
 
-    __slots__ = ("_dense", "_sparse")
+    __slots__ = ("_count", "_dense", "_sparse")
 
     def __init__(self) -> None:
         self._sparse: dict[int, int] | None = {}
         self._dense = bytearray()
+        self._count: float | None = 0.0
 
     def add(self, hashed: int) -> None:
         """`hashed`: 64 bits that are as good as random."""
@@ -62,8 +63,10 @@ class Sketch:
         if self._sparse is None:
             if rank > self._dense[index]:
                 self._dense[index] = rank
+                self._count = None
         elif rank > self._sparse.get(index, 0):
             self._sparse[index] = rank
+            self._count = None
             if len(self._sparse) > SPARSE_MOST:
                 self._densify()
 
@@ -86,7 +89,12 @@ class Sketch:
         return ((index, rank) for index, rank in enumerate(self._dense) if rank)
 
     def count(self) -> float:
-        """The estimate."""
+        """The estimate; kept until a register changes, which in a large set few subjects do."""
+        if self._count is None:
+            self._count = self._estimate()
+        return self._count
+
+    def _estimate(self) -> float:
         ranks = Counter(self._dense if self._sparse is None else self._sparse.values())
         if self._sparse is not None:
             ranks[0] = REGISTERS - len(self._sparse)
@@ -124,9 +132,6 @@ class Sketch:
                 raise ValueError("it is no sketch")
             sketch._raise(index, rank)
         return sketch
-
-    def copy(self) -> Sketch:
-        return Sketch().merge(self)
 
 
 def _unpacked(body: bytes) -> Iterable[tuple[int, int]]:
@@ -237,15 +242,26 @@ class Meters:
         self._key = key
         self._flows = flows
         self._sketches: dict[Flow, dict[Month, Sketch]] = {}
-        self._before: dict[tuple[Flow, Window], tuple[Month, Sketch]] = {}
+        self._windows: dict[tuple[Flow, Window], tuple[Month, Sketch]] = {}
         self.thresholds = tuple(thresholds)
 
     def expose(self, flow: Flow, subjects: Iterable[bytes], seconds: float) -> None:
         """These subjects' rows were shown at this Unix time. Raises MeterFull."""
-        sketch = self._sketch(flow, month_of(seconds))
+        month = month_of(seconds)
+        sketches = [self._sketch(flow, month), *self._open_windows(flow, month)]
         for subject in subjects:
-            digest = blake2b(subject, digest_size=8, key=self._key).digest()
-            sketch.add(int.from_bytes(digest, "little"))
+            hashed = int.from_bytes(blake2b(subject, digest_size=8, key=self._key).digest(), "little")
+            for sketch in sketches:
+                sketch.add(hashed)
+
+    def _open_windows(self, flow: Flow, month: Month) -> list[Sketch]:
+        """The windows that are kept and end with this month; others are made anew when they are asked for."""
+        kept = [(window, self._windows.get((flow, window))) for window in Window]
+        found = [one[1] for _, one in kept if one is not None and one[0] == month]
+        for window, one in kept:
+            if one is not None and one[0] != month:
+                del self._windows[flow, window]
+        return found
 
     def _sketch(self, flow: Flow, month: Month) -> Sketch:
         months = self._sketches.get(flow)
@@ -261,26 +277,23 @@ class Meters:
     def _forget(self, flow: Flow, months: dict[Month, Sketch]) -> None:
         for old in [one for one in months if one <= max(months) - KEPT_MONTHS]:
             del months[old]
+        self._drop_windows(flow)
+
+    def _drop_windows(self, flow: Flow) -> None:
         for window in Window:
-            self._before.pop((flow, window), None)
+            self._windows.pop((flow, window), None)
 
     def count(self, flow: Flow, window: Window, seconds: float) -> Exposure:
         """Distinct subjects in the window that ends with the month of `seconds`."""
+        if flow not in self._sketches:
+            return _bounds(0.0)
         month = month_of(seconds)
-        current = self._sketches.get(flow, {}).get(month)
-        whole = self._until(flow, window, month)
-        estimate = whole.copy().merge(current).count() if current is not None else whole.count()
-        return _bounds(estimate)
-
-    def _until(self, flow: Flow, window: Window, month: Month) -> Sketch:
-        """The window without its last month; kept, as only the last one grows while requests come."""
-        kept = self._before.get((flow, window))
+        kept = self._windows.get((flow, window))
         if kept is None or kept[0] != month:
             begin = month - 12 if window is Window.TWELVE_MONTHS else month - month % 12
-            months = self._sketches.get(flow, {})
-            parts = (sketch for at, sketch in months.items() if begin <= at < month)
-            kept = self._before[flow, window] = month, reduce(Sketch.merge, parts, Sketch())
-        return kept[1]
+            parts = (sketch for at, sketch in self._sketches[flow].items() if begin <= at <= month)
+            kept = self._windows[flow, window] = month, reduce(Sketch.merge, parts, Sketch())
+        return _bounds(kept[1].count())
 
     def level(self, flow: Flow, seconds: float) -> tuple[Level, Threshold | None]:
         """The strictest level that the flow has reached, and the threshold that says so."""
@@ -305,7 +318,7 @@ class Meters:
         for flow, months in other._sketches.items():
             for month, sketch in months.items():
                 self._sketch(flow, month).merge(sketch)
-            self._forget(flow, self._sketches[flow])
+            self._drop_windows(flow)
 
     # --- on disk --------------------------------------------------------------------------------------------
 
@@ -337,6 +350,7 @@ class Meters:
         at = 0
         for *flow, month, size in plain["sketches"]:
             self._sketch(Flow(*flow), month).merge(Sketch.decode(rest[at : at + size]))
+            self._drop_windows(Flow(*flow))
             at += size
 
     def save(self, path: Path) -> None:

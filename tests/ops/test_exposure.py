@@ -112,6 +112,19 @@ def test_windows_and_what_leaves_them() -> None:
     assert meters.count(Flow("other", "eea", "us"), Window.CALENDAR_YEAR, at(2025, 12)) == (0, 0, 0)
 
 
+def test_a_count_follows_what_is_exposed_meanwhile() -> None:
+    """Asked after every step, it says what a meter says that is asked only once."""
+    dice, asked = random.Random(5), Meters(KEY)
+    for step in range(60):
+        month, first = dice.randrange(1, 13), dice.randrange(4000)
+        asked.expose(MAIL, subjects(first, 100), at(2025 + step % 2, month))
+        fresh = Meters(KEY)
+        fresh.absorb(asked.encode())
+        for window in Window:
+            when = at(2026, dice.choice((month, 12)))
+            assert asked.count(MAIL, window, when) == fresh.count(MAIL, window, when)
+
+
 def test_old_months_are_forgotten() -> None:
     meters = Meters(KEY)
     for month in range(40):

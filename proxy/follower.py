@@ -41,6 +41,10 @@ AWAY_TURN = 1.0
 """Seconds between two attempts to reach the metastore."""
 
 
+class Ended(BaseException):
+    """The supervisor wants no follower any more."""
+
+
 @dataclass(frozen=True)
 class FollowerStart:
     """What the process is given at its fork. `number`: the version that the supervisor started with, 0 for none."""
@@ -90,7 +94,7 @@ class Follower:
         self._away = False
 
     def run(self) -> None:
-        """Until the supervisor hangs up."""
+        """Until the supervisor hangs up, or says so: then raises Ended."""
         while True:
             try:
                 with contextlib.closing(self._open()) as store:
@@ -191,7 +195,7 @@ class Follower:
             return False
         messages = control.receive(self._start.control)
         if messages is None:
-            os._exit(0)  # the supervisor is gone
+            raise Ended  # the supervisor is gone
         for message in messages:
             self._hear(message)
         return bool(messages)
@@ -213,16 +217,12 @@ def run_follower(start: FollowerStart) -> None:
     """For a process of its own."""
 
     def end(*_: object) -> None:
-        raise _Ended
+        raise Ended
 
     # At the end the registration goes at once, not with the lease.
     signal.signal(signal.SIGTERM, end)
-    with contextlib.suppress(_Ended):
+    with contextlib.suppress(Ended):
         Follower(start, lambda: open_store(start.settings)).run()
-
-
-class _Ended(BaseException):
-    """The supervisor says that it is over."""
 
 
 def first_version(settings: MetastoreSettings, region: str) -> tuple[Cached | None, str | None]:

@@ -28,7 +28,6 @@ from config.settings import (
     GrantTarget,
     PeerListener,
     RedisAddress,
-    ReplicaSettings,
     Settings,
 )
 

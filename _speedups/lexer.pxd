@@ -66,6 +66,9 @@ cdef struct LiteralIter:
     uint32_t row_off        # row_next: the row that was just read, parentheses included
     uint32_t row_len
 
+# What lexer.lex returns, of `found`.
+cdef object python_statement(const Lexed* found)
+
 # Returns out.error. A statement longer than 2**31 bytes is LEX_TOO_LONG.
 cdef int lex_into(const uint8_t* sql, size_t n, uint32_t mode, Lexed* out) noexcept nogil
 

@@ -427,20 +427,25 @@ cdef object python_slot(const Slot* slot):
     return LiteralSlot(slot.kind, slot.off, slot.len, slot.count, slot.flags, slot.param, slot.at)
 
 
+cdef object python_statement(const Lexed* found):
+    cdef uint32_t i
+    if found.error != LEX_OK:
+        return LexedStatement(0, b"", [], found.flags, None, found.error, 0, 0)
+    slots = [python_slot(&found.slots[i]) for i in range(found.n_slots)]
+    hint = (found.hint_off, found.hint_len) if found.flags & LEX_HAS_HINT else None
+    return LexedStatement(found.fingerprint, <bytes>found.norm[:found.norm_len], slots, found.flags, hint, LEX_OK,
+                          found.n_params, found.rest)
+
+
 def lex(bytes sql not None, uint32_t mode=0):
     """Lex one statement's text as a session of this `mode` does."""
     cdef Lexed out
-    cdef uint32_t i
     out.norm = NORM
     out.norm_cap = NORM_CAP
     out.slots = SLOTS
     out.slots_cap = SLOTS_CAP
-    if lex_into(<const uint8_t*>sql, len(sql), mode, &out) != LEX_OK:
-        return LexedStatement(0, b"", [], out.flags, None, out.error, 0, 0)
-    slots = [python_slot(&SLOTS[i]) for i in range(out.n_slots)]
-    hint = (out.hint_off, out.hint_len) if out.flags & LEX_HAS_HINT else None
-    return LexedStatement(out.fingerprint, <bytes>NORM[:out.norm_len], slots, out.flags, hint, LEX_OK,
-                          out.n_params, out.rest)
+    lex_into(<const uint8_t*>sql, len(sql), mode, &out)
+    return python_statement(&out)
 
 
 cdef void begin_on(LiteralIter* it, bytes sql, uint32_t mode, object slot, int kind) except *:

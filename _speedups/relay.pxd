@@ -239,6 +239,8 @@ cdef struct Session:
     size_t cmd_total            # framed bytes of it at the head of `inb` (0: in the scratch buffer)
     uint8_t big                 # its payload was compacted from several packets
     uint8_t command             # its first byte
+    uint8_t resumed             # in the ready list: look at the command again
+    Lexed* kept                 # what the lexer found in a parked COM_QUERY; owns its norm and slots
     Buf inb
     Buf out
     Buf extra                   # framed packets to be sent first, one response each

@@ -36,8 +36,8 @@ from _speedups.hashing cimport (
     param_length, xxh64, xxh64_of_int,
 )
 from _speedups.lexer cimport (
-    LEX_HIGH_BYTE, LEX_MULTI, LEX_OK, NORM_CAP, SLOTS_CAP, LiteralIter, Lexed, Slot, iter_begin, lex_into,
-    list_next, row_next,
+    LEX_HIGH_BYTE, LEX_MULTI, LEX_OK, NORM_CAP, SLOTS_CAP, LiteralIter, Lexed, Slot, iter_begin, lex_into, list_next,
+    python_statement, row_next,
 )
 from _speedups.literals cimport (
     KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, MODE_ASCII_KEYS, MODE_MARIADB, MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG,

@@ -358,34 +358,62 @@ cdef class Relay:
     cdef Session* parked(self, uint64_t handle) noexcept nogil:
         """The session, if its command is still parked: a late answer to a dead one is dropped."""
         cdef Session* s = session_at(&self.core, handle)
-        if s == NULL or s.phase != PHASE_PARKED or s.cmd == NULL:
+        if s == NULL or s.phase != PHASE_PARKED or s.cmd == NULL or s.resumed:
             return NULL
         return s
 
-    def command(self, uint64_t handle):
-        """The parked command's payload, command byte included; None when the session is gone."""
+    def statement(self, uint64_t handle):
+        """What the lexer found in the parked COM_QUERY, and how long its text is; None when the session is gone."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Lexed* found = NULL
+        cdef size_t length = 0
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                length = s.cmd_len - 1
+                if s.kept == NULL:
+                    lex_into(s.cmd + 1, length, s.lexmode, &c.lexed)
+                found = lexed_copy(&c.lexed if s.kept == NULL else s.kept)
+            self.unlock()
+        if s == NULL:
+            return None
+        if found == NULL:
+            raise MemoryError
+        try:
+            return python_statement(found), length
+        finally:
+            free(found)
+
+    def command(self, uint64_t handle, size_t start=0, size_t stop=<size_t>-1):
+        """Bytes `start` to `stop` of the parked command's payload, whose first is the command byte; None when the
+        session is gone."""
         cdef Session* s
         cdef size_t n = 0
-        cdef bytes result = None
+        cdef bint copied = False
+        cdef bytes result
         cdef char* at
-        self.lock()
-        s = self.parked(handle)
-        if s != NULL and s.cmd != NULL:
-            n = s.cmd_len
-        self.unlock()
-        if n == 0:
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                start = min(start, s.cmd_len)
+                stop = min(stop, s.cmd_len)
+                n = stop - start if start < stop else 0
+            self.unlock()
+        if s == NULL:
             return None
         result = PyBytes_FromStringAndSize(NULL, n)
         at = PyBytes_AS_STRING(result)
         with nogil:
             self.lock()
             s = self.parked(handle)
-            if s == NULL or s.cmd == NULL or s.cmd_len != n:
-                n = 0
-            else:
-                memcpy(at, s.cmd, n)
+            if s != NULL and start + n <= s.cmd_len:
+                memcpy(at, s.cmd + start, n)
+                copied = True
             self.unlock()
-        return result if n else None
+        return result if copied else None
 
     def resume(self, uint64_t handle):
         """Look at the parked command again: its plan, pool or way between states is there now."""
@@ -395,9 +423,8 @@ cdef class Relay:
             self.lock()
             s = self.parked(handle)
             if s != NULL:
-                unpark(c, s)
-                s.phase = PHASE_BUSY
-                resume_command(c, s)
+                s.resumed = 1
+                ready_session(c, s)
             self.unlock()
         return s != NULL
 
@@ -1432,9 +1459,14 @@ cdef inline bint has_types(Session* s) noexcept nogil:
 cdef void resume_command(Core* c, Session* s) noexcept nogil:
     """Decide anew about the retained command, or go on with the steps of its backend."""
     cdef bint awaited = s.awaiting_way
+    cdef bint is_lexed = recall_lexed(c, s)
+    unpark(c, s)
+    s.phase = PHASE_BUSY
     s.awaiting_way = 0
     if awaited and s.backend != NULL and not s.linger and not s.backend.busy:
         advance(c, s)
+    elif is_lexed:
+        lexed_query(c, s)
     elif s.command == COM_QUERY:
         command_query(c, s)
     elif s.command == COM_STMT_EXECUTE:

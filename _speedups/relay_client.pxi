@@ -214,10 +214,20 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
 
 # ---------------------------------------------------------------- COM_QUERY
 cdef inline void command_query(Core* c, Session* s) noexcept nogil:
+    lex_into(s.cmd + 1, s.cmd_len - 1, s.lexmode, &c.lexed)
+    lexed_query(c, s)
+
+
+cdef inline void lexed_query(Core* c, Session* s) noexcept nogil:
+    """`c.lexed` is what the lexer found in the command; it is kept with a parked one."""
+    look_up_query(c, s)
+    if s.phase == PHASE_PARKED:
+        s.kept = lexed_copy(&c.lexed)
+
+
+cdef inline void look_up_query(Core* c, Session* s) noexcept nogil:
     cdef Plan* plan
-    cdef uint8_t* sql = s.cmd + 1
-    cdef size_t n = s.cmd_len - 1
-    if lex_into(sql, n, s.lexmode, &c.lexed) != LEX_OK:
+    if c.lexed.error != LEX_OK:
         park(c, s, PARK_TOO_LONG)
         return
     if c.lexed.flags & LEX_MULTI:

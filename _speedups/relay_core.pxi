@@ -136,6 +136,39 @@ cdef void park(Core* c, Session* s, uint8_t reason) noexcept nogil:
 
 cdef inline void unpark(Core* c, Session* s) noexcept nogil:
     c.stats.parked -= 1
+    s.resumed = 0
+    free(s.kept)
+    s.kept = NULL
+
+
+cdef Lexed* lexed_copy(const Lexed* found) noexcept nogil:
+    """A copy that holds its slots and norm in the same piece of memory; NULL when there is none."""
+    cdef bint good = found.error == LEX_OK
+    cdef size_t slots = found.n_slots * sizeof(Slot) if good else 0
+    cdef size_t norm = found.norm_len if good else 0
+    cdef Lexed* copy = <Lexed*>malloc(sizeof(Lexed) + slots + norm)
+    if copy == NULL:
+        return NULL
+    copy[0] = found[0]
+    copy.slots = <Slot*>&copy[1]
+    copy.norm = <uint8_t*>copy.slots + slots
+    memcpy(copy.slots, found.slots, slots)
+    memcpy(copy.norm, found.norm, norm)
+    return copy
+
+
+cdef bint recall_lexed(Core* c, Session* s) noexcept nogil:
+    """Put what was kept of the parked command's text back into `c.lexed`. False when nothing was, or it is an error."""
+    cdef uint8_t* norm = c.lexed.norm
+    cdef Slot* slots = c.lexed.slots
+    if s.kept == NULL or s.kept.error != LEX_OK:
+        return False
+    c.lexed = s.kept[0]
+    c.lexed.norm = norm
+    c.lexed.slots = slots
+    memcpy(norm, s.kept.norm, s.kept.norm_len)
+    memcpy(slots, s.kept.slots, s.kept.n_slots * sizeof(Slot))
+    return True
 
 
 cdef bint retain_command(Core* c, Session* s) noexcept nogil:

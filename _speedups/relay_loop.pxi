@@ -65,6 +65,8 @@ cdef void run_ready(Core* c) noexcept nogil:
         s.queued = 0
         if s.reap:
             session_free(c, s)
+        elif s.resumed:
+            resume_command(c, s)
         elif s.phase == PHASE_IDLE:
             client_pump(c, s)
         s = next_session

@@ -14,18 +14,20 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from _speedups import lexer
+from _speedups.lexer import LexedStatement
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy.compile import OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import Execution
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
 from proxy.session import Session
+from proxy.text import ParkedText, SessionGone
 from router import plan as plans
 from router.errors import CATALOGUE, Refusal, refusal
 from router.literals import Params
 from router.plan import Planned
 from router.route import route
+from router.text import Text
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -53,7 +55,7 @@ class Dispatcher:
         self.worker = worker
         self.relay = worker.relay
         self._planned: OrderedDict[tuple[int, int, bytes], tuple[int, Planned]] = OrderedDict()
-        self._cold: deque[tuple[int, Session, bytes, int]] = deque()
+        self._cold: deque[tuple[int, Session, int]] = deque()
         self._thawing = False
         self._misses: dict[int, tuple[int, int]] = {}
         """Session -> (when its command was received, how often it came back): what was put in the relay's tables for
@@ -129,6 +131,8 @@ class Dispatcher:
             self._handle(handle, session, reason, command)
         except Refusal as error:
             self.refuse(handle, error)
+        except SessionGone:
+            pass
         except Exception:
             log.exception("answering a parked command")
             self.worker.loop_block.error("internal")
@@ -178,6 +182,8 @@ class Dispatcher:
             await work
         except Refusal as error:
             self.refuse(handle, error)
+        except SessionGone:
+            pass
         except asyncio.CancelledError:
             self.relay.close(handle)
             raise
@@ -248,17 +254,21 @@ class Dispatcher:
     # --- COM_QUERY ------------------------------------------------------------------------------------------
 
     def _on_query(self, handle: int, session: Session, reason: int) -> None:
-        command = self.relay.command(handle)
-        if command is None:
-            return
-        sql = command[1:]
-        found = lexer.lex(sql, session.mode)
+        sql, found = self._statement(handle)
         planned = self._remembered(session, found)
         if planned is None:
-            self._cold.append((handle, session, sql, reason))
+            self._cold.append((handle, session, reason))
             self._thaw()
             return
         self.follow(handle, session, sql, found, planned, reason)
+
+    def _statement(self, handle: int) -> tuple[ParkedText, LexedStatement]:
+        """A parked COM_QUERY as the relay has lexed it. Raises SessionGone."""
+        parked = self.relay.statement(handle)
+        if parked is None:
+            raise SessionGone
+        found, length = parked
+        return ParkedText(self.relay, handle, length), found
 
     def _remembered(self, session: Session, found: Any) -> Planned | None:
         if found.error:
@@ -278,10 +288,10 @@ class Dispatcher:
     def _thaw_one(self) -> None:
         """Plan one cold statement; the next one has to wait for the loop's next turn."""
         self._thawing = False
-        handle, session, sql, reason = self._cold.popleft()
+        handle, session, reason = self._cold.popleft()
         if handle in self.worker.sessions:
             try:
-                found = lexer.lex(sql, session.mode)
+                sql, found = self._statement(handle)
                 planned = self._remembered(session, found)
                 if planned is None and len(found.norm) > LONG_TEXT and not found.error:
                     self.spawn(handle, self._plan_aside(handle, session, sql, found, reason))
@@ -289,13 +299,15 @@ class Dispatcher:
                     self.follow(handle, session, sql, found, planned or self.plan(session, sql, found), reason)
             except Refusal as error:
                 self.refuse(handle, error)
+            except SessionGone:
+                pass
             except Exception:
                 log.exception("planning a statement")
                 self.worker.loop_block.error("internal")
                 self.refuse(handle, refusal("INTERNAL", "the statement could not be planned"))
         self._thaw()
 
-    async def _plan_aside(self, handle: int, session: Session, sql: bytes, found: Any, reason: int) -> None:
+    async def _plan_aside(self, handle: int, session: Session, sql: Text, found: Any, reason: int) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(RETRIES):
             epoch, context = self.worker.epoch, self.worker.context_of(session)
@@ -308,7 +320,7 @@ class Dispatcher:
         self._remember(session, found, planned)
         self.follow(handle, session, sql, found, planned, reason)
 
-    def plan(self, session: Session, sql: bytes, found: Any) -> Planned:
+    def plan(self, session: Session, sql: Text, found: Any) -> Planned:
         """The router's plan, remembered when it holds for every statement of this template."""
         planned = self.worker.make_plan(found, sql, self.worker.context_of(session))
         self._remember(session, found, planned)
@@ -323,7 +335,7 @@ class Dispatcher:
             self._planned.popitem(last=False)
 
     def follow(
-        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, reason: int
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, reason: int
     ) -> None:  # fmt: skip
         """Give the plan to the relay if that is what it lacks, else carry it out from here."""
         info = self.relay.info(handle)
@@ -354,7 +366,7 @@ class Dispatcher:
     # --- carrying out ---------------------------------------------------------------------------------------
 
     def carry_out(
-        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, compiled: Compiled,
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,
         params: Params = (), execution: Execution | None = None,
     ) -> None:  # fmt: skip
         """One execution of a plan that the relay does not carry out by itself."""
@@ -375,7 +387,7 @@ class Dispatcher:
             self._on_shards(handle, session, sql, found, planned, compiled, params, execution)
 
     def _on_shards(
-        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, compiled: Compiled,
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,
         params: Params, execution: Execution | None,
     ) -> None:  # fmt: skip
         """Where this execution goes: one shard by the relay, several by the executor."""
@@ -452,7 +464,7 @@ class Dispatcher:
             wanted = 0  # what this session wrote was not noted, so only the primary surely has it
         return wanted, hints.max_lag if hints.max_lag is not None else lag
 
-    def _transaction(self, handle: int, session: Session, plan: plans.Transaction, sql: bytes) -> None:
+    def _transaction(self, handle: int, session: Session, plan: plans.Transaction, sql: Text) -> None:
         """SAVEPOINT and its kin; BEGIN, COMMIT and ROLLBACK when they did not fit the relay's tables."""
         info = self.relay.info(handle)
         if info is None:
@@ -465,11 +477,11 @@ class Dispatcher:
         shard = info["shard"] if info["shard"] >= 0 else self.worker.any_shard(session)
         self.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
 
-    def _defer(self, handle: int, session: Session, plan: plans.Transaction, sql: bytes, info: dict[str, Any]) -> None:
+    def _defer(self, handle: int, session: Session, plan: plans.Transaction, sql: Text, info: dict[str, Any]) -> None:
         """A transaction without a shard: its savepoints are kept, and sent behind its BEGIN."""
         known = session.savepoints if info["deferred"] else ()
         after = savepoints_after(known, plan)
-        if not self.relay.defer(handle, frame(b"\x03" + sql, 0)):
+        if not self.relay.defer(handle, frame(b"\x03" + bytes(sql), 0)):
             raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
         session.savepoints = after
         self.relay.reply_ok(handle)

@@ -27,6 +27,7 @@ from router import plan as plans
 from router.errors import Refusal, refusal
 from router.plan import Planned
 from router.route import split
+from router.text import Text
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -83,7 +84,7 @@ class Executor:
         self._worker = worker
 
     def begin(
-        self, handle: int, session: Session, sql: bytes, found: Any, planned: Planned, plan: plans.Plan,
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.Plan,
         shards: Sequence[str], execution: Execution | None,
     ) -> None:  # fmt: skip
         """Carry out a parked statement on `shards`. Raises Refusal."""
@@ -100,9 +101,9 @@ class Executor:
             raise refusal("INTERNAL", "a statement about one connection over several shards")
         match plan:
             case plans.Scatter():
-                work = self._scatter(handle, session, shards, b"\x03" + sql, execution, info)
+                work = self._scatter(handle, session, shards, b"\x03" + bytes(sql), execution, info)
             case plans.MultiWrite(sum_rows=sum_rows):
-                payloads = dict.fromkeys(shards, b"\x03" + sql)
+                payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
                 work = self._write(handle, session, payloads, execution, sum_rows, info)
             case plans.SplitInsert():
                 if execution is not None:

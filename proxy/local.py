@@ -13,6 +13,7 @@ from proxy.session import Session
 from router import plan as plans
 from router.errors import refusal
 from router.explain import explain
+from router.text import Text
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -109,7 +110,7 @@ class LocalAnswers:
                 return info["warnings"] if fact == "warning_count" else int(info["last_error"])
         raise refusal("CONNECTION_FUNCTION", fact.upper())
 
-    def show_warnings(self, handle: int, session: Session, sql: bytes, binary: bool = False) -> None:
+    def show_warnings(self, handle: int, session: Session, sql: Text, binary: bool = False) -> None:
         """SHOW WARNINGS when the backend of the previous statement is not held any more."""
         info = self._worker.relay.info(handle)
         if info is None:
@@ -118,12 +119,13 @@ class LocalAnswers:
         if own is None and info["shard"] >= 0 and info["diagnostics"] == HERE:
             self._worker.relay.run_on(handle, info["shard"], flags=8)
             return
-        words = sql.lower().split()
+        text = bytes(sql).lower()
+        words = text.split()
         rows = [_error_row(own)] if own is not None else []
         listed = own is not None and b"limit" not in words
         if info["diagnostics"] == UNSURE or ((info["warnings"] or info["last_error"]) and not listed):
             raise refusal("CONNECTION_FUNCTION", "SHOW WARNINGS")
-        if b"count" in sql.lower():
+        if b"count" in text:
             fact = "error_count" if b"errors" in words else "warning_count"
             columns: Sequence[ColumnDefinition41] = [number_column(f"@@session.{fact}", NUMBERS[fact])]
             self.send(handle, session, columns, [[len(rows)]], info, binary, keep_diagnostics=True)

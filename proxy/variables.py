@@ -26,6 +26,7 @@ from router import variables as known
 from router.errors import Refusal, refusal
 from router.literals import Params, value
 from router.plan import Assignment, ServerValue, SetSession, SlotValue, WordValue
+from router.text import Text
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -84,7 +85,7 @@ class Variables:
 
     # --- SET ------------------------------------------------------------------------------------------------
 
-    def set(self, handle: int, session: Session, plan: SetSession, sql: bytes, found: Any, params: Params) -> None:
+    def set(self, handle: int, session: Session, plan: SetSession, sql: Text, found: Any, params: Params) -> None:
         """Answer a parked SET."""
         info = self._worker.relay.info(handle)
         if info is None:
@@ -100,7 +101,7 @@ class Variables:
             self._worker.dispatcher.spawn(handle, self._try(handle, session, wanted))
 
     def _wanted(
-        self, session: Session, plan: SetSession, sql: bytes, found: Any, params: Params
+        self, session: Session, plan: SetSession, sql: Text, found: Any, params: Params
     ) -> SessionState:
         """The state after the SET's tracked assignments. Raises Refusal for what is not to be set."""
         state = session.state
@@ -115,7 +116,7 @@ class Variables:
             state = after(state, assignment.variable, given)
         return state
 
-    def _value(self, session: Session, assignment: Assignment, sql: bytes, found: Any, params: Params) -> Value:
+    def _value(self, session: Session, assignment: Assignment, sql: Text, found: Any, params: Params) -> Value:
         given = assignment.value
         if isinstance(given, WordValue):
             return {"DEFAULT": DEFAULT, "NULL": None}.get(given.word, given.word)

@@ -50,6 +50,7 @@ from router.context import Context
 from router.errors import refusal
 from router.plan import Planned
 from router.planner import plan
+from router.text import Text
 from router.topology import Shard
 
 log = logging.getLogger(__name__)
@@ -322,7 +323,7 @@ class Worker:
             hints=frozenset(hint.value for hint in user.hints),
         )
 
-    def make_plan(self, found: Any, sql: bytes, context: Context) -> Planned:
+    def make_plan(self, found: Any, sql: Text, context: Context) -> Planned:
         return plan(found, sql, context)
 
     def tell_relay(self, session: Session) -> None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from _speedups import lexer
 from _speedups.lexer import LiteralSlot
 from router.keys import Unpinnable, Value
+from router.text import Text
 
 Params = Sequence[Value]
 """The parameters of one execution of a prepared statement, decoded: int, float, Decimal, str, bytes, None."""
@@ -23,7 +24,7 @@ _ESCAPES = {ord("0"): 0, ord("b"): 8, ord("n"): 10, ord("r"): 13, ord("t"): 9, o
 
 
 def value(
-    sql: bytes,
+    sql: Text,
     slot: LiteralSlot,
     mode: int,
     params: Params = (),
@@ -40,7 +41,7 @@ def value(
     return -found
 
 
-def _value(sql: bytes, slot: LiteralSlot, mode: int, params: Params, charset: str) -> Value:
+def _value(sql: Text, slot: LiteralSlot, mode: int, params: Params, charset: str) -> Value:
     text = sql[slot.offset : slot.offset + slot.length]
     if slot.kind == lexer.PARAM:
         if slot.param >= len(params):

@@ -11,6 +11,7 @@ import re
 from functools import cache
 
 from _speedups import lexer
+from router.text import Text
 from router.tokens import Kind, Token
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -53,13 +54,13 @@ def _patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
     return token, rows
 
 
-def words_of(sql: bytes, mode: int) -> tuple[Token, ...] | None:
+def words_of(sql: Text, mode: int) -> tuple[Token, ...] | None:
     """The tokens as `tokens.tokenize` gives them for a template, positions in the text instead; None when the
     text is beyond all bounds or not clearly readable."""
     if len(sql) > MAX_BYTES:
         return None
     token, rows = _patterns(mode & (lexer.ANSI_QUOTES | lexer.NO_BACKSLASH_ESCAPES))
-    text = sql.decode("utf-8", "surrogateescape")
+    text = bytes(sql).decode("utf-8", "surrogateescape")
     found: list[Token] = []
     at = literals = 0
     executable = False

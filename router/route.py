@@ -29,6 +29,7 @@ from router.plan import (
     Scatter,
     SplitInsert,
 )
+from router.text import Text
 from router.topology import Topology
 from router.vindexes.vindex import Unmapped, Vindex
 
@@ -37,7 +38,10 @@ Keyed = ByKey | Scatter | MultiWrite | SplitInsert
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What one execution stands on: the text as lexed, its parameters, the client's character set."""
+    """What one execution stands on: the text as lexed, its parameters, the client's character set.
+
+    `sql` is empty for a plan that looks at no value.
+    """
 
     sql: bytes
     lexed: LexedStatement
@@ -54,7 +58,7 @@ class Undecided(Exception):
 def route(
     planned: Planned,
     lexed: LexedStatement,
-    sql: bytes,
+    sql: Text,
     params: Params = (),
     *,
     mode: int = 0,
@@ -76,18 +80,19 @@ def route(
     return found
 
 
-def _sets_variables(lexed: LexedStatement, sql: bytes) -> bool:
+def _sets_variables(lexed: LexedStatement, sql: Text) -> bool:
     """/*+ SET_VAR(sql_select_limit = 1) */ would hold on each shard by itself. Templates leave hints out, so
     this is looked at in every execution."""
-    return bool(lexed.flags & lexer.OPTIMIZER_HINT) and b"SET_VAR" in sql.upper()
+    return bool(lexed.flags & lexer.OPTIMIZER_HINT) and b"SET_VAR" in bytes(sql).upper()
 
 
 def _execution(
-    planned: Planned, lexed: LexedStatement, sql: bytes, params: Params, mode: int, charset: str
+    planned: Planned, lexed: LexedStatement, sql: Text, params: Params, mode: int, charset: str
 ) -> Execution:
     if planned.topology is None:
         raise refusal("INTERNAL", "a plan without its topology")
-    return Execution(sql, lexed, planned.topology, mode, params, charset)
+    text = bytes(sql) if isinstance(planned.plan, Keyed) else b""
+    return Execution(text, lexed, planned.topology, mode, params, charset)
 
 
 def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
@@ -244,7 +249,7 @@ def _decoded(item: LiteralSlot, ref: KeyRef, execution: Execution) -> Value:
 
 
 def split(
-    planned: Planned, lexed: LexedStatement, sql: bytes, *, mode: int = 0, charset: str = "utf8mb4"
+    planned: Planned, lexed: LexedStatement, sql: Text, *, mode: int = 0, charset: str = "utf8mb4"
 ) -> dict[str, bytes]:
     """Shard -> its text: everything before the rows, the shard's rows in their order, everything after.
 

@@ -19,10 +19,11 @@ from router.plan import OneShard, Planned
 from router.planner import change, ddl, explaining, insert, opaque, select, setting, show, transaction
 from router.planner.request import Draft, Request, refused
 from router.template import NotUnderstood
+from router.text import Text
 from router.tokens import decode, tokenize
 
 
-def plan(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
+def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
     """The plan of one statement. `sql` is the text that `lexed` was made from with `context.mode`."""
     verb, hints = "", NO_HINTS
     try:
@@ -72,7 +73,7 @@ def _check_lexed(lexed: LexedStatement, context: Context) -> None:
         raise refusal("MALFORMED")
 
 
-def _plan_long(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
+def _plan_long(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
     """A statement beyond the lexer's bounds: by its words, on an unsharded keyspace. Raises Refusal."""
     what = "its text without literals" if lexed.error == lexer.TOO_LONG else "its literals"
     if context.keyspace is not None and not context.keyspace.unsharded:
@@ -96,7 +97,7 @@ def _plan_long(lexed: LexedStatement, sql: bytes, context: Context) -> Planned:
     raise refusal("TOO_LARGE_TO_PLAN", what)
 
 
-def _hints(lexed: LexedStatement, sql: bytes, context: Context) -> Hints:
+def _hints(lexed: LexedStatement, sql: Text, context: Context) -> Hints:
     if lexed.hint is None:
         return NO_HINTS
     offset, length = lexed.hint

@@ -32,7 +32,7 @@ def plan(request: Request, statement: Callable[[Request], Planned]) -> Planned:
 
 
 def _route(request: Request) -> Planned:
-    found = _ROUTE.match(request.sql)
+    found = _ROUTE.match(bytes(request.sql))
     if found is None:
         raise NotUnderstood("EXPLAIN ROUTE inside of a conditional comment")
     draft = Draft(request, "explain", cacheable=False)

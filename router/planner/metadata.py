@@ -179,7 +179,7 @@ def _names(request: Request, draft: Draft, node: exp.Expr) -> set[str]:
     literal = request.lexed.slots[slot]
     items = [literal]
     if literal.kind == lexer.LIST:
-        items = lexer.list_items(request.sql, request.context.mode, literal)
+        items = lexer.list_items(bytes(request.sql), request.context.mode, literal)
     if any(item.kind == lexer.PARAM for item in items):
         raise refusal("NOT_PREPARABLE", "it names its schema by a parameter")
     values = [literals.value(request.sql, item, request.context.mode) for item in items]

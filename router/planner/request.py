@@ -15,6 +15,7 @@ from router.gate import Gate
 from router.hints import NO_HINTS, Hints
 from router.plan import Access, Facts, Pin, Plan, Planned, Refuse, TableUse
 from router.privileges import Need
+from router.text import Text
 from router.tokens import Token
 from router.topology import Keyspace
 
@@ -23,7 +24,7 @@ from router.topology import Keyspace
 class Request:
     """A statement to be planned. `sql` is the text that `lexed` was made from, `norm` its template."""
 
-    sql: bytes
+    sql: Text
     lexed: LexedStatement
     norm: str
     tokens: tuple[Token, ...]

@@ -47,7 +47,7 @@ def plan(request: Request) -> Planned | None:
     facts = [_fact(item) for item in split(body)]
     if None in facts:
         return None
-    labels = _labels(request.sql, len(facts))
+    labels = _labels(bytes(request.sql), len(facts))
     if labels is None:
         return None
     columns = tuple(

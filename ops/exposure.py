@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+from config.policy import BudgetSettings
 from ops.audit.files import replace_durably
 
 PRECISION = 14
@@ -37,7 +38,8 @@ SPARSE_MOST = REGISTERS // 8
 """Registers in use from which a sketch is kept as one byte each: about 16 KiB, on the disk 12 KiB."""
 KEPT_MONTHS = 25
 """Months that a meter remembers: two whole windows."""
-MAX_FLOWS = 4096
+MAX_FLOWS = 512
+"""With all months of all flows dense, 200 MiB."""
 MAX_FILE = 1 << 30
 
 _ALPHA = 1 / (2 * math.log(2))
@@ -173,6 +175,10 @@ def _tau(x: float) -> float:
 # --- meters -------------------------------------------------------------------------------------------------
 
 
+Month = int
+"""Year * 12 + month, month from 0."""
+
+
 class Flow(NamedTuple):
     """Rows of a data class, from a legal domain to another, for a counterparty ('-': none)."""
 
@@ -182,11 +188,25 @@ class Flow(NamedTuple):
     counterparty: str = "-"
 
 
-class Window(StrEnum):
-    """Over which time subjects are counted: this month and the twelve before it, or since 1 January (UTC)."""
+class Window(NamedTuple):
+    """Over which time subjects are counted: this month (UTC) and so many before it; 0: since 1 January."""
 
-    TWELVE_MONTHS = "12 months"
-    CALENDAR_YEAR = "calendar year"
+    months: int
+
+    @classmethod
+    def of(cls, seconds: float) -> Window:
+        """The shortest window that takes in so many seconds. Raises ValueError beyond what meters remember."""
+        months = math.ceil(seconds / _SHORTEST_YEAR * 12)
+        if not 0 < months < KEPT_MONTHS:
+            raise ValueError(f"exposure is counted over {KEPT_MONTHS - 1} months at most")
+        return cls(months)
+
+    def begin(self, month: Month) -> Month:
+        return month - self.months if self.months else month - month % 12
+
+
+_SHORTEST_YEAR = 365 * 86_400.0
+TWELVE_MONTHS, CALENDAR_YEAR = Window(12), Window(0)
 
 
 class Exposure(NamedTuple):
@@ -210,7 +230,7 @@ class Threshold:
     """`warn` and `refuse`: counts of subjects, None for never. `*` in a flow: each of them, counted apart."""
 
     flow: Flow
-    window: Window = Window.TWELVE_MONTHS
+    window: Window = TWELVE_MONTHS
     warn: int | None = None
     refuse: int | None = None
 
@@ -220,10 +240,6 @@ class Threshold:
 
 class MeterFull(Exception):
     """More flows than a meter keeps apart: what cannot be counted must not be shown."""
-
-
-Month = int
-"""Year * 12 + month, month from 0."""
 
 
 def month_of(seconds: float) -> Month:
@@ -242,7 +258,7 @@ class Meters:
         self._key = key
         self._flows = flows
         self._sketches: dict[Flow, dict[Month, Sketch]] = {}
-        self._windows: dict[tuple[Flow, Window], tuple[Month, Sketch]] = {}
+        self._windows: dict[Flow, dict[Window, tuple[Month, Sketch]]] = {}
         self.thresholds = tuple(thresholds)
 
     def expose(self, flow: Flow, subjects: Iterable[bytes], seconds: float) -> None:
@@ -256,12 +272,10 @@ class Meters:
 
     def _open_windows(self, flow: Flow, month: Month) -> list[Sketch]:
         """The windows that are kept and end with this month; others are made anew when they are asked for."""
-        kept = [(window, self._windows.get((flow, window))) for window in Window]
-        found = [one[1] for _, one in kept if one is not None and one[0] == month]
-        for window, one in kept:
-            if one is not None and one[0] != month:
-                del self._windows[flow, window]
-        return found
+        kept = self._windows.get(flow, {})
+        for window in [window for window, (end, _) in kept.items() if end != month]:
+            del kept[window]
+        return [sketch for _, sketch in kept.values()]
 
     def _sketch(self, flow: Flow, month: Month) -> Sketch:
         months = self._sketches.get(flow)
@@ -277,22 +291,19 @@ class Meters:
     def _forget(self, flow: Flow, months: dict[Month, Sketch]) -> None:
         for old in [one for one in months if one <= max(months) - KEPT_MONTHS]:
             del months[old]
-        self._drop_windows(flow)
-
-    def _drop_windows(self, flow: Flow) -> None:
-        for window in Window:
-            self._windows.pop((flow, window), None)
+        self._windows.pop(flow, None)
 
     def count(self, flow: Flow, window: Window, seconds: float) -> Exposure:
         """Distinct subjects in the window that ends with the month of `seconds`."""
         if flow not in self._sketches:
             return _bounds(0.0)
         month = month_of(seconds)
-        kept = self._windows.get((flow, window))
+        windows = self._windows.setdefault(flow, {})
+        kept = windows.get(window)
         if kept is None or kept[0] != month:
-            begin = month - 12 if window is Window.TWELVE_MONTHS else month - month % 12
+            begin = window.begin(month)
             parts = (sketch for at, sketch in self._sketches[flow].items() if begin <= at <= month)
-            kept = self._windows[flow, window] = month, reduce(Sketch.merge, parts, Sketch())
+            kept = windows[window] = month, reduce(Sketch.merge, parts, Sketch())
         return _bounds(kept[1].count())
 
     def level(self, flow: Flow, seconds: float) -> tuple[Level, Threshold | None]:
@@ -318,7 +329,7 @@ class Meters:
         for flow, months in other._sketches.items():
             for month, sketch in months.items():
                 self._sketch(flow, month).merge(sketch)
-            self._drop_windows(flow)
+            self._windows.pop(flow, None)
 
     # --- on disk --------------------------------------------------------------------------------------------
 
@@ -350,7 +361,7 @@ class Meters:
         at = 0
         for *flow, month, size in plain["sketches"]:
             self._sketch(Flow(*flow), month).merge(Sketch.decode(rest[at : at + size]))
-            self._drop_windows(Flow(*flow))
+            self._windows.pop(Flow(*flow), None)
             at += size
 
     def save(self, path: Path) -> None:
@@ -364,6 +375,27 @@ class Meters:
         if len(data) > MAX_FILE:
             raise ValueError("it is no file of exposure meters: too large")
         self.absorb(data)
+
+
+def budget_flow(budget: str, origin: str, to: str, counterparty: str | None) -> Flow:
+    """Where what a rule's `budget` obliges to count is counted."""
+    return Flow(f"budget {budget}", origin, to, counterparty or "-")
+
+
+def thresholds_of(budgets: Mapping[str, BudgetSettings]) -> tuple[Threshold, ...]:
+    """Of `policy.budgets`: each holds for every origin, reader's domain and counterparty by itself.
+
+    Raises ValueError for a window that is longer than meters remember.
+    """
+    return tuple(
+        Threshold(
+            flow=Flow(f"budget {name}", "*", "*", "*"),
+            window=CALENDAR_YEAR if one.calendar_year else Window.of(one.window),
+            warn=one.warn,
+            refuse=one.persons + 1,
+        )
+        for name, one in budgets.items()
+    )
 
 
 def _bounds(estimate: float) -> Exposure:

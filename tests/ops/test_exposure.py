@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from config.policy import BudgetSettings
 from ops.exposure import (
+    CALENDAR_YEAR,
     SPARSE_MOST,
     STANDARD_ERROR,
+    TWELVE_MONTHS,
     Flow,
     Level,
     MeterFull,
@@ -19,6 +22,8 @@ from ops.exposure import (
     Sketch,
     Threshold,
     Window,
+    budget_flow,
+    thresholds_of,
 )
 
 KEY = b"a key of the domain"
@@ -60,7 +65,7 @@ def test_a_hundred_thousand_within_two_percent() -> None:
     for part in range(10):
         meters.expose(MAIL, subjects(part * 10_000, 10_000), at(2026, 1 + part))
         meters.expose(MAIL, subjects(part * 10_000, 5_000), at(2026, 1 + part))
-    low, estimate, high = meters.count(MAIL, Window.CALENDAR_YEAR, at(2026, 11))
+    low, estimate, high = meters.count(MAIL, CALENDAR_YEAR, at(2026, 11))
     assert abs(estimate - 100_000) <= 2_000
     assert low <= 100_000 <= high <= 100_000 * 1.06
 
@@ -105,11 +110,11 @@ def test_windows_and_what_leaves_them() -> None:
     meters.expose(MAIL, subjects(0, 100), at(2025, 1))
     meters.expose(MAIL, subjects(50, 100), at(2025, 12))
     meters.expose(MAIL, subjects(500, 10), at(2026, 1))
-    assert meters.count(MAIL, Window.TWELVE_MONTHS, at(2026, 1)).estimate == 160
-    assert meters.count(MAIL, Window.TWELVE_MONTHS, at(2026, 2)).estimate == 110
-    assert meters.count(MAIL, Window.CALENDAR_YEAR, at(2026, 1)).estimate == 10
-    assert meters.count(MAIL, Window.CALENDAR_YEAR, at(2025, 12)).estimate == 150
-    assert meters.count(Flow("other", "eea", "us"), Window.CALENDAR_YEAR, at(2025, 12)) == (0, 0, 0)
+    assert meters.count(MAIL, TWELVE_MONTHS, at(2026, 1)).estimate == 160
+    assert meters.count(MAIL, TWELVE_MONTHS, at(2026, 2)).estimate == 110
+    assert meters.count(MAIL, CALENDAR_YEAR, at(2026, 1)).estimate == 10
+    assert meters.count(MAIL, CALENDAR_YEAR, at(2025, 12)).estimate == 150
+    assert meters.count(Flow("other", "eea", "us"), CALENDAR_YEAR, at(2025, 12)) == (0, 0, 0)
 
 
 def test_a_count_follows_what_is_exposed_meanwhile() -> None:
@@ -120,7 +125,7 @@ def test_a_count_follows_what_is_exposed_meanwhile() -> None:
         asked.expose(MAIL, subjects(first, 100), at(2025 + step % 2, month))
         fresh = Meters(KEY)
         fresh.absorb(asked.encode())
-        for window in Window:
+        for window in (TWELVE_MONTHS, CALENDAR_YEAR):
             when = at(2026, dice.choice((month, 12)))
             assert asked.count(MAIL, window, when) == fresh.count(MAIL, window, when)
 
@@ -138,11 +143,29 @@ def test_thresholds_warn_and_refuse_on_the_upper_bound() -> None:
     now = at(2026, 5)
     assert meters.level(MAIL, now) == (Level.UNDER, None)
     meters.expose(MAIL, subjects(0, 97), now)
-    assert abs(meters.count(MAIL, Window.TWELVE_MONTHS, now).estimate - 97) <= 1
+    assert abs(meters.count(MAIL, TWELVE_MONTHS, now).estimate - 97) <= 1
     assert meters.level(MAIL, now) == (Level.WARN, any_class)
     meters.expose(MAIL, subjects(100, 97), now)
     assert meters.level(MAIL, now) == (Level.REFUSE, any_class)
     assert meters.level(Flow("personal", "us", "eea", "acme"), now) == (Level.UNDER, None)
+
+
+def test_budgets_of_the_policy() -> None:
+    budgets = {
+        "bulk": BudgetSettings(persons=100, warn=50),
+        "year": BudgetSettings(persons=10, calendar_year=True),
+        "short": BudgetSettings(persons=10, window=86_400.0),
+    }
+    found = {threshold.flow.data_class: threshold for threshold in thresholds_of(budgets)}
+    assert [found[f"budget {name}"].window for name in budgets] == [TWELVE_MONTHS, CALENDAR_YEAR, Window(1)]
+    meters = Meters(KEY, found.values())
+    flow, now = budget_flow("bulk", "eea", "us", None), at(2026, 5)
+    meters.expose(flow, subjects(0, 55), now)
+    assert meters.level(flow, now)[0] is Level.WARN
+    meters.expose(flow, subjects(55, 55), now)
+    assert meters.level(flow, now)[0] is Level.REFUSE
+    with pytest.raises(ValueError, match="24 months"):
+        thresholds_of({"long": BudgetSettings(persons=1, window=3 * 366 * 86_400.0)})
 
 
 def test_flows_are_bounded() -> None:
@@ -172,7 +195,7 @@ def test_restarts_and_workers_add_up(tmp_path: Path) -> None:
         by_hand.merge(one)
         by_hand.merge(one)
     assert results == {by_hand.encode()}
-    assert abs(by_hand.count(MAIL, Window.TWELVE_MONTHS, at(2026, 6)).estimate - 6_000) <= 6_000 * 0.0325
+    assert abs(by_hand.count(MAIL, TWELVE_MONTHS, at(2026, 6)).estimate - 6_000) <= 6_000 * 0.0325
 
 
 def test_damaged_files_and_other_keys_are_refused(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_version_not_confirmed_while_the_metastore_is_away_goes_back_here(oper
     operator.file()
     operator.apply("--at-once")
     operator.file(late(operator))
-    operator.apply("--confirm-within", "4s")
+    operator.apply("--confirm-within", "10s")
     away = operator.metastore.with_suffix(".away")
     operator.metastore.rename(away)
     operator.until("version 2 was not confirmed in time: back to 1")
@@ -231,7 +231,7 @@ def test_a_version_not_confirmed_while_the_metastore_is_away_goes_back_here(oper
         assert time.monotonic() < deadline
         time.sleep(POLL_INTERVAL)
     away.rename(operator.metastore)
-    operator.until("version 3: version 2 was not confirmed within 4 s")
+    operator.until("version 3: version 2 was not confirmed within 10 s")
     assert operator.run("history")["active"]["number"] == 3
 
 

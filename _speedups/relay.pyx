@@ -77,6 +77,7 @@ cdef enum:
     PATIENCE = 8                # rounds that a call waits at most for the mutex
 
 
+include "vindex.pxi"
 include "relay_vindex.pxi"
 include "relay_core.pxi"
 include "relay_plans.pxi"

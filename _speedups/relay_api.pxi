@@ -1360,17 +1360,6 @@ cdef void routes_free(Route* routes, uint32_t n) noexcept nogil:
     free(routes)
 
 
-cdef uint8_t* copy_bytes(bytes data) except? NULL:
-    cdef uint8_t* p
-    if len(data) == 0:
-        return NULL
-    p = <uint8_t*>malloc(len(data))
-    if p == NULL:
-        raise MemoryError
-    memcpy(p, <const char*>data, len(data))
-    return p
-
-
 cdef int check_sources(object sources, bytes constants, int nkeys, int nparams) except -1:
     """The relay trusts these numbers at every execution, so they are looked at once."""
     if nkeys < 0 or len(sources) not in (nkeys, nkeys * MAX_ARITY) or not 0 <= nparams <= 0xffff:
@@ -1502,89 +1491,3 @@ cdef void diff_clear(Diff* d) noexcept nogil:
     for i in range(MAX_STEPS):
         free(d.packets[i])
     memset(d, 0, sizeof(Diff))
-
-
-cdef Vindex* vindex_build(int kind, list key_types, int region_kind, int shift, uint64_t mask, object regions,
-                          object maps, object bounds, object bound_shards, object items) except NULL:
-    cdef Vindex* v = <Vindex*>calloc(1, sizeof(Vindex))
-    cdef bytes pool = b""
-    cdef int i
-    if v == NULL:
-        raise MemoryError
-    if len(key_types) not in (1, 2):
-        free(v)
-        raise ValueError("a vindex has one or two columns")
-    v.kind = <uint8_t>kind
-    v.arity = <uint8_t>len(key_types)
-    v.region_kind = <uint8_t>region_kind
-    v.shift = <uint8_t>shift
-    v.mask = mask
-    for i, key_type in enumerate(key_types):
-        v.key_types[i] = key_type
-    v.nregions = <uint32_t>len(regions)
-    v.region_value = <uint64_t*>calloc(len(regions) + 1, 8)
-    v.region_map = <uint32_t*>calloc(len(regions) + 1, 4)
-    for i, (value, index) in enumerate(regions):
-        v.region_map[i] = index
-        if isinstance(value, bytes):
-            v.region_value[i] = (<uint64_t>len(pool) << 32) | <uint64_t>len(value)
-            pool += value
-        else:
-            v.region_value[i] = value
-    v.region_bytes = copy_bytes(pool)
-    v.nmaps = <uint32_t>len(maps)
-    v.maps = <uint16_t*>copy_bytes(b"".join(maps))
-    v.nbounds = <uint32_t>len(bounds)
-    v.bounds = <int64_t*>calloc(len(bounds) + 1, 8)
-    v.bound_shards = <int32_t*>calloc(len(bounds) + 1, 4)
-    for i, bound in enumerate(bounds):
-        v.bounds[i] = <int64_t>(<uint64_t>(int(bound) & ((1 << 64) - 1)))
-    for i, shard in enumerate(bound_shards):
-        v.bound_shards[i] = shard
-    vindex_items(v, items)
-    return v
-
-
-cdef int vindex_items(Vindex* v, object items) except -1:
-    """Open addressing at most half full: canonical key -> shard."""
-    cdef bytes pool = b"", key
-    cdef uint32_t cap = 4, i
-    cdef uint64_t h
-    if not len(items):
-        return 0
-    while cap < 2 * len(items):
-        cap *= 2
-    v.nitems = cap
-    v.item_hash = <uint64_t*>calloc(cap, 8)
-    v.item_shard = <int32_t*>malloc(cap * 4)
-    v.item_offset = <uint32_t*>calloc(cap, 4)
-    v.item_length = <uint32_t*>calloc(cap, 4)
-    for i in range(cap):
-        v.item_shard[i] = -1
-    for key, shard in items:
-        h = xxh64(<const uint8_t*>(<const char*>key), len(key), 0)
-        i = <uint32_t>(h & (cap - 1))
-        while v.item_shard[i] >= 0:
-            i = (i + 1) & (cap - 1)
-        v.item_hash[i] = h
-        v.item_shard[i] = shard
-        v.item_offset[i] = <uint32_t>len(pool)
-        v.item_length[i] = <uint32_t>len(key)
-        pool += key
-    v.item_bytes = copy_bytes(pool)
-    return 0
-
-
-cdef void vindex_free(Vindex* v) noexcept nogil:
-    free(v.region_value)
-    free(v.region_map)
-    free(v.region_bytes)
-    free(v.maps)
-    free(v.bounds)
-    free(v.bound_shards)
-    free(v.item_hash)
-    free(v.item_shard)
-    free(v.item_offset)
-    free(v.item_length)
-    free(v.item_bytes)
-    free(v)

@@ -1,15 +1,4 @@
-# Key -> shard: the mechanics of router/vindexes in C. Included by relay.pyx.
-
-cdef enum:
-    NO_SHARD = -1               # no row can have this key (NULL, out of the column's domain, no such range)
-    PUNT = -2                   # the uvloop side has to look at it
-    MANY = -3                   # the values do not agree on a shard
-    KEY_ROOM = 1024
-
-cdef struct KeyValue:
-    int64_t number              # integer key types
-    uint8_t bytes[1024]         # KEY_ROOM
-    uint32_t length             # of the canonical bytes
+# The shard of a plan or a prepared statement, by the keys in it. Included by relay.pyx.
 
 
 cdef struct ParamCursor:
@@ -22,75 +11,6 @@ cdef struct ParamCursor:
     int32_t at
 
 
-cdef int bounds_shard(Vindex* v, int64_t number, bint is_unsigned) noexcept nogil:
-    """Range vindex: bounds[i] is the first value of part i + 1."""
-    cdef uint32_t low = 0, high = v.nbounds, middle
-    cdef bint below
-    while low < high:
-        middle = (low + high) // 2
-        if is_unsigned:
-            below = <uint64_t>number < <uint64_t>v.bounds[middle]
-        else:
-            below = number < v.bounds[middle]
-        if below:
-            high = middle
-        else:
-            low = middle + 1
-    return v.bound_shards[low]
-
-
-cdef int item_shard(Vindex* v, const uint8_t* p, uint32_t n) noexcept nogil:
-    cdef uint64_t h
-    cdef uint32_t i
-    if v.nitems == 0:
-        return NO_SHARD
-    h = xxh64(p, n, 0)
-    i = <uint32_t>(h & (v.nitems - 1))
-    while v.item_shard[i] >= 0:
-        if v.item_hash[i] == h and v.item_length[i] == n and memcmp(v.item_bytes + v.item_offset[i], p, n) == 0:
-            return v.item_shard[i]
-        i = (i + 1) & (v.nitems - 1)
-    return NO_SHARD
-
-
-cdef int region_index(Vindex* v, KeyValue* key) noexcept nogil:
-    """Which of the vindex's bucket maps: by bits of the id, or by the region column's value."""
-    cdef uint64_t number
-    cdef uint32_t i, length
-    cdef uint8_t* p
-    if v.region_kind == 1:
-        number = (<uint64_t>key.number >> v.shift) & v.mask
-        for i in range(v.nregions):
-            if v.region_value[i] == number:
-                return <int>v.region_map[i]
-        return NO_SHARD
-    for i in range(v.nregions):
-        length = <uint32_t>v.region_value[i]
-        p = v.region_bytes + (v.region_value[i] >> 32)
-        if length == key.length and memcmp(p, key.bytes, length) == 0:
-            return <int>v.region_map[i]
-    return NO_SHARD
-
-
-cdef inline int vindex_shard(Vindex* v, KeyValue* keys) noexcept nogil:
-    """Shard of one canonical key (arity values); NO_SHARD when the function has no place for it."""
-    cdef KeyValue* last = &keys[v.arity - 1]
-    cdef int region
-    cdef uint64_t bucket
-    if v.kind == 2:
-        return bounds_shard(v, last.number, v.key_types[v.arity - 1] == KEY_INT_UNSIGNED)
-    if v.kind == 3:
-        return item_shard(v, last.bytes, last.length)
-    region = region_index(v, &keys[0]) if v.region_kind else 0
-    if region < 0:
-        return NO_SHARD
-    if is_int_key(v.key_types[v.arity - 1]):
-        bucket = xxh64_of_int(<uint64_t>last.number) >> 52
-    else:
-        bucket = xxh64(last.bytes, last.length, 0) >> 52
-    return v.maps[<uint64_t>region * 4096 + bucket]
-
-
 cdef inline int agree(int so_far, int shard) noexcept nogil:
     """Fold one more key into the statement's shard. A key without a shard leaves the decision to Python."""
     if shard < 0:
@@ -98,38 +18,6 @@ cdef inline int agree(int so_far, int shard) noexcept nogil:
     if so_far == NO_SHARD or so_far == shard:
         return shard
     return MANY
-
-
-cdef inline void number_of(KeyValue* key, uint8_t key_type) noexcept nogil:
-    """Integer key types: the canonical bytes are the number, little-endian."""
-    if is_int_key(key_type):
-        memcpy(&key.number, key.bytes, 8)
-
-
-cdef inline void put_number(KeyValue* key, uint64_t number) noexcept nogil:
-    key.number = <int64_t>number
-    memcpy(key.bytes, &number, 8)
-    key.length = 8
-
-
-cdef bint is_ascii(const uint8_t* p, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        if p[i] >= 0x80:
-            return False
-    return True
-
-
-cdef inline bint fits(Vindex* v, uint8_t column, KeyValue* key) noexcept nogil:
-    """Can the column store the key as it is written? What a server might clamp or cut is left to Python."""
-    cdef uint8_t key_type = v.key_types[column]
-    if key_type == KEY_INT_SIGNED:
-        return v.low[column] <= key.number <= <int64_t>v.high[column]
-    if key_type == KEY_INT_UNSIGNED:
-        return <uint64_t>key.number <= v.high[column]
-    if key.length > v.high[column]:
-        return False
-    return not v.ascii_only[column] or is_ascii(key.bytes, key.length)
 
 
 cdef inline int literal_key(Vindex* v, uint8_t column, KeyValue* out, const uint8_t* sql, Slot* slot, bint negate,

@@ -273,7 +273,6 @@ def request_of(bytes data not None):
     cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(data)
     cdef size_t at, off, length
     cdef list arguments = []
-    cdef uint32_t i
     memset(&r, 0, sizeof(Request))
     cdef int result = request_scan(&r, p, PyBytes_GET_SIZE(data))
     if result == RESP_MORE:
@@ -285,7 +284,8 @@ def request_of(bytes data not None):
     if result == RESP_INLINE:
         return words_of(data[:r.at]), r.at
     at = first_argument(p)
-    for i in range(r.argc):
+    while r.seen:
+        r.seen -= 1
         at = argument_next(p, at, &off, &length)
         arguments.append(data[off:off + length])
     return arguments, r.at

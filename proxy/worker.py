@@ -24,7 +24,7 @@ from _speedups.relay import Relay
 from _speedups.stats import PIN_REASONS, WorkerBlock
 from config.errors import ConfigError
 from config.load import load
-from config.settings import MysqlListener, PeerListener
+from config.settings import MysqlListener, PeerListener, RedisListener
 from config.words import SessionScope
 from proxy import logs
 from proxy.accept import ConnectionIds, Listener
@@ -43,6 +43,8 @@ from proxy.pool.backends import Backends
 from proxy.pool.pools import class_of
 from proxy.pool.schemas import Schemas
 from proxy.pool.varstate import SessionState, StateUnreachable
+from proxy.redis.accept import RedisDoor
+from proxy.redis.service import RedisService
 from proxy.session import ContextTable, Session
 from proxy.statements import Statements
 from proxy.variables import Variables
@@ -112,6 +114,8 @@ class Worker:
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.listeners: dict[str, Listener] = {}
+        self.redis: RedisService | None = None
+        self.doors: dict[str, RedisDoor] = {}
         self.backends.on_versions = self.logins.announce
         self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
@@ -160,10 +164,15 @@ class Worker:
             await asyncio.sleep(self.generation.settings.tls.reload)
             for problem in self.logins.reload_certificates():
                 log.error("certificate of listener %s: %s", problem.name, problem.message)
+            self._reload_doors()
 
     async def _stop(self, thread: threading.Thread) -> None:
         for listener in self.listeners.values():
             listener.stop()
+        for door in self.doors.values():
+            door.stop()
+        if self.redis is not None:
+            await self.redis.close(self._drain_seconds)
         self.relay.drain()
         deadline = asyncio.get_running_loop().time() + self._drain_seconds
         while self.relay.clients and asyncio.get_running_loop().time() < deadline:
@@ -252,6 +261,7 @@ class Worker:
                 level, lag = self.level_of(session)
                 self.relay.set_session(handle, consistency=level, max_lag_ms=lag)
         await self.backends.watch(prepared)
+        await self._configure_redis()
 
     def _next_epoch(self) -> None:
         self.epoch += 1
@@ -295,6 +305,35 @@ class Worker:
             if name not in self.listeners:
                 self.listeners[name] = self._listener(name, settings)
                 self.listeners[name].start()
+        self._listen_redis()
+
+    async def _configure_redis(self) -> None:
+        """Nothing of Redis exists before a configuration has a listener for it."""
+        generation = self.generation
+        if self.redis is None and not generation.settings.listeners_of(RedisListener):
+            return
+        if self.redis is not None:
+            self.redis.configure(generation)
+            return
+        self.redis = RedisService(self)
+        self.redis.configure(generation)
+        await self.redis.start()
+
+    def _listen_redis(self) -> None:
+        wanted = self.generation.settings.listeners_of(RedisListener)
+        for name in [name for name, one in self.doors.items() if wanted.get(name) != one.settings]:
+            self.doors.pop(name).stop()
+        for name, settings in wanted.items():
+            if name not in self.doors and self.redis is not None:
+                self.doors[name] = RedisDoor(name, settings, self.redis, self._ids)
+                self.doors[name].start()
+
+    def _reload_doors(self) -> None:
+        for name, door in self.doors.items():
+            try:
+                door.reload_certificates()
+            except (OSError, ValueError) as error:
+                log.error("certificate of listener %s: %s", name, error)
 
     def _listener(self, name: str, settings: MysqlListener | PeerListener) -> Listener:
         def handshake() -> Any:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_WORLDS = 3
 """Shapes kept running side by side; the one unused for longest is stopped first."""
-MARKER = "world(name=None, *, regions=1, shards=2, replicas=0, durable=False): the shape of the world fixture"
+MARKER = "world(name=None, *, regions=1, shards=2, replicas=0, durable=False, redis=False): the shape of the world"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -129,4 +129,5 @@ def _shape(marker: pytest.Mark | None, flavour: str) -> Shape:
         replicas=given.get("replicas", base.replicas),
         flavour=given.get("flavour", flavour),
         tuning=Tuning(durable=given.get("durable", False)),
+        redis=given.get("redis", False),
     )

@@ -21,8 +21,40 @@ def build(
     shards: Sequence[Shard],
     datasets: Sequence[Dataset],
     certificate: TlsFiles,
+    redis: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The whole configuration of `region`'s Fairlead."""
+    """The whole configuration of `region`'s Fairlead. `redis`: shard -> its Redis server's port, empty for none."""
+    own = ports[region]
+    built = _without_redis(shape, region, ports, shards, datasets, certificate)
+    return merge(built, redis_changes(redis, own.redis)) if redis else built
+
+
+def redis_changes(servers: Mapping[str, int], port: int) -> dict[str, Any]:
+    """What a configuration without Redis lacks: servers, listener, patterns for the shop, the user's right."""
+    return {
+        "shards": {name: {"redis": {"primary": f"127.0.0.1:{number}"}} for name, number in servers.items()},
+        "listeners": {"redis": {"address": "127.0.0.1", "port": port}},
+        "users": {USER: {"redis": "admin"}},
+        "redis": {
+            "patterns": {
+                "customer": {"prefix": "customer:", "fields": [1], "table": "shop.customers"},
+                "cart": {"prefix": "cart:", "tag": True, "table": "shop.orders"},
+                "order": {"regex": "order-([0-9]+)-.*", "table": "shop.orders"},
+                "secret": {"prefix": "secret:", "shard": next(iter(servers)), "action": "refuse"},
+            },
+            "unmatched": "local",
+        },
+    }
+
+
+def _without_redis(
+    shape: Shape,
+    region: str,
+    ports: Mapping[str, RegionPorts],
+    shards: Sequence[Shard],
+    datasets: Sequence[Dataset],
+    certificate: TlsFiles,
+) -> dict[str, Any]:
     own = ports[region]
     return {
         "region": region,

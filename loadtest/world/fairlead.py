@@ -50,6 +50,10 @@ class Fairlead(Server):
         return int(self.configuration["listeners"]["mysql"]["port"])
 
     @property
+    def redis_port(self) -> int:
+        return int(self.configuration["listeners"]["redis"]["port"])
+
+    @property
     def http_port(self) -> int:
         return int(self.configuration["listeners"]["http"]["port"])
 

@@ -13,13 +13,17 @@ REGION_BITS = 8
 
 @dataclass(frozen=True)
 class Shape:
-    """Every region has `shards` shards, each with one primary and `replicas` read replicas."""
+    """Every region has `shards` shards, each with one primary and `replicas` read replicas.
+
+    `redis`: a Redis server beside each shard too, and a Redis listener of each Fairlead.
+    """
 
     regions: tuple[str, ...] = ("eu", "us")
     shards: int = 2
     replicas: int = 1
     flavour: str = "mariadb"
     tuning: Tuning = field(default_factory=Tuning)
+    redis: bool = False
 
     def shard_names(self, region: str) -> list[str]:
         return [f"{region}-{number}" for number in range(self.shards)]
@@ -41,6 +45,7 @@ class RegionPorts:
     mysql: int
     peer: int
     http: int
+    redis: int = 0
 
 
 def region_id(region: str, number: int) -> int:

@@ -38,10 +38,21 @@ class Redis(Server):
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         return [program, *words, *self.extra]
 
+    def empty(self) -> None:
+        """Throws all keys and scripts away."""
+        self._ask(b"FLUSHALL\r\nSCRIPT FLUSH\r\n")
+
+    def ask(self, *words: str) -> bytes:
+        """One command past Fairlead; the reply as it came, up to 64 KiB."""
+        return self._ask(" ".join(words).encode() + b"\r\n")
+
+    def _ask(self, line: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(line)
+            return connection.recv(65536)
+
     def is_ready(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+            return self._ask(b"PING\r\n").startswith(b"+PONG")
         except OSError:
             return False

@@ -17,6 +17,8 @@ from loadtest.world.fairlead import Fairlead
 from loadtest.world.layout import FULL, RegionPorts, Shape
 from loadtest.world.mariadb import MariaDB
 from loadtest.world.mysql97 import MySQL97
+from loadtest.world.process import Server
+from loadtest.world.redis import Redis
 from loadtest.world.shard import Shard
 from loadtest.world.shop import Shop
 from loadtest.world.sqlserver import Passwords, SqlServer, TlsFiles
@@ -98,6 +100,7 @@ class World:
         self.shards = {
             name: self._shard(region, name) for region in shape.regions for name in shape.shard_names(region)
         }
+        self.redis = self._redis() if shape.redis else {}
         self._loaders = [Loader(shape, shard, self.datasets) for shard in self.shards.values()]
         self._fleet = Fleet(self, "fairlead", {}, fairlead_ports or self._free_ports())
         self._custom_fleets: list[Fleet] = []
@@ -120,6 +123,8 @@ class World:
         for server in self.servers():
             server.launch()
         self._each_loader(_bring_up)
+        for server in self.redis.values():
+            server.wait_ready()
 
     def reset(self) -> None:
         """Data, roles and processes as after `start`; Fairleads with changed settings are stopped.
@@ -128,6 +133,11 @@ class World:
         """
         self.stop_custom_fleets()
         self._each_loader(Loader.restore)
+        for server in self.redis.values():
+            server.resume()
+            server.launch()
+            server.wait_ready()
+            server.empty()
 
     def stop_custom_fleets(self) -> None:
         """Stops the Fairleads that `fleet(changes)` started."""
@@ -154,8 +164,9 @@ class World:
     def regions(self) -> tuple[str, ...]:
         return self.shape.regions
 
-    def servers(self) -> list[SqlServer]:
-        return [server for shard in self.shards.values() for server in shard.servers]
+    def servers(self) -> list[Server]:
+        databases = [server for shard in self.shards.values() for server in shard.servers]
+        return [*databases, *self.redis.values()]
 
     def shards_of(self, region: str) -> list[Shard]:
         return [shard for shard in self.shards.values() if shard.region == region]
@@ -196,6 +207,7 @@ class World:
             list(self.shards.values()),
             self.datasets,
             self._certificates[region],
+            {name: server.port for name, server in self.redis.items()},
         )
 
     def fairlead(self, region: str = "eu") -> Fairlead:
@@ -247,8 +259,17 @@ class World:
         ]
         return Shard(name, region, servers)
 
+    def _redis(self) -> dict[str, Redis]:
+        """One beside each shard, by the shard's name."""
+        found = self.reserve_ports(len(self.shards))
+        durable = self.shape.tuning.durable
+        return {
+            name: Redis(f"redis-{name}", self.directory, port=port, durable=durable)
+            for name, port in zip(self.shards, found, strict=True)
+        }
+
     def _free_ports(self) -> dict[str, RegionPorts]:
-        return {region: RegionPorts(*self.reserve_ports(3)) for region in self.shape.regions}
+        return {region: RegionPorts(*self.reserve_ports(4)) for region in self.shape.regions}
 
     def _each_loader(self, action: Any) -> None:
         with ThreadPoolExecutor(max_workers=STARTERS) as pool:

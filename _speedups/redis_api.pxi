@@ -1,0 +1,618 @@
+# The uvloop side's door: one call, one lock. Included by redis_relay.pyx.
+
+class RelayFull(Exception):
+    """All places for clients or connections are taken."""
+
+
+PARKED = EVENT_PARKED
+CLOSED = EVENT_CLOSED
+ENDED = EVENT_ENDED
+
+
+cdef class RedisRelay:
+    """One worker's Redis relay. Sizes in bytes, times in seconds; handles are ints that never come back."""
+
+    cdef Core* core
+    cdef pthread_mutex_t mutex
+    cdef uint32_t callers           # calls of the uvloop side that want the mutex
+    cdef list vindexes              # capsules of the tables in use
+
+    def __cinit__(self, *, uint32_t max_clients):
+        cdef Core* c = <Core*>calloc(1, sizeof(Core))
+        cdef uint32_t i
+        cdef epoll_event e
+        if c == NULL:
+            raise MemoryError
+        self.core = c
+        pthread_mutex_init(&self.mutex, NULL)
+        crc16_fill()
+        c.client_cap = c.client_free = max_clients
+        c.clients = <Client**>calloc(max_clients, sizeof(void*))
+        c.client_gens = <uint32_t*>calloc(max_clients, 4)
+        c.client_stack = <uint32_t*>calloc(max_clients, 4)
+        c.scratch = <uint8_t*>malloc(SCRATCH)
+        if c.clients == NULL or c.client_gens == NULL or c.client_stack == NULL or c.scratch == NULL:
+            raise MemoryError
+        for i in range(max_clients):
+            c.client_stack[i] = max_clients - 1 - i
+        c.client_buffer = 64 << 20
+        c.pipeline = 1024
+        c.epfd = epoll_create1(EPOLL_CLOEXEC)
+        c.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        c.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if c.epfd < 0 or c.wake_fd < 0 or c.event_fd < 0:
+            raise OSError(errno, "epoll or eventfd")
+        e.events = EPOLLIN
+        e.data.u64 = event_key(WAKE_INDEX, 0)
+        epoll_ctl(c.epfd, EPOLL_CTL_ADD, c.wake_fd, &e)
+        c.now = clock_ns()
+
+    def __dealloc__(self):
+        cdef Core* c = self.core
+        cdef uint32_t i
+        cdef Req* r
+        if c == NULL:
+            return
+        if c.clients != NULL:
+            for i in range(c.client_cap):
+                if c.clients[i] != NULL:
+                    client_close(c, c.clients[i])
+                    free(c.clients[i])
+        if c.backends != NULL:
+            for i in range(c.backend_cap):
+                if c.backends[i] != NULL:
+                    backend_lost(c, c.backends[i])
+                    buf_free(&c.backends[i].out)
+                    free(c.backends[i])
+        while c.done_calls != NULL:
+            r = c.done_calls
+            c.done_calls = r.next
+            req_free(c, r)
+        while c.free_reqs != NULL:
+            r = c.free_reqs
+            c.free_reqs = r.next
+            free(r)
+        tables_free(c)
+        for i in range(TEXTS):
+            buf_free(&c.texts[i])
+        free(c.clients)
+        free(c.client_gens)
+        free(c.client_stack)
+        free(c.backends)
+        free(c.backend_gens)
+        free(c.touched)
+        free(c.places)
+        free(c.scratch)
+        for fd in (c.epfd, c.wake_fd, c.event_fd):
+            close(fd)
+        free(c)
+        pthread_mutex_destroy(&self.mutex)
+
+    cdef void lock(self) noexcept nogil:
+        if pthread_mutex_trylock(&self.mutex) != 0:
+            add_atomic(&self.callers, 1)
+            pthread_mutex_lock(&self.mutex)
+            add_atomic(&self.callers, -1)
+        self.core.now = clock_ns()
+
+    cdef void unlock(self) noexcept nogil:
+        """End of a call: what it made to send is sent here; what became ready is the relay thread's."""
+        cdef uint64_t one = 1
+        end_round(self.core)
+        if self.core.ready != NULL or self.core.ready_backends != NULL:
+            write(self.core.wake_fd, &one, 8)
+        pthread_mutex_unlock(&self.mutex)
+
+    # ------------------------------------------------------------ life
+    def run(self):
+        """The relay thread; returns after `stop`."""
+        cdef epoll_event events[256]
+        cdef int count, tries
+        cdef Core* c = self.core
+        with nogil:
+            while not c.stopping:
+                count = 0 if c.ready != NULL or c.ready_backends != NULL else 100
+                count = epoll_wait(c.epfd, events, MAX_EVENTS, count)
+                pthread_mutex_lock(&self.mutex)
+                run_round(c, events, count if count > 0 else 0)
+                pthread_mutex_unlock(&self.mutex)
+                tries = 0       # the mutex is not fair: step back while a call waits for it
+                while add_atomic(&self.callers, 0) and tries < YIELDS:
+                    sched_yield()
+                    tries += 1
+
+    def stop(self):
+        cdef uint64_t one = 1
+        self.core.stopping = True
+        write(self.core.wake_fd, &one, 8)
+
+    def drain(self):
+        """Close clients as they fall idle."""
+        self.core.draining = True
+
+    def fileno(self):
+        """Readable when `events` has something."""
+        return self.core.event_fd
+
+    @property
+    def clients(self):
+        return self.core.nclients
+
+    def stats(self):
+        """Counters of this worker, as a dict."""
+        cdef Core* c = self.core
+        self.lock()
+        found = {"clients": c.nclients, "requests": c.requests, "parked": c.parked, "splits": c.splits,
+                 "overflows": c.overflows, "lost": c.lost, "rounds": c.rounds}
+        self.unlock()
+        return found
+
+    def calls(self):
+        """{command: how often it was taken here}, of those that were."""
+        cdef uint32_t i
+        cdef Command* one
+        found = {}
+        for i in range(COMMAND_SLOTS):
+            one = &self.core.commands[i]
+            if one.length and one.calls:
+                found[PyBytes_FromStringAndSize(<char*>one.name, one.length).decode()] = one.calls
+        return found
+
+    # ------------------------------------------------------------ configuration
+    def limits(self, *, size_t client_buffer, uint32_t pipeline, double login, double idle):
+        self.lock()
+        self.core.client_buffer = client_buffer
+        self.core.pipeline = pipeline
+        self.core.login_ns = <uint64_t>(login * 1e9)
+        self.core.idle_ns = <uint64_t>(idle * 1e9)
+        self.unlock()
+
+    def texts(self, dict lines):
+        """Text number -> whole error line."""
+        cdef bytes line
+        self.lock()
+        for number, line in lines.items():
+            put_text(&self.core.texts[<uint8_t>number], line)
+        self.unlock()
+
+    def shards(self, list places):
+        """For every shard of the topology, in its order: (error line while it is out of reach, deadline).
+
+        Connections to shards stay; call it before the first `backend`.
+        """
+        cdef Core* c = self.core
+        cdef uint32_t n = <uint32_t>len(places), i, cap = 4 * n + 8
+        cdef ShardPlace* fresh = <ShardPlace*>calloc(n + 1, sizeof(ShardPlace))
+        cdef uint32_t* touched = <uint32_t*>calloc(n + 1, 4)
+        cdef bytes line
+        cdef double deadline
+        if fresh == NULL or touched == NULL:
+            raise MemoryError
+        self.lock()
+        for i in range(min(n, c.nshards)):
+            fresh[i] = c.shards[i]
+        for i in range(n, c.nshards):
+            drop_shard(c, i)
+        free(c.shards)
+        free(c.touched)
+        c.shards = fresh
+        c.touched = touched
+        c.nshards = n
+        for i, (line, deadline) in enumerate(places):
+            put_text(&fresh[i].away, line)
+            fresh[i].deadline_ns = <uint64_t>(deadline * 1e9)
+        if cap > c.backend_cap:
+            grow_backends(c, cap)
+        self.unlock()
+
+    def commands(self, list rows):
+        """(name, kind, level, merge, arity, specs, denied line, arity line); specs: (keynum, place, last, first, step)."""
+        cdef Core* c = self.core
+        cdef Command* one
+        cdef uint32_t at
+        cdef uint8_t k
+        if len(rows) > COMMAND_SLOTS // 2:
+            raise ValueError("too many commands")
+        self.lock()
+        try:
+            commands_free(c)
+            for name, kind, level, merge, arity, specs, denied, wrong in rows:
+                if not 0 < len(name) <= NAME_ROOM or len(specs) > MAX_SPECS:
+                    raise ValueError(name)
+                at = name_home(<const uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+                while c.commands[at].length:
+                    at = (at + 1) & (COMMAND_SLOTS - 1)
+                one = &c.commands[at]
+                memcpy(one.name, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+                one.length = <uint8_t>len(name)
+                one.kind, one.level, one.merge, one.arity = kind, level, merge, arity
+                one.nspecs = <uint8_t>len(specs)
+                for k, (keynum, place, last, first, step) in enumerate(specs):
+                    one.specs[k].keynum, one.specs[k].place, one.specs[k].last = keynum, place, last
+                    one.specs[k].first, one.specs[k].step = first, step
+                put_text(&one.denied, denied)
+                put_text(&one.arity_text, wrong)
+        finally:
+            self.unlock()
+
+    def patterns(self, list rows, list vindexes, bytes slots=None):
+        """Key patterns in order: (prefix, delimiter, tag, fields, shard, vindex index or -1, punt, always).
+
+        `vindexes`: keyword arguments of a sharding function's tables, as Relay.vindex_add takes them. `slots`: for
+        each of the 16,384 hash slots the shard as little-endian u16; None refuses what no pattern knows.
+        """
+        cdef Core* c = self.core
+        cdef list built = [_build(one) for one in vindexes]
+        cdef Pattern* t
+        cdef uint32_t i
+        if len(rows) > MAX_PATTERNS:
+            raise ValueError(f"more than {MAX_PATTERNS} key patterns")
+        if slots is not None and len(slots) != 2 * SLOT_COUNT:
+            raise ValueError("a slot map has 16,384 entries")
+        self.lock()
+        try:
+            patterns_free(c)
+            for i, (prefix, delimiter, tag, fields, shard, vindex, punt, always) in enumerate(rows):
+                t = &c.patterns[i]
+                t.prefix = copy_bytes(prefix)
+                t.prefix_length = <uint32_t>len(prefix)
+                t.delimiter, t.tag, t.punt, t.always, t.shard = delimiter, tag, punt, always, shard
+                t.nfields = <uint8_t>len(fields)
+                for k, field in enumerate(fields[:MAX_FIELDS]):
+                    t.fields[<uint8_t>k] = field
+                t.vindex = NULL if vindex < 0 else (<VindexHolder>built[vindex]).v
+                c.npatterns = i + 1
+            c.slots = NULL if slots is None else <uint16_t*>copy_bytes(slots)
+            self.vindexes = built
+        finally:
+            self.unlock()
+
+    def shard_of(self, bytes key not None):
+        """Where the relay sends a key; -1 when it leaves that to the uvloop side. For tests."""
+        return key_shard(self.core, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+
+    # ------------------------------------------------------------ connections to servers
+    def backend(self, int32_t shard, int protocol, int fd):
+        """The shared connection of a shard (protocol 2 or 3), logged in already; the descriptor is the relay's."""
+        cdef Core* c = self.core
+        cdef Backend* b = <Backend*>calloc(1, sizeof(Backend))
+        cdef uint32_t i
+        cdef epoll_event e
+        if b == NULL:
+            raise MemoryError
+        self.lock()
+        for i in range(c.backend_cap):
+            if c.backends[i] == NULL:
+                break
+        else:
+            self.unlock()
+            free(b)
+            raise RelayFull("connections")
+        if c.shards[shard].conns[protocol - 2] != NULL:
+            backend_lost(c, c.shards[shard].conns[protocol - 2])
+        b.fd, b.index, b.gen, b.shard, b.protocol = fd, i, c.backend_gens[i], shard, <uint8_t>(protocol - 2)
+        b.readable = 1
+        b.t_progress = c.now
+        c.backends[i] = b
+        c.shards[shard].conns[b.protocol] = b
+        e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+        e.data.u64 = event_key(i | BACKEND_BIT, b.gen)
+        epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e)
+        self.unlock()
+
+    def connected(self, uint32_t shard, int protocol):
+        """Is there a connection?"""
+        return shard < self.core.nshards and self.core.shards[shard].conns[protocol - 2] != NULL
+
+    def disconnect(self, uint32_t shard, int protocol):
+        """Give the connection up; what is under way there is answered with an error."""
+        self.lock()
+        if shard < self.core.nshards and self.core.shards[shard].conns[protocol - 2] != NULL:
+            backend_lost(self.core, self.core.shards[shard].conns[protocol - 2])
+        self.unlock()
+
+    def call(self, int32_t shard, int protocol, bytes data not None, bint writes=False, int replies=1):
+        """Requests of our own on a shared connection -> tokens; `answers` gives their replies. None without one."""
+        cdef Core* c = self.core
+        cdef Backend* b
+        cdef Req* r
+        cdef list tokens = []
+        cdef int i
+        self.lock()
+        b = connection(c, shard, <uint8_t>(protocol - 2))
+        if b == NULL:
+            self.unlock()
+            return None
+        for i in range(replies):
+            r = req_new(c)
+            if r == NULL:
+                self.unlock()
+                raise MemoryError
+            r.kind = REQ_CALL
+            r.writes = writes
+            c.token += 1
+            r.token = c.token
+            tokens.append(r.token)
+            backend_enqueue(c, b, r)
+        if not backend_write(c, b, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+            backend_lost(c, b)
+        self.unlock()
+        return tokens
+
+    def answers(self):
+        """[(token, reply, failed)] of calls that are complete. failed: the reply is Fairlead's error line, or empty
+        when it outgrew `client_buffer`."""
+        cdef Core* c = self.core
+        cdef Req* r
+        cdef Req* following
+        self.lock()
+        r = c.done_calls
+        c.done_calls = c.done_calls_tail = NULL
+        self.unlock()
+        found = []
+        while r != NULL:
+            following = r.next
+            found.append((r.token, PyBytes_FromStringAndSize(<char*>buf_head(&r.reply), r.reply.len), bool(r.failed)))
+            self.lock()
+            req_free(c, r)
+            self.unlock()
+            r = following
+        return found
+
+    # ------------------------------------------------------------ clients
+    def adopt(self, int fd, int level=0):
+        """A client's non-blocking socket, the relay's from here on -> its handle. Raises RelayFull."""
+        cdef Core* c = self.core
+        cdef Client* cl = <Client*>calloc(1, sizeof(Client))
+        cdef epoll_event e
+        if cl == NULL:
+            raise MemoryError
+        self.lock()
+        if c.client_free == 0:
+            self.unlock()
+            free(cl)
+            raise RelayFull("clients")
+        c.client_free -= 1
+        cl.index = c.client_stack[c.client_free]
+        cl.gen = c.client_gens[cl.index]
+        cl.fd = fd
+        cl.level = <uint8_t>level
+        cl.t_last = c.now
+        c.clients[cl.index] = cl
+        c.nclients += 1
+        e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+        e.data.u64 = event_key(cl.index, cl.gen)
+        epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e)
+        self.unlock()
+        return event_key(cl.index, cl.gen)
+
+    cdef Client* at(self, uint64_t handle) noexcept nogil:
+        cdef uint32_t index = <uint32_t>handle
+        if index >= self.core.client_cap or self.core.clients[index] == NULL:
+            return NULL
+        if self.core.client_gens[index] != <uint32_t>(handle >> 32) or self.core.clients[index].phase == PHASE_CLOSED:
+            return NULL
+        return self.core.clients[index]
+
+    def events(self):
+        """[(handle, PARKED | CLOSED | ENDED bits)] since the last call; a closed client's handle is over."""
+        cdef Core* c = self.core
+        cdef uint64_t count
+        cdef Client* cl
+        cdef list found = []
+        read(c.event_fd, &count, 8)
+        self.lock()
+        while c.events != NULL:
+            cl = c.events
+            c.events = cl.event_next
+            cl.in_events = 0
+            found.append((event_key(cl.index, cl.gen), cl.events))
+            if cl.events & EVENT_CLOSED:
+                if cl.queued:           # the relay thread's next round takes it off the ready list
+                    push_event(c, cl, EVENT_CLOSED)
+                    found.pop()
+                    break
+                client_free(c, cl)
+            else:
+                cl.events = 0
+        self.unlock()
+        return found
+
+    def take(self, uint64_t handle, size_t most=65536):
+        """What a parked client sent: the frame that is parked, and what is already there behind it, up to `most`."""
+        cdef Client* cl
+        cdef bytes data = None
+        self.lock()
+        cl = self.at(handle)
+        if cl != NULL and cl.phase == PHASE_PARKED:
+            length = cl.parked if cl.parked > most or not cl.collect else min(cl.inb.len, most)
+            data = PyBytes_FromStringAndSize(<char*>buf_head(&cl.inb), length)
+        self.unlock()
+        return data
+
+    def reply(self, uint64_t handle, bytes data not None, size_t used=0):
+        """Answer a parked client: `used` bytes of what was taken are done with (0: the parked frame). False: gone."""
+        cdef Client* cl
+        cdef bint there
+        self.lock()
+        cl = self.at(handle)
+        there = cl != NULL and cl.phase == PHASE_PARKED
+        if there:
+            buf_consume(&cl.inb, used if used else cl.parked)
+            say(self.core, cl, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            self.resume(cl)
+        self.unlock()
+        return there
+
+    cdef void resume(self, Client* cl) noexcept nogil:
+        if cl.phase == PHASE_PARKED:
+            cl.phase = PHASE_OPEN
+            cl.parked = 0
+            cl.t_last = self.core.now
+            make_ready(self.core, cl)
+
+    def forward(self, uint64_t handle, int32_t shard, bint writes):
+        """The parked frame goes to this shard as it is. False: gone."""
+        cdef Client* cl
+        cdef bint there
+        self.lock()
+        cl = self.at(handle)
+        there = cl != NULL and cl.phase == PHASE_PARKED and 0 <= shard < <int32_t>self.core.nshards
+        if there:
+            cl.phase = PHASE_OPEN
+            if forward(self.core, cl, shard, writes, buf_head(&cl.inb), cl.parked) == TAKEN:
+                if cl.phase == PHASE_OPEN:
+                    buf_consume(&cl.inb, cl.parked)
+                    cl.phase = PHASE_PARKED
+                    self.resume(cl)
+            elif cl.phase == PHASE_OPEN:
+                cl.parked = 0       # the connection is full: the frame is looked at again later
+        self.unlock()
+        return there
+
+    def replace(self, uint64_t handle, bytes frame not None):
+        """Take `frame` for the parked one (an inline request as an array)."""
+        cdef Client* cl
+        cdef Buf fresh
+        memset(&fresh, 0, sizeof(Buf))
+        self.lock()
+        cl = self.at(handle)
+        if cl != NULL and cl.phase == PHASE_PARKED:
+            if buf_append(&fresh, <const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame)) and \
+                    buf_append(&fresh, buf_head(&cl.inb) + cl.parked, cl.inb.len - cl.parked):
+                buf_free(&cl.inb)
+                cl.inb = fresh
+                self.resume(cl)
+            else:
+                buf_free(&fresh)
+                client_close(self.core, cl)
+        self.unlock()
+
+    def push(self, uint64_t handle, bytes data not None):
+        """Out-of-band bytes, between two replies. False: gone, or it takes too little of what it gets."""
+        cdef Client* cl
+        cdef bint there
+        self.lock()
+        cl = self.at(handle)
+        if cl != NULL and cl.mid:
+            if cl.push.len + len(data) > self.core.client_buffer \
+                    or not buf_append(&cl.push, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+                client_close(self.core, cl)
+        elif cl != NULL and cl.out.len + len(data) > self.core.client_buffer:
+            self.core.overflows += 1
+            client_close(self.core, cl)
+        elif cl != NULL:
+            say(self.core, cl, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        there = self.at(handle) != NULL
+        self.unlock()
+        return there
+
+    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None):
+        """Its rights, its protocol (2 or 3), whether everything it sends is parked."""
+        cdef Client* cl
+        self.lock()
+        cl = self.at(handle)
+        if cl != NULL:
+            if level is not None:
+                cl.level = level
+            if protocol is not None:
+                cl.protocol = protocol - 2
+            if collect is not None:
+                cl.collect = collect
+        self.unlock()
+        return cl != NULL
+
+    def close(self, uint64_t handle, bytes last=b""):
+        """Close behind `last`."""
+        cdef Client* cl
+        self.lock()
+        cl = self.at(handle)
+        if cl != NULL:
+            say(self.core, cl, <const uint8_t*>PyBytes_AS_STRING(last), PyBytes_GET_SIZE(last))
+            cl.hangup = 1
+            if cl.phase != PHASE_CLOSED:
+                client_flush(self.core, cl)
+                client_close(self.core, cl)
+        self.unlock()
+
+
+# ---------------------------------------------------------------- helpers of the door
+cdef class VindexHolder:
+    """Owns one sharding function's tables."""
+
+    cdef Vindex* v
+
+    def __dealloc__(self):
+        if self.v != NULL:
+            vindex_free(self.v)
+
+
+cdef VindexHolder _build(dict tables):
+    cdef VindexHolder holder = VindexHolder()
+    cdef int column
+    cdef Vindex* v
+    holder.v = v = vindex_build(
+        tables["kind"], list(tables["key_types"]), tables["region_kind"], tables["shift"], tables["mask"],
+        tables["regions"], tables["maps"], tables["bounds"], tables["bound_shards"], tables["items"])
+    for column, (low, high, ascii_only) in enumerate(tables["limits"]):
+        v.low[column], v.high[column], v.ascii_only[column] = low, high, ascii_only
+    return holder
+
+
+cdef int put_text(Buf* text, bytes line) except -1:
+    buf_free(text)
+    if not buf_append(text, <const uint8_t*>PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line)):
+        raise MemoryError
+    return 0
+
+
+cdef void drop_shard(Core* c, uint32_t shard) noexcept nogil:
+    cdef int protocol
+    for protocol in range(2):
+        if c.shards[shard].conns[protocol] != NULL:
+            backend_lost(c, c.shards[shard].conns[protocol])
+    buf_free(&c.shards[shard].away)
+
+
+cdef void grow_backends(Core* c, uint32_t cap) noexcept nogil:
+    cdef Backend** more = <Backend**>calloc(cap, sizeof(void*))
+    cdef uint32_t* gens = <uint32_t*>calloc(cap, 4)
+    if more == NULL or gens == NULL:
+        free(more)
+        free(gens)
+        return
+    if c.backend_cap:
+        memcpy(more, c.backends, c.backend_cap * sizeof(void*))
+        memcpy(gens, c.backend_gens, c.backend_cap * 4)
+    free(c.backends)
+    free(c.backend_gens)
+    c.backends = more
+    c.backend_gens = gens
+    c.backend_cap = cap
+
+
+cdef void commands_free(Core* c) noexcept nogil:
+    cdef uint32_t i
+    for i in range(COMMAND_SLOTS):
+        buf_free(&c.commands[i].denied)
+        buf_free(&c.commands[i].arity_text)
+    memset(c.commands, 0, sizeof(c.commands))
+
+
+cdef void patterns_free(Core* c) noexcept nogil:
+    cdef uint32_t i
+    for i in range(c.npatterns):
+        free(c.patterns[i].prefix)
+    memset(c.patterns, 0, sizeof(c.patterns))
+    c.npatterns = 0
+    free(c.slots)
+    c.slots = NULL
+
+
+cdef void tables_free(Core* c) noexcept nogil:
+    cdef uint32_t i
+    commands_free(c)
+    patterns_free(c)
+    for i in range(c.nshards):
+        buf_free(&c.shards[i].away)
+    free(c.shards)

@@ -1,0 +1,282 @@
+# A connection to a Redis server: requests out, replies in, and its end. Included by redis_relay.pyx.
+
+cdef inline Backend* connection(Core* c, int32_t shard, uint8_t protocol) noexcept nogil:
+    if shard < 0 or <uint32_t>shard >= c.nshards:
+        return NULL
+    return c.shards[shard].conns[protocol]
+
+
+cdef inline bint too_full(Backend* b) noexcept nogil:
+    return b.out.len > BACKEND_HIGH
+
+
+cdef bint backend_write(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
+    if not buf_append(&b.out, p, n):
+        return False
+    b.queued_bytes += n
+    mark_backend(c, b)
+    return True
+
+
+cdef void backend_flush(Core* c, Backend* b) noexcept nogil:
+    cdef ssize_t sent
+    cdef Client* cl
+    while b.out.len:
+        sent = send(b.fd, buf_head(&b.out), b.out.len, MSG_NOSIGNAL)
+        if sent < 0 and errno == EINTR:
+            continue
+        if sent < 0 and errno == EAGAIN:
+            break
+        if sent < 0:
+            backend_lost(c, b)
+            return
+        buf_consume(&b.out, sent)
+    while b.waiters != NULL and not too_full(b):
+        cl = b.waiters
+        b.waiters = cl.wait_next
+        cl.awaits = NULL
+        make_ready(c, cl)
+
+
+# ---------------------------------------------------------------- replies
+cdef inline void take_reply(Core* c, Req* r, const uint8_t* p, size_t n) noexcept nogil:
+    """Bytes of the reply to `r`."""
+    cdef Client* cl = r.client
+    if r.kind == REQ_ONE:
+        if cl == NULL:
+            return
+        if cl.head == r:
+            cl.mid = 1
+            say(c, cl, p, n)
+            return
+    elif r.kind == REQ_PART:
+        cl = r.parent.client
+        if cl == NULL:
+            return
+    if r.failed:
+        return
+    if r.reply.len + n > c.client_buffer or (cl != NULL and cl.held + n > c.client_buffer):
+        too_much(c, r, cl)
+    elif not buf_append(&r.reply, p, n):
+        too_much(c, r, cl)
+    elif cl != NULL:
+        cl.held += n
+
+
+cdef void too_much(Core* c, Req* r, Client* cl) noexcept nogil:
+    """A reply that must wait is larger than what may wait."""
+    r.failed = 1
+    buf_free(&r.reply)
+    if cl != NULL:
+        c.overflows += 1
+        client_close(c, cl)
+
+
+cdef void finish(Core* c, Req* r) noexcept nogil:
+    """The reply to `r` is complete; it stands in no connection's queue any more."""
+    cdef Req* parent
+    if r.kind == REQ_CALL:
+        r.next = NULL
+        if c.done_calls == NULL:
+            c.done_calls = r
+        else:
+            c.done_calls_tail.next = r
+        c.done_calls_tail = r
+        c.notify = True
+        return
+    if r.kind == REQ_PART:
+        parent = r.parent
+        parent.pending -= 1
+        if parent.pending:
+            return
+        if parent.client == NULL:
+            split_free(c, parent)
+            return
+        merge(c, parent)
+        r = parent
+    r.done = 1
+    if r.client == NULL:
+        req_free(c, r)
+    elif r.client.head == r:
+        advance(c, r.client)
+
+
+cdef void advance(Core* c, Client* cl) noexcept nogil:
+    """Whatever is answered at the head of the client's queue goes out, in order."""
+    cdef Req* r
+    while cl.head != NULL and cl.head.done:
+        r = cl.head
+        cl.head = r.next
+        if cl.head == NULL:
+            cl.tail = NULL
+        cl.inflight -= 1
+        give(c, cl, r)
+        cl.mid = 0
+        if r.kind == REQ_SPLIT:
+            split_free(c, r)
+        else:
+            req_free(c, r)
+        if cl.phase == PHASE_CLOSED:
+            return
+    if cl.push.len and not cl.mid:
+        say(c, cl, buf_head(&cl.push), cl.push.len)
+        buf_free(&cl.push)
+    r = cl.head
+    if r != NULL and r.reply.len and r.kind == REQ_ONE:
+        give(c, cl, r)
+        cl.mid = 1
+    if cl.phase == PHASE_DRAINING and r == NULL:
+        cl.phase = PHASE_PARKED
+        push_event(c, cl, EVENT_PARKED)
+    if cl.throttled and cl.inflight <= c.pipeline // 2:
+        cl.throttled = 0
+        make_ready(c, cl)
+    elif cl.hangup and r == NULL:
+        mark_dirty(c, cl)
+
+
+cdef inline void give(Core* c, Client* cl, Req* r) noexcept nogil:
+    cl.held -= r.reply.len
+    if r.reply.len:
+        say(c, cl, buf_head(&r.reply), r.reply.len)
+    buf_free(&r.reply)
+
+
+cdef void stall(Core* c, Backend* b, Client* cl) noexcept nogil:
+    """The reply's client has its budget full: the connection is not read until it takes some, or for STALL_NS."""
+    b.paused = 1
+    b.t_paused = c.now
+    cl.stalls = b
+
+
+cdef void unstall(Core* c, Client* cl) noexcept nogil:
+    cdef Backend* b = cl.stalls
+    cl.stalls = NULL
+    b.paused = 0
+    b.t_progress = c.now
+    b.readable = 1
+    backend_ready(c, b)
+
+
+cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
+    cdef ssize_t n
+    cdef int budget = READ_BUDGET
+    while b.readable and not b.paused:
+        if budget == 0:
+            backend_ready(c, b)
+            return
+        budget -= 1
+        n = recv(b.fd, c.scratch, SCRATCH, 0)
+        if n < 0 and errno == EINTR:
+            continue
+        if n < 0 and errno == EAGAIN:
+            b.readable = 0
+            return
+        if n <= 0:
+            backend_lost(c, b)
+            return
+        if n < SCRATCH and not b.ended:
+            b.readable = 0
+        b.t_progress = c.now
+        if not replies(c, b, c.scratch, n):
+            backend_lost(c, b)
+            return
+
+
+cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
+    """False when the bytes are no replies, or nobody has asked for them."""
+    cdef size_t at = 0, used = 0
+    cdef int result
+    cdef Req* r
+    cdef Client* cl
+    while at < n:
+        r = b.head
+        result = reply_scan(&b.scan, p + at, n - at, &used)
+        if r == NULL or result == RESP_MALFORMED or b.scan.first == c'>':
+            return False
+        cl = r.client
+        take_reply(c, r, p + at, used)
+        at += used
+        if cl != NULL and cl.phase != PHASE_CLOSED and cl.out.len > c.client_buffer and cl.stalls == NULL:
+            client_flush(c, cl)
+            if cl.phase != PHASE_CLOSED and cl.out.len > c.client_buffer and not b.paused:
+                stall(c, b, cl)
+        if result == RESP_DONE:
+            b.head = r.bnext
+            if b.head == NULL:
+                b.tail = NULL
+            b.inflight -= 1
+            finish(c, r)
+    return True
+
+
+# ---------------------------------------------------------------- its end
+cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
+    """Exactly what was under way here is answered with an error; who has a part of a reply already is cut off."""
+    cdef Req* r
+    cdef Req* following
+    cdef uint64_t sent = b.queued_bytes - b.out.len
+    cdef ShardPlace* place = &c.shards[b.shard]
+    cdef Client* cl
+    cdef uint32_t i
+    if b.fd < 0:
+        return
+    close(b.fd)
+    b.fd = -1
+    c.backend_gens[b.index] += 1
+    if place.conns[b.protocol] == b:
+        place.conns[b.protocol] = NULL
+    place.lost += 1
+    c.lost += 1
+    for i in range(c.client_cap):
+        if c.clients[i] != NULL and c.clients[i].stalls == b:
+            c.clients[i].stalls = NULL
+    r = b.head
+    b.head = b.tail = NULL
+    while r != NULL:
+        following = r.bnext
+        lost(c, place, r, r.begins >= sent)
+        r = following
+    while b.waiters != NULL:
+        cl = b.waiters
+        b.waiters = cl.wait_next
+        cl.awaits = NULL
+        make_ready(c, cl)
+    c.notify = True
+
+
+cdef void lost(Core* c, ShardPlace* place, Req* r, bint unsent) noexcept nogil:
+    cdef Buf* text = &c.texts[TEXT_LOST_READ]
+    if unsent:
+        text = &place.away
+    elif r.writes:
+        text = &c.texts[TEXT_LOST_WRITE]
+    if r.kind == REQ_ONE and r.client != NULL and r.client.head == r and r.client.mid:
+        client_close(c, r.client)
+    if r.kind == REQ_ONE and r.client == NULL:
+        req_free(c, r)
+        return
+    if r.kind == REQ_ONE or r.kind == REQ_PART:
+        replace_reply(r, text)
+    else:
+        r.failed = 1
+        buf_free(&r.reply)
+        buf_append(&r.reply, buf_head(text), text.len)
+    finish(c, r)
+
+
+cdef void replace_reply(Req* r, Buf* text) noexcept nogil:
+    cdef Client* cl = r.client if r.kind == REQ_ONE else r.parent.client
+    cdef size_t before = r.reply.len
+    buf_free(&r.reply)
+    buf_append(&r.reply, buf_head(text), text.len)
+    if cl != NULL:
+        cl.held += r.reply.len
+        cl.held -= before
+
+
+cdef void backend_free(Core* c, Backend* b) noexcept nogil:
+    """Of a lost connection that stands in no list any more."""
+    buf_free(&b.out)
+    c.backends[b.index] = NULL
+    free(b)

@@ -1,0 +1,271 @@
+# A client's side: its frames, and what becomes of each. Included by redis_relay.pyx.
+
+cdef enum Taken:
+    TAKEN = 0
+    STOP = 1                    # the frame stays where it is; later
+    GONE = 2                    # the client is closed
+
+
+cdef void client_close(Core* c, Client* cl) noexcept nogil:
+    """The descriptor is closed at once; replies on their way are dropped as they come."""
+    cdef Req* r = cl.head
+    cdef Req* following
+    if cl.phase == PHASE_CLOSED:
+        return
+    close(cl.fd)
+    cl.fd = -1
+    cl.phase = PHASE_CLOSED
+    c.nclients -= 1
+    if cl.stalls != NULL:
+        unstall(c, cl)
+    if cl.awaits != NULL:
+        stop_waiting(cl)
+    while r != NULL:
+        following = r.next
+        if r.done and r.kind == REQ_SPLIT:
+            split_free(c, r)
+        elif r.done:
+            req_free(c, r)
+        else:
+            r.client = NULL
+        r = following
+    cl.head = cl.tail = NULL
+    buf_free(&cl.inb)
+    buf_free(&cl.out)
+    buf_free(&cl.push)
+    push_event(c, cl, EVENT_CLOSED)
+
+
+cdef void client_free(Core* c, Client* cl) noexcept nogil:
+    c.clients[cl.index] = NULL
+    c.client_gens[cl.index] += 1
+    c.client_stack[c.client_free] = cl.index
+    c.client_free += 1
+    free(cl)
+
+
+cdef void client_flush(Core* c, Client* cl) noexcept nogil:
+    cdef ssize_t sent
+    if cl.phase == PHASE_CLOSED:
+        return
+    while cl.out.len:
+        sent = send(cl.fd, buf_head(&cl.out), cl.out.len, MSG_NOSIGNAL)
+        if sent < 0 and errno == EINTR:
+            continue
+        if sent < 0 and errno == EAGAIN:
+            break
+        if sent < 0:
+            client_close(c, cl)
+            return
+        buf_consume(&cl.out, sent)
+    if cl.stalls != NULL and cl.out.len <= c.client_buffer // 2:
+        unstall(c, cl)
+    if cl.hangup and cl.out.len == 0 and cl.head == NULL and cl.phase == PHASE_OPEN:
+        client_close(c, cl)
+    elif cl.out.len > 2 * c.client_buffer + SCRATCH:
+        c.overflows += 1
+        client_close(c, cl)
+
+
+cdef inline void park(Core* c, Client* cl, size_t length) noexcept nogil:
+    """The frame at the head of what is read is the uvloop side's, once all earlier replies are out."""
+    c.parked += 1
+    cl.parked = length
+    if cl.head == NULL:
+        cl.phase = PHASE_PARKED
+        push_event(c, cl, EVENT_PARKED)
+    else:
+        cl.phase = PHASE_DRAINING
+
+
+cdef inline void wait_for(Backend* b, Client* cl) noexcept nogil:
+    cl.awaits = b
+    cl.wait_next = b.waiters
+    b.waiters = cl
+
+
+cdef void stop_waiting(Client* cl) noexcept nogil:
+    cdef Client** at = &cl.awaits.waiters
+    while at[0] != cl:
+        at = &at[0].wait_next
+    at[0] = cl.wait_next
+    cl.awaits = NULL
+
+
+cdef int forward(Core* c, Client* cl, int shard, uint8_t writes, const uint8_t* p, size_t n) noexcept nogil:
+    """The frame to its shard, as it was sent."""
+    cdef Backend* b = connection(c, shard, cl.protocol)
+    cdef Req* r
+    c.shards[shard].requests += 1
+    if b == NULL:
+        answer_text(c, cl, &c.shards[shard].away)
+        return TAKEN
+    if too_full(b):
+        wait_for(b, cl)
+        return STOP
+    r = req_new(c)
+    if r == NULL:
+        client_close(c, cl)
+        return GONE
+    r.writes = writes
+    backend_enqueue(c, b, r)
+    client_enqueue(cl, r)
+    if not backend_write(c, b, p, n):
+        backend_lost(c, b)
+    return TAKEN
+
+
+cdef int run_ping(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
+    cdef uint8_t head[24]
+    cdef size_t from_dollar
+    if cl.scan.argc == 1:
+        answer(c, cl, <const uint8_t*><const char*>b"+PONG\r\n", 7)
+    else:                       # the argument with its `$`, as it came, is the reply
+        from_dollar = cl.scan.off[0] + cl.scan.len[0] + 2
+        answer(c, cl, p + from_dollar, cl.scan.at - from_dollar)
+    return TAKEN
+
+
+cdef inline bint right_arity(Command* command, uint32_t argc) noexcept nogil:
+    if command.arity > 0:
+        return <int32_t>argc == command.arity
+    return <int64_t>argc >= -<int64_t>command.arity
+
+
+cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
+    """One complete frame; cl.scan holds its arguments' places."""
+    cdef Command* command
+    cdef int shard
+    cdef uint32_t argc = cl.scan.argc
+    if cl.inflight >= c.pipeline:
+        cl.throttled = 1
+        return STOP
+    c.requests += 1
+    cl.requests += 1
+    command = command_find(c, p + cl.scan.off[0], cl.scan.len[0])
+    if command == NULL or command.kind == RUN_PARK or cl.collect or cl.level == 0:
+        park(c, cl, cl.scan.at)
+        return STOP
+    command.calls += 1
+    if not right_arity(command, argc) or (command.kind == RUN_PING and argc > 2):
+        answer_text(c, cl, &command.arity_text)
+        return TAKEN
+    if command.level > cl.level:
+        answer_text(c, cl, &command.denied)
+        return TAKEN
+    if command.kind == RUN_PING:
+        return run_ping(c, cl, p)
+    if command.kind == RUN_SPLIT:
+        return run_split(c, cl, command, p)
+    shard = keys_shard(c, command, p, &cl.scan)
+    if shard == CROSS:
+        answer_text(c, cl, &c.texts[TEXT_CROSS])
+        return TAKEN
+    if shard < 0:
+        park(c, cl, cl.scan.at)
+        return STOP
+    return forward(c, cl, shard, command.level > 1, p, cl.scan.at)
+
+
+cdef int take_all(Core* c, Client* cl, const uint8_t* p, size_t n, size_t* used) noexcept nogil:
+    """Every complete frame of n bytes. `used`: how many bytes are done with."""
+    cdef int result
+    used[0] = 0
+    while cl.phase == PHASE_OPEN and not cl.hangup:
+        result = request_scan(&cl.scan, p + used[0], n - used[0])
+        if result == RESP_MORE:
+            return TAKEN
+        if result < 0:
+            answer_text(c, cl, &c.texts[TEXT_PROTOCOL - result])
+            cl.hangup = 1
+            mark_dirty(c, cl)
+            return TAKEN
+        if result == RESP_INLINE:
+            park(c, cl, cl.scan.at)
+            result = STOP
+        elif result == RESP_DONE:
+            result = take_frame(c, cl, p + used[0])
+        else:
+            result = TAKEN
+        if result == TAKEN:
+            used[0] += cl.scan.at
+        if cl.phase == PHASE_CLOSED:
+            return GONE
+        memset(&cl.scan, 0, sizeof(Request))
+        if result == STOP:
+            return STOP
+    return STOP
+
+
+cdef void client_pump(Core* c, Client* cl) noexcept nogil:
+    """Take what is kept, then what the kernel has, as long as the client may go on."""
+    cdef int budget = READ_BUDGET, result = TAKEN
+    cdef size_t used = 0
+    if cl.phase != PHASE_OPEN or cl.awaits != NULL or cl.hangup:
+        return
+    if cl.inb.len and cl.scan.at == 0:
+        result = take_all(c, cl, buf_head(&cl.inb), cl.inb.len, &used)
+        if result == GONE:
+            return
+        buf_consume(&cl.inb, used)
+    while result == TAKEN and cl.readable and not cl.hangup:
+        if budget == 0:
+            make_ready(c, cl)
+            return
+        budget -= 1
+        result = client_read(c, cl)
+
+
+cdef int client_read(Core* c, Client* cl) noexcept nogil:
+    """One receive, and the frames in it. STOP also when the kernel has no more."""
+    cdef ssize_t n
+    cdef size_t used = 0, want = SCRATCH
+    cdef uint8_t* into = c.scratch
+    cdef int result
+    if cl.inb.len:
+        want = room_wanted(cl)
+        if cl.inb.len + want > c.client_buffer + SCRATCH:
+            answer_text(c, cl, &c.texts[TEXT_TOO_LARGE])
+            cl.hangup = 1
+            mark_dirty(c, cl)
+            return STOP
+        if not buf_reserve(&cl.inb, want):
+            client_close(c, cl)
+            return GONE
+        into = buf_head(&cl.inb) + cl.inb.len
+    n = recv(cl.fd, into, want, 0)
+    if n < 0 and errno == EINTR:
+        return TAKEN
+    if n < 0 and errno == EAGAIN:
+        cl.readable = 0
+        return STOP
+    if n < 0:
+        client_close(c, cl)
+        return GONE
+    if n == 0:                  # it may still take the answers to what it asked
+        cl.readable = 0
+        cl.hangup = 1
+        mark_dirty(c, cl)
+        return STOP
+    cl.t_last = c.now
+    if <size_t>n < want and not cl.ended:
+        cl.readable = 0
+    if cl.inb.len:
+        cl.inb.len += n
+        result = take_all(c, cl, buf_head(&cl.inb), cl.inb.len, &used)
+        if result != GONE:
+            buf_consume(&cl.inb, used)
+        return result
+    result = take_all(c, cl, c.scratch, n, &used)
+    if result != GONE and not buf_append(&cl.inb, c.scratch + used, n - used):
+        client_close(c, cl)
+        return GONE
+    return result
+
+
+cdef inline size_t room_wanted(Client* cl) noexcept nogil:
+    """As much as the argument that is coming still lacks, so that a large value grows its buffer once."""
+    cdef size_t have = cl.inb.len - cl.scan.at
+    if cl.scan.in_bulk and cl.scan.at <= cl.inb.len and cl.scan.bulk + 2 > have + SCRATCH:
+        return cl.scan.bulk + 2 - have
+    return SCRATCH

@@ -1,0 +1,355 @@
+# The structs of the Redis relay, its slots and its lists. Included by redis_relay.pyx.
+
+cdef enum:
+    SCRATCH = 65536
+    MAX_EVENTS = 256
+    READ_BUDGET = 8             # receives of one descriptor in one round
+    SWEEP_NS = 100000000
+    YIELDS = 64
+    BACKEND_HIGH = 8388608      # unsent bytes of a connection above which its clients wait
+    STALL_NS = 500000000        # so long a connection waits for a client that does not take its reply
+    NAME_ROOM = 24
+    COMMAND_SLOTS = 1024        # power of two, kept less than half full
+    MAX_SPECS = 2
+    MAX_PATTERNS = 256
+    MAX_FIELDS = 2
+    WAKE_INDEX = 0xffffffff
+    BACKEND_BIT = 0x80000000
+    FREE_REQS = 65536           # so many unused Reqs are kept
+
+cdef enum Phase:
+    PHASE_OPEN = 0
+    PHASE_DRAINING = 1          # its request is to be parked when the earlier replies are out
+    PHASE_PARKED = 2            # the uvloop side has it
+    PHASE_CLOSED = 3            # the slot waits for the uvloop side to take note
+
+cdef enum ReqKind:
+    REQ_ONE = 0
+    REQ_SPLIT = 1               # the whole of a split request; stands in the client's queue only
+    REQ_PART = 2                # stands in a connection's queue only
+    REQ_CALL = 3                # the uvloop side's
+
+cdef enum Merge:
+    MERGE_SUM = 1
+    MERGE_OK = 2
+    MERGE_ARRAY = 3
+
+cdef enum CommandKind:
+    RUN_PARK = 0
+    RUN_KEYS = 1                # all keys on one shard
+    RUN_SPLIT = 2
+    RUN_PING = 3
+
+cdef enum Event:
+    EVENT_PARKED = 1
+    EVENT_CLOSED = 2
+    EVENT_ENDED = 4             # the peer has shut its side while the uvloop side works for it
+
+cdef enum:                      # error lines, whole, filled by the uvloop side
+    TEXT_CROSS = 0              # the keys are on several shards
+    TEXT_TOO_LARGE = 1
+    TEXT_LOST_READ = 2          # of a connection that broke
+    TEXT_LOST_WRITE = 3
+    TEXT_MERGE = 4              # a part's reply is not what it should be
+    TEXT_PROTOCOL = 5           # 5 - RespResult is the line of each of its errors
+    TEXTS = 16
+
+cdef struct Client
+cdef struct Backend
+
+cdef struct Req:
+    Client* client              # NULL: gone, the reply is dropped
+    Req* next                   # of the client
+    Req* bnext                  # of the connection
+    Req* parent
+    Req* parts                  # REQ_SPLIT: its parts, linked by `pnext`
+    Req* pnext
+    uint8_t kind
+    uint8_t done
+    uint8_t merge
+    uint8_t writes
+    uint8_t failed              # a call whose reply is our error, or that outgrew its credit
+    int32_t shard
+    uint32_t pending            # parts without a reply
+    uint32_t count              # keys
+    uint16_t* places            # REQ_SPLIT with MERGE_ARRAY: each key's shard
+    uint64_t begins             # where its bytes begin in all that was ever queued for its connection
+    uint64_t token
+    Buf reply
+    size_t at                   # merging: how far the reply is read
+
+cdef struct Client:
+    int fd
+    uint32_t index
+    uint32_t gen
+    uint8_t phase
+    uint8_t protocol            # 0 RESP2, 1 RESP3
+    uint8_t level               # as router.redis.table.Level; 0: not logged in, everything is parked
+    uint8_t collect             # everything is parked (in MULTI, subscribed)
+    uint8_t readable
+    uint8_t ended
+    uint8_t hangup              # close once everything is answered and sent
+    uint8_t mid                 # a part of the oldest request's reply is out already
+    uint8_t queued              # in the ready list
+    uint8_t dirty
+    uint8_t throttled
+    uint8_t events
+    uint8_t in_events
+    uint32_t inflight
+    size_t parked               # bytes of the frame that is parked, at the head of `inb`
+    size_t held                 # bytes of replies that wait for their turn
+    Request scan
+    Buf inb
+    Buf out
+    Buf push
+    Req* head
+    Req* tail
+    Backend* awaits             # a connection with too much unsent, which this client waits for
+    Backend* stalls             # which waits until this client takes more
+    Client* ready_next
+    Client* dirty_next
+    Client* wait_next
+    Client* event_next
+    uint64_t t_last
+    uint64_t requests
+
+cdef struct Backend:
+    int fd
+    uint32_t index
+    uint32_t gen
+    int32_t shard
+    uint8_t protocol
+    uint8_t readable
+    uint8_t ended
+    uint8_t dirty
+    uint8_t queued
+    uint8_t paused
+    ReplyScan scan
+    Buf out
+    uint64_t queued_bytes       # ever
+    Req* head
+    Req* tail
+    uint32_t inflight
+    Client* waiters
+    Backend* dirty_next
+    Backend* ready_next
+    uint64_t t_progress
+    uint64_t t_paused
+
+cdef struct ShardPlace:
+    Backend* conns[2]           # by protocol, NULL while there is none
+    Buf away                    # the error line when there is none: nothing was sent
+    uint64_t deadline_ns
+    uint64_t requests
+    uint64_t lost
+    uint32_t count              # scratch of a split: keys of this shard
+    Req* part
+
+cdef struct KeySpec:
+    uint8_t keynum              # the number of keys stands at `place`, the first key behind it at `first`
+    uint16_t place
+    int32_t last                # range: relative to `place`, or from the end where negative
+    uint16_t first
+    uint16_t step
+
+cdef struct Command:
+    uint8_t name[24]            # NAME_ROOM, lower case
+    uint8_t length
+    uint8_t kind
+    uint8_t level
+    uint8_t merge
+    uint8_t nspecs
+    int32_t arity
+    KeySpec specs[2]
+    Buf denied                  # the error line for users of a lower level
+    Buf arity_text
+    uint64_t calls
+
+cdef struct Pattern:
+    uint8_t* prefix
+    uint32_t prefix_length
+    uint8_t delimiter
+    uint8_t tag
+    uint8_t punt                # a regular expression, or refused: the uvloop side decides
+    uint8_t always              # ... whatever the key looks like
+    uint8_t nfields
+    uint16_t fields[2]
+    int32_t shard               # of all its keys; -1: the vindex's
+    Vindex* vindex
+
+cdef struct Core:
+    int epfd
+    int wake_fd
+    int event_fd
+    bint stopping
+    bint notify
+    bint draining               # clients are closed as they fall idle
+    uint64_t now
+    uint64_t swept
+    Client** clients
+    uint32_t* client_gens
+    uint32_t* client_stack
+    uint32_t client_cap
+    uint32_t client_free
+    uint32_t nclients
+    Backend** backends
+    uint32_t* backend_gens
+    uint32_t backend_cap
+    ShardPlace* shards
+    uint32_t nshards
+    Command commands[1024]      # COMMAND_SLOTS
+    Pattern patterns[256]
+    uint32_t npatterns
+    uint16_t* slots             # 16384 -> shard, NULL: unmatched keys are refused
+    Buf texts[16]
+    Req* free_reqs
+    uint32_t nfree
+    Client* ready
+    Client* ready_tail
+    Client* dirty
+    Backend* dirty_backends
+    Backend* ready_backends
+    Client* events
+    Req* done_calls
+    Req* done_calls_tail
+    uint64_t token
+    uint8_t* scratch
+    uint16_t* places            # shard of each key of the command at hand
+    uint32_t places_cap
+    uint32_t* touched           # shards of the command at hand
+    uint32_t ntouched
+    size_t client_buffer
+    uint32_t pipeline
+    uint64_t login_ns
+    uint64_t idle_ns
+    uint64_t requests
+    uint64_t parked
+    uint64_t rounds
+    uint64_t splits
+    uint64_t overflows          # clients closed because they took too little
+    uint64_t lost
+
+
+cdef inline uint64_t event_key(uint32_t index, uint32_t gen) noexcept nogil:
+    return (<uint64_t>gen << 32) | index
+
+
+# ---------------------------------------------------------------- requests
+cdef Req* req_new(Core* c) noexcept nogil:
+    cdef Req* r = c.free_reqs
+    if r == NULL:
+        return <Req*>calloc(1, sizeof(Req))
+    c.free_reqs = r.next
+    c.nfree -= 1
+    memset(r, 0, sizeof(Req))
+    return r
+
+
+cdef void req_free(Core* c, Req* r) noexcept nogil:
+    buf_free(&r.reply)
+    free(r.places)
+    if c.nfree >= FREE_REQS:
+        free(r)
+        return
+    r.next = c.free_reqs
+    c.free_reqs = r
+    c.nfree += 1
+
+
+cdef inline void client_enqueue(Client* cl, Req* r) noexcept nogil:
+    r.client = cl
+    if cl.tail == NULL:
+        cl.head = r
+    else:
+        cl.tail.next = r
+    cl.tail = r
+    cl.inflight += 1
+
+
+cdef inline void backend_enqueue(Core* c, Backend* b, Req* r) noexcept nogil:
+    r.begins = b.queued_bytes
+    r.shard = b.shard
+    if b.tail == NULL:
+        b.head = r
+        b.t_progress = c.now
+    else:
+        b.tail.bnext = r
+    b.tail = r
+    b.inflight += 1
+
+
+# ---------------------------------------------------------------- lists of what is to be done this round
+cdef inline void mark_dirty(Core* c, Client* cl) noexcept nogil:
+    if not cl.dirty:
+        cl.dirty = 1
+        cl.dirty_next = c.dirty
+        c.dirty = cl
+
+
+cdef inline void mark_backend(Core* c, Backend* b) noexcept nogil:
+    if not b.dirty:
+        b.dirty = 1
+        b.dirty_next = c.dirty_backends
+        c.dirty_backends = b
+
+
+cdef inline void make_ready(Core* c, Client* cl) noexcept nogil:
+    if cl.queued:
+        return
+    cl.queued = 1
+    cl.ready_next = NULL
+    if c.ready == NULL:
+        c.ready = cl
+    else:
+        c.ready_tail.ready_next = cl
+    c.ready_tail = cl
+
+
+cdef inline void backend_ready(Core* c, Backend* b) noexcept nogil:
+    if not b.queued:
+        b.queued = 1
+        b.ready_next = c.ready_backends
+        c.ready_backends = b
+
+
+cdef void push_event(Core* c, Client* cl, uint8_t kind) noexcept nogil:
+    cl.events |= kind
+    if not cl.in_events:
+        cl.in_events = 1
+        cl.event_next = c.events
+        c.events = cl
+    c.notify = True
+
+
+# ---------------------------------------------------------------- what waits for a client
+cdef void say(Core* c, Client* cl, const uint8_t* p, size_t n) noexcept nogil:
+    """Append to what the client gets; over its budget, or without memory, it is closed."""
+    if cl.phase == PHASE_CLOSED:
+        return
+    if not buf_append(&cl.out, p, n):
+        client_close(c, cl)
+        return
+    mark_dirty(c, cl)
+
+
+cdef inline void say_text(Core* c, Client* cl, Buf* text) noexcept nogil:
+    say(c, cl, buf_head(text), text.len)
+
+
+cdef void answer(Core* c, Client* cl, const uint8_t* p, size_t n) noexcept nogil:
+    """A reply made here, in its place behind those that are still awaited."""
+    cdef Req* r
+    if cl.head == NULL:
+        say(c, cl, p, n)
+        return
+    r = req_new(c)
+    if r == NULL or not buf_append(&r.reply, p, n):
+        client_close(c, cl)
+        return
+    r.done = 1
+    cl.held += n
+    client_enqueue(cl, r)
+
+
+cdef inline void answer_text(Core* c, Client* cl, Buf* text) noexcept nogil:
+    answer(c, cl, buf_head(text), text.len)

@@ -1,0 +1,107 @@
+"""Redis listeners: accept, TLS where it is configured, and the descriptor's handing over to the relay."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from _speedups.redis_relay import RelayFull
+from config.settings import RedisListener
+from proxy.accept import ACCEPT_BATCH, LOGGING_IN, ConnectionIds, listening_socket
+from proxy.mysql.certificates import ServerFiles, server_context
+from proxy.mysql.errors import WireError
+from proxy.mysql.tls import shuttle_server
+
+if TYPE_CHECKING:
+    from proxy.redis.service import RedisService
+
+log = logging.getLogger(__name__)
+
+FULL = b"-ERR max number of clients reached\r\n"
+
+
+def context_of(settings: RedisListener) -> ssl.SSLContext | None:
+    """Raises OSError, ssl.SSLError, TlsFilesError for files that cannot be used."""
+    if settings.tls is None:
+        return None
+    tls = settings.tls
+    return server_context(ServerFiles(tls.cert, tls.key, tls.ca, "required" if tls.ca else "none"))
+
+
+class RedisDoor:
+    """One listening socket of one worker. Others listen on the same address by SO_REUSEPORT."""
+
+    def __init__(self, name: str, settings: RedisListener, service: RedisService, ids: ConnectionIds) -> None:
+        self.name = name
+        self.settings = settings
+        self._service = service
+        self._ids = ids
+        self._context = context_of(settings)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket = listening_socket(settings.address, settings.port, settings.backlog)
+
+    def start(self) -> None:
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+
+    def stop(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def reload_certificates(self) -> None:
+        """Raises OSError, ssl.SSLError, TlsFilesError; then the context in use stays."""
+        self._context = context_of(self.settings)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPT_BATCH):
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("cannot accept on %s: %s", self.name, error)
+                return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._context is None:
+                self._hand_over(sock, sock.getpeername()[0], tls=False)
+            else:
+                self._begin_tls(sock, self._context)
+
+    def _begin_tls(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        if len(self._tasks) >= LOGGING_IN:
+            sock.close()
+            return
+        task = asyncio.ensure_future(self._secure(sock, context))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        peer = sock.getpeername()[0]
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._service.generation.settings.limits.handshake):
+                plain, _ = await shuttle_server(loop, sock, context)
+        except (WireError, OSError, TimeoutError) as error:
+            sock.close()
+            log.debug("%s: TLS failed: %r", self.name, error)
+            return
+        self._hand_over(plain, peer, tls=True)
+
+    def _hand_over(self, sock: socket.socket, peer: str, *, tls: bool) -> None:
+        limit = self.settings.limits.connections
+        workers = self._service.worker.start.workers
+        here = sum(one.listener == self.name for one in self._service.clients.values()) if limit is not None else 0
+        try:
+            if limit is not None and here >= -(-limit // workers):
+                raise RelayFull
+            self._service.adopt(sock, self._ids.next(), self.name, peer, tls)
+        except (RelayFull, OSError):
+            self._service.worker.loop_block.add("clients_rejected")
+            sock.send(FULL)
+            sock.close()

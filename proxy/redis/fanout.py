@@ -1,0 +1,121 @@
+"""Commands that concern every server of the region, and how their answers become one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from proxy.redis.client import RedisClient
+from router.redis import errors
+from router.redis.plan import Refused
+from router.redis.resp import OK, decode, elements, encode, request
+from router.redis.table import Command, Level
+
+if TYPE_CHECKING:
+    from proxy.redis.service import RedisService
+
+Merge = Callable[[list[bytes], int], bytes]
+"""(whole replies, protocol) -> one."""
+
+
+async def run(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
+    """A shard's error is the answer, with the shard's name behind it."""
+    if command.merge == "one":
+        return await _random_key(service, client)
+    frame = request(*arguments)
+    replies = await ask_all(service, client, frame, writes=command.level >= Level.WRITE)
+    if command.merge == "killed":
+        return next((one for one in replies if one[:1] == b"+"), replies[0])
+    bad = first_error(service, replies)
+    return bad if bad is not None else _MERGES[command.merge](replies, client.protocol)
+
+
+async def ask_all(service: RedisService, client: RedisClient, frame: bytes, *, writes: bool = False) -> list[bytes]:
+    """The reply of each server of the region."""
+    calls = [service.call(shard, client.protocol, frame, writes=writes) for shard in service.places.spread]
+    return [one[0] for one in await asyncio.gather(*calls)]
+
+
+def first_error(service: RedisService, replies: list[bytes]) -> bytes | None:
+    for shard, reply in zip(service.places.spread, replies, strict=True):
+        if reply[:1] == b"-":
+            name = service.places.shards[shard].name
+            return reply[:-2] + f" (shard {name})".encode() + b"\r\n"
+    return None
+
+
+def _sum(replies: list[bytes], protocol: int) -> bytes:
+    return encode(sum(decode(one) for one in replies), protocol)
+
+
+def _ok(replies: list[bytes], protocol: int) -> bytes:
+    return replies[0]
+
+
+def _concat(replies: list[bytes], protocol: int) -> bytes:
+    parts = [item for one in replies for item in elements(one)]
+    return replies[0][:1] + b"%d\r\n" % len(parts) + b"".join(parts)
+
+
+def _and(replies: list[bytes], protocol: int) -> bytes:
+    """SCRIPT EXISTS: on every server."""
+    return encode([min(column) for column in zip(*(decode(one) for one in replies), strict=True)], protocol)
+
+
+def _newest(replies: list[bytes], protocol: int) -> bytes:
+    """SLOWLOG GET: the newest first (an entry's second field is its time)."""
+    entries: list[tuple[Any, bytes]] = [(decode(item)[1], item) for one in replies for item in elements(one)]
+    entries.sort(key=lambda entry: entry[0], reverse=True)
+    return b"*%d\r\n" % len(entries) + b"".join(item for _, item in entries)
+
+
+_MERGES: dict[str, Merge] = {"sum": _sum, "ok": _ok, "reset": _ok, "concat": _concat, "and": _and, "newest": _newest}
+
+
+async def _random_key(service: RedisService, client: RedisClient) -> bytes:
+    """Each key of the region is as likely as any other."""
+    sizes = await ask_all(service, client, request("DBSIZE"))
+    bad = first_error(service, sizes)
+    if bad is not None:
+        return bad
+    weights = [decode(one) for one in sizes]
+    if not any(weights):
+        return encode(None, client.protocol)
+    shard = random.choices(service.places.spread, weights)[0]
+    return (await service.call(shard, client.protocol, request("RANDOMKEY")))[0]
+
+
+async def split(
+    service: RedisService, client: RedisClient, command: Command, arguments: list[bytes], shards: list[int]
+) -> bytes:
+    """MGET, MSET, DEL … over several shards, where the relay could not place the keys."""
+    step = command.keys[0]["find"]["keystep"]
+    mine = {shard: [at for at, one in enumerate(shards) if one == shard] for shard in dict.fromkeys(shards)}
+    words = [arguments[1 + at : 1 + at + step] for at in range(0, len(arguments) - 1, step)]
+    frames = {
+        shard: request(arguments[0], *(word for at in places for word in words[at])) for shard, places in mine.items()
+    }
+    for shard in mine:
+        if not service.relay.connected(shard, client.protocol):
+            raise_away(service, shard)
+    writes = command.level >= Level.WRITE
+    calls = [service.call(shard, client.protocol, frame, writes=writes) for shard, frame in frames.items()]
+    replies = dict(zip(mine, [one[0] for one in await asyncio.gather(*calls)], strict=True))
+    bad = next((one for one in replies.values() if one[:1] == b"-"), None)
+    if bad is not None:
+        return bad
+    if command.merge == "array":
+        items = {shard: iter(elements(reply)) for shard, reply in replies.items()}
+        return b"*%d\r\n" % len(shards) + b"".join(next(items[shard]) for shard in shards)
+    return encode(OK, 2) if command.merge == "ok" else _sum(list(replies.values()), client.protocol)
+
+
+def raise_away(service: RedisService, shard: int) -> None:
+    """Raises Refused with the text of a shard out of reach."""
+    found = service.places.shards[shard]
+    server = found.settings.redis is not None
+    raise Refused(errors.away(found.name, region=found.region.name, local=found.is_local, server=server))
+
+

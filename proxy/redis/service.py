@@ -1,0 +1,239 @@
+"""The Redis side of one worker: the relay and its thread, the clients, and whatever the relay parks.
+
+Made only where a configuration has a Redis listener; until then nothing here runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from _speedups.redis_relay import CLOSED, ENDED, PARKED, RedisRelay
+from _speedups.resp import ProtocolError, request_of
+from config.settings import RedisListener
+from proxy.generation import Generation
+from proxy.redis import tables
+from proxy.redis.client import RedisClient
+from proxy.redis.commands import Commands
+from proxy.redis.links import Links
+from router.redis import errors, where
+from router.redis.resp import Error, encode, request
+from router.redis.table import Level, table
+from router.redis.where import Places
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+log = logging.getLogger(__name__)
+
+FIRST_CONNECTIONS = 3.0
+"""Seconds that a start waits for the servers of the region."""
+DRAIN = 2.0
+"""Seconds that clients with something under way have at the end; a subscriber always has."""
+
+Reply = bytes | None
+"""What a client is answered; None: it was answered already, or is gone."""
+
+
+class RedisService:
+    """One worker's Redis side."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.relay = RedisRelay(max_clients=worker.clients_max)
+        self.table = table()
+        self.places: Places
+        self.generation: Generation
+        self.clients: dict[int, RedisClient] = {}
+        self.links = Links(self.relay)
+        self.commands = Commands(self)
+        self._calls: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
+        self._thread: threading.Thread | None = None
+        self.relay.commands(tables.command_rows(self.table))
+        self.relay.texts({number: tables.line(text) for number, text in tables.TEXTS.items()})
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    def configure(self, generation: Generation) -> None:
+        """Put a configuration in force. Clients of users that are gone, or may no longer, are disconnected."""
+        settings, topology = generation.settings, generation.topology
+        self.generation, self.places = generation, where.build(settings, topology)
+        self.relay.limits(
+            client_buffer=settings.redis.client_buffer,
+            pipeline=settings.redis.pipeline,
+            login=settings.limits.handshake,
+            idle=settings.limits.idle_client,
+        )
+        self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
+        self.relay.patterns(*tables.pattern_rows(self.places))
+        local = {shard.index: shard for shard in topology.shards if shard.is_local}
+        self.links.configure(local, settings.limits.connect)
+        for client in list(self.clients.values()):
+            self._look_at_rights(client)
+
+    def _place(self, generation: Generation, index: int) -> tuple[bytes, float]:
+        shard = generation.topology.shards[index]
+        server = shard.settings.redis
+        text = errors.away(shard.name, region=shard.region.name, local=shard.is_local, server=server is not None)
+        return tables.line(text), server.deadline if server is not None else 0.0
+
+    def _look_at_rights(self, client: RedisClient) -> None:
+        if client.user is None:
+            return
+        level = self.level_of(client.user)
+        if level is Level.NONE or client.listener not in self.generation.settings.listeners:
+            self.relay.close(client.handle)
+        elif level is not client.level:
+            client.level = level
+            self.relay.set_client(client.handle, level=int(level))
+
+    async def start(self) -> None:
+        """The relay's thread, and its events from here on."""
+        asyncio.get_running_loop().add_reader(self.relay.fileno(), self._on_events)
+        self._thread = threading.Thread(target=self.relay.run, name="redis relay", daemon=True)
+        self._thread.start()
+        with contextlib.suppress(TimeoutError):
+            await self.links.first(FIRST_CONNECTIONS)
+
+    async def close(self, seconds: float) -> None:
+        """What is under way may end, for so long."""
+        self.relay.drain()
+        deadline = asyncio.get_running_loop().time() + min(seconds, DRAIN)
+        while self.relay.clients and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        for client in list(self.clients.values()):
+            self.relay.close(client.handle)
+            self._forget(client)
+        await self.links.close()
+        self.relay.stop()
+        if self._thread is not None:
+            asyncio.get_running_loop().remove_reader(self.relay.fileno())
+            self._thread.join(2.0)
+
+    # --- clients --------------------------------------------------------------------------------------------
+
+    def adopt(self, sock: socket.socket, number: int, listener: str, peer: str, tls: bool) -> None:
+        """Raises RelayFull."""
+        settings = self.generation.settings.listeners[listener]
+        assert isinstance(settings, RedisListener)
+        client = RedisClient(0, number, peer, listener, tls)
+        user = settings.anonymous
+        if user is not None and self.commands.may_come(client, user):
+            client.user, client.level = user, self.level_of(user)
+        client.handle = self.relay.adopt(sock.fileno(), int(client.level))
+        sock.detach()
+        self.clients[client.handle] = client
+
+    def level_of(self, user: str) -> Level:
+        found = self.generation.user(user)
+        return Level[found.redis.name] if found is not None else Level.NONE
+
+    def _forget(self, client: RedisClient) -> None:
+        self.clients.pop(client.handle, None)
+        self.commands.left(client)
+        if client.task is not None:
+            client.task.cancel()
+
+    # --- the relay's events ---------------------------------------------------------------------------------
+
+    def _on_events(self) -> None:
+        self.links.look()
+        for token, reply, failed in self.relay.answers():
+            waiting = self._calls.pop(token, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result((reply, failed))
+        for handle, kinds in self.relay.events():
+            client = self.clients.get(handle)
+            if client is None:
+                continue
+            if kinds & CLOSED:
+                self._forget(client)
+                continue
+            if kinds & PARKED:
+                self._on_parked(client)
+            if kinds & ENDED and (client.interruptible or client.subscriptions is not None):
+                self.relay.close(handle)
+
+    def _on_parked(self, client: RedisClient) -> None:
+        """One or, where the client collects, several frames."""
+        data = self.relay.take(client.handle)
+        if data is None:
+            return
+        try:
+            if data[:1] != b"*":
+                self._on_inline(client, data)
+                return
+            self._on_frames(client, data)
+        except ProtocolError as error:
+            self.relay.close(client.handle, encode(Error(f"ERR {error}"), client.protocol))
+        except Exception:
+            log.exception("a redis command failed")
+            self.relay.close(client.handle, encode(Error("ERR internal error"), client.protocol))
+
+    def _on_inline(self, client: RedisClient, data: bytes) -> None:
+        found = request_of(data)
+        if found is None or not found[0]:
+            self.relay.reply(client.handle, b"", 0 if found is None else found[1])
+        else:
+            self.relay.replace(client.handle, request(*found[0]) + data[found[1] :])
+
+    def _on_frames(self, client: RedisClient, data: bytes) -> None:
+        """Answers gather until one has to be waited for, or the client no longer collects."""
+        used, out = 0, b""
+        while data[used : used + 1] == b"*":
+            found = request_of(data[used:])
+            if found is None:
+                break
+            arguments, length = found
+            frame = data[used : used + length]
+            used += length
+            answer = self.commands.run(client, arguments, frame) if arguments else b""
+            if isinstance(answer, bytes):
+                out += answer
+                if client.collects:
+                    continue
+            elif answer is not None:
+                client.task = asyncio.ensure_future(self._finish(client, answer, out, used))
+                return
+            else:
+                return  # forwarded or closed; never behind gathered answers, see Commands.run
+            break
+        self.relay.reply(client.handle, out, used)
+
+    async def _finish(self, client: RedisClient, answer: Awaitable[Reply], out: bytes, used: int) -> None:
+        try:
+            reply = await answer
+        except (OSError, TimeoutError):
+            reply = encode(Error(errors.LOST_WRITE), client.protocol)
+        except Exception:
+            log.exception("a redis command failed")
+            self.relay.close(client.handle, encode(Error("ERR internal error"), client.protocol))
+            return
+        finally:
+            client.interruptible = False
+            client.task = None
+        if reply is not None:
+            self.relay.reply(client.handle, out + reply, used)
+
+    # --- requests of our own --------------------------------------------------------------------------------
+
+    async def call(
+        self, shard: int, protocol: int, data: bytes, *, writes: bool = False, replies: int = 1
+    ) -> list[bytes]:
+        """Requests on the shared connection of a shard, one behind the other; their replies, or error lines."""
+        tokens = self.relay.call(shard, protocol, data, writes, replies)
+        if tokens is None:
+            return [self._place(self.generation, shard)[0]] * replies
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in tokens]
+        self._calls.update(zip(tokens, futures, strict=True))
+        found = []
+        for future in futures:
+            reply, failed = await future
+            found.append(reply if reply or not failed else tables.line("ERR a shard's answer is too large"))
+        return found

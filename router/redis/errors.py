@@ -1,0 +1,67 @@
+"""What clients are told. Texts of Redis are Redis's own, word for word; clients look for them."""
+
+from __future__ import annotations
+
+from router.redis.resp import one_line
+from router.redis.table import Command
+
+CROSS = "CROSSSLOT Keys in request don't hash to the same slot"
+"""Redis Cluster's text; here it means that the keys live on several shards."""
+NO_AUTH = "NOAUTH Authentication required."
+WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled."
+NO_CLUSTER = "ERR This instance has cluster support disabled"
+BAD_DATABASE = "ERR DB index is out of range"
+SYNTAX = "ERR syntax error"
+BAD_CURSOR = "ERR invalid cursor"
+EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
+TOO_LARGE = "ERR Protocol error: the request is larger than redis.client_buffer"
+LOST_READ = "ERR the connection to the shard's Redis was lost; nothing was changed"
+LOST_WRITE = "ERR the connection to the shard's Redis was lost; whether the command was carried out is unknown"
+BAD_PART = "ERR a shard's answer is none that could be merged"
+NO_KEYS = "ERR Fairlead cannot tell where a script without keys belongs; name its keys"
+PATTERNS = "ERR SORT with BY or GET patterns reads keys that it does not name; Fairlead refuses it"
+MAX_NAME = 128
+
+
+def away(shard: str, *, region: str, local: bool, server: bool) -> str:
+    """A shard that no connection leads to. The prefix makes clients try again only where nothing was sent."""
+    if not local:
+        return f"ERR the key lives in region {region} (shard {shard}); Redis keys are not read across regions"
+    if not server:
+        return f"ERR the key lives on shard {shard}, which has no redis server"
+    return f"MASTERDOWN shard {shard} cannot be reached; nothing was sent to it"
+
+
+def denied(command: str) -> str:
+    return f"NOPERM this user has no permissions to run the '{command}' command"
+
+
+def arity(command: str) -> str:
+    return f"ERR wrong number of arguments for '{command}' command"
+
+
+def refused(command: Command) -> str:
+    if command.name.startswith("cluster|"):
+        return NO_CLUSTER
+    return f"ERR '{command.name}' is refused by Fairlead: {command.text}"
+
+
+def in_transaction(command: str) -> str:
+    return f"ERR '{command}' is refused by Fairlead inside of MULTI"
+
+
+def unknown(arguments: list[bytes], containers: frozenset[str]) -> str:
+    """Redis 7's text (server.c, rejectCommand)."""
+    name = _shown(arguments[0], MAX_NAME)
+    if len(arguments) > 1 and arguments[0].lower().decode("latin-1") in containers:
+        return f"ERR unknown subcommand '{_shown(arguments[1], MAX_NAME)}'. Try {name.upper()} HELP."
+    words = ""
+    for one in arguments[1:]:
+        if len(words) >= MAX_NAME:
+            break
+        words += f"'{_shown(one, MAX_NAME - len(words))}' "
+    return f"ERR unknown command '{name}', with args beginning with: {words}"
+
+
+def _shown(word: bytes, room: int) -> str:
+    return one_line(word[:room].decode("latin-1"))

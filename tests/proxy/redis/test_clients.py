@@ -187,7 +187,8 @@ def test_pubsub(world: World, protocol: int):
 
 
 def test_redis_cli(world: World):
-    command = ["redis-cli", "-p", str(world.fairlead().redis_port), "--user", "demo", "--pass", "demo", "--no-auth-warning"]
+    port = str(world.fairlead().redis_port)
+    command = ["redis-cli", "-p", port, "--user", "demo", "--pass", "demo", "--no-auth-warning"]
     lines = "SET k 'a b'\nGET k\nMGET k none\nINFO server\nNOSUCH x\n"
     for extra in ([], ["-3"]):
         done = subprocess.run([*command, *extra], input=lines, capture_output=True, text=True, timeout=20)
@@ -198,7 +199,8 @@ def test_redis_cli(world: World):
 @pytest.mark.skipif(shutil.which("redis-benchmark") is None, reason="redis-benchmark is not installed")
 def test_redis_benchmark(world: World):
     port = str(world.fairlead().redis_port)
-    command = ["redis-benchmark", "-p", port, "--user", "demo", "-a", "demo", "-n", "2000", "-c", "20", "-r", "1000", "-q"]
+    login = ["-p", port, "--user", "demo", "-a", "demo"]
+    command = ["redis-benchmark", *login, "-n", "2000", "-c", "20", "-r", "1000", "-q"]
     for extra in (["-t", "set,get,incr,lpush,mset,ping", "-P", "16"], ["-t", "get", "-3"]):
         done = subprocess.run([*command, *extra], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from loadtest.world import ports, rundir
 from loadtest.world.redis import Redis
 from loadtest.world.sqlserver import ServerMissing
+from tests.servers import absent
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +21,7 @@ def redis_server() -> Iterator[Redis]:
         server.launch()
         server.wait_ready()
     except ServerMissing as missing:
-        if os.environ.get("FAIRLEAD_REQUIRE_SERVERS"):
-            pytest.fail(f"SERVER MISSING: {missing}")
-        pytest.skip(f"SERVER MISSING: {missing}")
+        absent("redis", missing)
     yield server
     server.kill()
     ports.release([port])

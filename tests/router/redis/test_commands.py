@@ -1,4 +1,4 @@
-"""The command table is what the installed Redis says, every command is classified, and keys are where Redis sees them."""
+"""The table is what the installed Redis says, every command is classified, and keys are where Redis sees them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_values_in_keys():
 
 @pytest.mark.parametrize(
     ("key", "slot"),
-    [(b"123456789", 12739), (b"foo", 12182), (b"{user1000}.following", 3443), (b"foo{}{bar}", 8363), (b"foo{{bar}}zap", 4015)],
+    [(b"123456789", 12739), (b"foo", 12182), (b"{user1000}.a", 3443), (b"foo{}{bar}", 8363), (b"foo{{bar}}zap", 4015)],
 )
 def test_hash_slots_are_those_of_redis_cluster(key: bytes, slot: int):
     assert slot_of(key) == slot
@@ -127,7 +127,7 @@ def test_hash_tags():
 
 
 HEADS = st.sampled_from(
-    [b"", b"user:", b"address/", b"address/DE/", b"address/us/", b"dev", b"dev:{", b"e|", b"t:", b"t:acme", b"setting:", b"{"]
+    [b"", b"user:", b"address/", b"address/DE/", b"address/us/", b"dev", b"dev:{", b"e|", b"t:", b"t:acme", b"{"]
 )
 TAILS = st.one_of(
     st.binary(max_size=20),

@@ -171,7 +171,7 @@ cdef struct Pattern:
     uint8_t delimiter
     uint8_t tag
     uint8_t punt                # a regular expression, or refused: the uvloop side decides
-    uint8_t always              # ... whatever the key looks like
+    uint8_t always              # ... for every key with the prefix
     uint8_t nfields
     uint16_t fields[2]
     int32_t shard               # of all its keys; -1: the vindex's

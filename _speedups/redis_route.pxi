@@ -159,7 +159,10 @@ cdef int key_shard(Core* c, const uint8_t* p, size_t n) noexcept nogil:
     cdef int shard
     for i in range(c.npatterns):
         if c.patterns[i].always:
-            return UNDECIDED
+            if n >= c.patterns[i].prefix_length \
+                    and memcmp(p, c.patterns[i].prefix, c.patterns[i].prefix_length) == 0:
+                return UNDECIDED
+            continue
         shard = pattern_shard(&c.patterns[i], p, n, &found)
         if found:
             return shard

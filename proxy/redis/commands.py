@@ -198,9 +198,7 @@ class Commands:
         self.let_go(client)
 
 
-def _hello_words(
-    client: RedisClient, arguments: list[bytes]
-) -> tuple[int, tuple[bytes, bytes] | None, bytes | None]:
+def _hello_words(client: RedisClient, arguments: list[bytes]) -> tuple[int, tuple[bytes, bytes] | None, bytes | None]:
     """-> (protocol, (user, password), name)."""
     if len(arguments) == 1:
         return client.protocol, None, None

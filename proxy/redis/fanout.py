@@ -117,5 +117,3 @@ def raise_away(service: RedisService, shard: int) -> None:
     found = service.places.shards[shard]
     server = found.settings.redis is not None
     raise Refused(errors.away(found.name, region=found.region.name, local=found.is_local, server=server))
-
-

@@ -22,6 +22,7 @@ from proxy.redis.client import RedisClient
 from proxy.redis.commands import Commands
 from proxy.redis.links import Links
 from router.redis import errors, where
+from router.redis.plan import Refused
 from router.redis.resp import Error, encode, request
 from router.redis.table import Level, table
 from router.redis.where import Places
@@ -142,12 +143,13 @@ class RedisService:
     # --- the relay's events ---------------------------------------------------------------------------------
 
     def _on_events(self) -> None:
+        events = self.relay.events()  # first: it takes the signal back, and what comes after it signals anew
         self.links.look()
         for token, reply, failed in self.relay.answers():
             waiting = self._calls.pop(token, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result((reply, failed))
-        for handle, kinds in self.relay.events():
+        for handle, kinds in events:
             client = self.clients.get(handle)
             if client is None:
                 continue
@@ -210,6 +212,8 @@ class RedisService:
             reply = await answer
         except (OSError, TimeoutError):
             reply = encode(Error(errors.LOST_WRITE), client.protocol)
+        except Refused as refused:
+            reply = encode(Error(refused.text), client.protocol)
         except Exception:
             log.exception("a redis command failed")
             self.relay.close(client.handle, encode(Error("ERR internal error"), client.protocol))

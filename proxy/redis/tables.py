@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from typing import Any
 
@@ -88,10 +89,21 @@ def pattern_rows(places: Places) -> tuple[list[Any], list[dict[str, Any]], bytes
 def _pattern(pattern: Pattern, vindex: int) -> tuple[Any, ...]:
     shard = -1 if pattern.shard is None else pattern.shard
     regex = pattern.regex is not None
+    prefix = literal_head(pattern.regex.pattern) if pattern.regex is not None else pattern.prefix
     return (
-        pattern.prefix, pattern.delimiter[0], pattern.tag, pattern.fields, shard, vindex, pattern.refused or regex,
+        prefix, pattern.delimiter[0], pattern.tag, pattern.fields, shard, vindex, pattern.refused or regex,
         regex,
     )  # fmt: skip
+
+
+def literal_head(expression: bytes) -> bytes:
+    """What every key that the expression fits begins with, as far as that is plain to see."""
+    found = re.match(rb"[A-Za-z0-9:_/,;@#=~ -]*", expression)
+    assert found is not None
+    head, rest = found[0], expression[found.end() :]
+    if b"|" in expression:
+        return b""
+    return head[:-1] if rest[:1] in (b"*", b"?", b"{") else head
 
 
 def _tables(pattern: Pattern) -> dict[str, Any]:

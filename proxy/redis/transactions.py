@@ -128,9 +128,7 @@ def _outcome(carry_out: bool) -> Error | Simple:
     return Error(errors.EXEC_ABORT) if carry_out else OK
 
 
-async def _execute(
-    service: RedisService, client: RedisClient, transaction: Transaction, watch: Watch | None
-) -> bytes:
+async def _execute(service: RedisService, client: RedisClient, transaction: Transaction, watch: Watch | None) -> bytes:
     data = b"".join((MULTI, *transaction.frames, EXEC))
     count = len(transaction.frames) + 2
     if watch is not None:

@@ -176,4 +176,3 @@ def _canonical(value: bytes, column: KeyColumn) -> Key | None:
             return None
         data = data.lower()
     return Key(column.type, data)
-

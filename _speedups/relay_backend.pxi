@@ -502,10 +502,10 @@ cdef bint send_with_types(Core* c, Session* s, Backend* b, const uint8_t* types,
     out[1] = (n >> 8) & 0xff
     out[2] = (n >> 16) & 0xff
     out[3] = 0
-    memcpy(out + 4, s.cmd, head)
+    copy_few(out + 4, s.cmd, head)
     out[4 + head] = 1
-    memcpy(out + 5 + head, types, ntypes)
-    memcpy(out + 5 + head + ntypes, s.cmd + head + 1, tail)
+    copy_few(out + 5 + head, types, ntypes)
+    copy_few(out + 5 + head + ntypes, s.cmd + head + 1, tail)
     return send_framed(c, b, EXPECT_QUERY, out, n + 4)
 
 

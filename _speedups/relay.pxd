@@ -68,6 +68,7 @@ cdef enum PlanFlag:
     PLAN_REFUSAL = 64           # the canned packet is an ERR
     PLAN_TRACKED = 128          # SET of what the uvloop side keeps: the backend's new state is told before `release`
     PLAN_EVERYWHERE = 256       # OP_ANY: every shard of the configuration can answer
+    PLAN_GUARDED = 512          # over data that is restricted for the client: texts of servers' errors are kept back
 
 cdef enum Diagnostics:          # of the session's last statement: its errors and warnings
     DIAG_HERE = 0               # on the attached backend
@@ -105,7 +106,8 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
     ERROR_INTERNAL = 11
     ERROR_NO_PRIMARY = 12
     ERROR_QUEUE_FULL = 13
-    ERROR_KINDS = 14
+    ERROR_GUARDED = 14
+    ERROR_KINDS = 15
     ERROR_ROOM = 1024           # longest payload
 
 cdef enum Event:
@@ -419,7 +421,7 @@ cdef struct Core:
     size_t plan_bytes_max
     Diff* diffs
     uint32_t diff_cap
-    Buf errors[14]              # ERROR_KINDS; the first five are fallbacks for shards without their own
+    Buf errors[15]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock    # of uses
     uint64_t statement_ids

@@ -688,13 +688,29 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    send_now(c, s, c.scratch, n)
+    if s.flags & PLAN_GUARDED and b.scan.outcome == OUTCOME_ERR:
+        send_guarded(c, s, b)
+    else:
+        send_now(c, s, c.scratch, n)
     command_done(c, s, b)
 
 
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
     """May this statement have read no table? The end of a transaction reads none."""
     return s.flags & (PLAN_OUTSIDE | PLAN_OPAQUE) or (s.trx == TRX_ACTIVE and not b.status & SERVER_STATUS_IN_TRANS)
+
+
+cdef void send_guarded(Core* c, Session* s, Backend* b) noexcept nogil:
+    """The server's error with its number and SQLSTATE, and a text of ours: the server's may hold values."""
+    cdef uint8_t packet[ERROR_ROOM + 4]
+    cdef const uint8_t* final = c.scratch + b.scan.final_offset
+    cdef size_t n = put_err(c, packet, final[3], ERROR_GUARDED, s.shard)
+    memcpy(packet + 5, final + 5, 2)
+    if b.scan.final_length >= 13 and final[7] == 35:    # '#'
+        memcpy(packet + 7, final + 7, 6)
+    if b.scan.final_offset:
+        client_send(c, s, c.scratch, b.scan.final_offset)
+    client_send(c, s, packet, n)
 
 
 cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,6 +30,7 @@ from router.context import Context
 from router.explain import Explanation
 from router.explain import explain as explain_statement
 from router.keys import Value
+from router.policy.compiled import build
 from router.privileges import Grants
 from router.schema import SchemaSnapshot
 from router.topology import Topology
@@ -56,19 +58,17 @@ _INTEGER = re.compile(r"[+-]?\d{1,40}")
 @click.command("explain", epilog=EPILOG)
 @click.argument("sql")
 @config_option
-@click.option(
-    "-d", "--database", help="The keyspace selected. Default: the user's, or the only one there is."
-)
+@click.option("-d", "--database", help="The keyspace selected. Default: the user's, or the only one there is.")
 @click.option("-u", "--user", help="The user who asks. Default: one who may do everything.")
+@click.option("--listener", default="", help="The listener that the user comes in by, where the policy asks for it.")
+@click.option("--certificate", help="The name in the user's certificate, where the policy asks for it.")
 @click.option(
     "--schema",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The tables of the keyspace: CREATE TABLE statements (mysqldump --no-data), or .json. "
     "Without it, sharding columns have their declared types, or bigint.",
 )
-@click.option(
-    "-p", "--param", "params", multiple=True, help="The value of a ?, once per ?: 7, NULL, text or 'text'."
-)
+@click.option("-p", "--param", "params", multiple=True, help="The value of a ?, once per ?: 7, NULL, text or 'text'.")
 @click.option("--sql-mode", default="", help="ANSI_QUOTES, NO_BACKSLASH_ESCAPES: how the session reads text.")
 @region_option
 @format_option
@@ -77,6 +77,8 @@ def explain(
     path: Path,
     database: str | None,
     user: str | None,
+    listener: str,
+    certificate: str | None,
     schema: Path | None,
     params: tuple[str, ...],
     sql_mode: str,
@@ -90,7 +92,10 @@ def explain(
     except ConfigError as error:
         exit_with_mistakes(error, style)
     context = _context(settings, topology, _database(settings, database, user), user, _mode(sql_mode))
-    context = _with_schema(context, schema)
+    policy = build(settings, topology)
+    # Who is not named is nobody's subject: what is restricted is refused.
+    subject = policy.subject_of(user or "", listener, certificate) if policy is not None else None
+    context = _with_schema(replace(context, policy=policy, subject=subject), schema)
     text = sys.stdin.buffer.read() if sql == "-" else sql.encode("utf-8", "surrogateescape")
     explanation = explain_statement(text, context, [parameter(one) for one in params])
     if style == "json":
@@ -113,19 +118,17 @@ def _database(settings: Settings, database: str | None, user: str | None) -> str
     return database
 
 
-def _context(
-    settings: Settings, topology: Topology, database: str | None, user: str | None, mode: int
-) -> Context:
+def _context(settings: Settings, topology: Topology, database: str | None, user: str | None, mode: int) -> Context:
     keyspace = topology.keyspace(database) if database is not None else None
     if keyspace is not None and keyspace.shards[0].flavour is Flavour.MARIADB:
         mode |= lexer.MARIADB
-    if user is None:
-        return Context(topology, ANYBODY, database, mode, offline=True, hints=frozenset(Hint))
-    if user not in settings.users:
+    if user is not None and user not in settings.users:
         raise click.UsageError(f"there is no user {user}. {near_or_known(user, settings.users, 'Users')}")
-    given = settings.users[user]
-    grants = Grants(user, given.grants)
-    return Context(topology, grants, database, mode, offline=True, hints=frozenset(given.hints))
+    grants, hints = ANYBODY, frozenset(Hint)
+    if user is not None:
+        given = settings.users[user]
+        grants, hints = Grants(user, given.grants), frozenset(given.hints)
+    return Context(topology, grants, database, mode, offline=True, hints=hints)
 
 
 def _mode(sql_mode: str) -> int:
@@ -149,15 +152,7 @@ def _with_schema(context: Context, schema: Path | None) -> Context:
         snapshot: SchemaSnapshot = read_schema(schema, keyspace)
     except SchemaFileError as reason:
         raise click.UsageError(str(reason)) from None
-    return Context(
-        context.topology,
-        context.grants,
-        context.database,
-        context.mode,
-        MappingProxyType({keyspace.name: snapshot}),
-        offline=True,
-        hints=context.hints,
-    )
+    return replace(context, schemas=MappingProxyType({keyspace.name: snapshot}))
 
 
 def parameter(text: str) -> Value:
@@ -180,7 +175,4 @@ def _print(explanation: Explanation) -> None:
 
 def _without_repeats(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """A step that goes on for several lines is named once."""
-    return [
-        ("" if index and rows[index - 1][0] == step else step, detail)
-        for index, (step, detail) in enumerate(rows)
-    ]
+    return [("" if index and rows[index - 1][0] == step else step, detail) for index, (step, detail) in enumerate(rows)]

@@ -76,6 +76,7 @@ def _tables_of_json(text: str, flavour: Flavour) -> Iterator[LiveTable]:
             name,
             columns=tuple(_json_column(column, str(kind), flavour) for column, kind in columns),
             unique_keys=tuple(UniqueKey(key, tuple(map(str, parts))) for key, parts in unique),
+            indexes=(),
         )
 
 
@@ -139,6 +140,7 @@ def _table(parsed: exp.Create, flavour: Flavour) -> LiveTable:
         name,
         columns=tuple(_sql_column(column, default, primary, flavour) for column in columns),
         unique_keys=tuple(keys),
+        indexes=(),
     )
 
 

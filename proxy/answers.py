@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from _speedups.lexer import LexedStatement
 from _speedups.stats import PARK_REASONS, PIN_REASONS
-from proxy.compile import OP_PARK, OPAQUE, WRITES, Compiled, error_payload
-from proxy.executor import Execution
+from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
+from proxy.executor import NOT_REDUCED, Execution, Reduced
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
 from proxy.session import Session
@@ -241,7 +241,7 @@ class Dispatcher:
             raise refusal("PEER_DOWN", shard.region.name, "no peer is configured")
         if self._came_back(handle, info) > RETRIES:
             raise refusal("PEER_DOWN", shard.region.name, "there is no way to it")
-        self.worker.backends.peer_pool(session.user, shard, info["capclass"])
+        self.worker.backends.peer_pool(self.worker.attested(session), shard, info["capclass"])
         self.relay.resume(handle)
 
     def _came_back(self, handle: int, info: dict[str, Any]) -> int:
@@ -401,24 +401,52 @@ class Dispatcher:
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
         if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
-            self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution)
+            reduced = self._reduced(handle, session, sql, found, planned, shards, execution)
+            self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced)
             return
         if planned.facts.implicit_commit:
             # A transaction that has reached no shard yet ends here; an open one is committed by its server.
             self.relay.drop_pending(handle)
         info = self.relay.info(handle)
         if info is not None:
-            self._on_one_shard(handle, session, found, planned, compiled, shards, info)
+            shard = self._one_of(shards, planned, info)
+            name = self.worker.shard_of_number(shard).name
+            reduced = self._reduced(handle, session, sql, found, planned, (name,), execution)
+            self._on_one_shard(handle, session, found, planned, compiled, shard, info, reduced.payloads.get(name))
+
+    def _reduced(
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
+        execution: Execution | None,
+    ) -> Reduced:  # fmt: skip
+        """What the policy makes of the statement on each shard. Raises Refusal."""
+        policy = planned.policy
+        if policy is None:
+            return NOT_REDUCED
+        texts = {name: policy.text(name, sql, found, session.mode) for name in shards}
+        if planned.facts.writes and len(shards) > 1 and any(texts.values()):
+            raise refusal("POLICY_FORM", "a write to several shards")
+        flags, unlike = GUARDED if policy.guarded else 0, not policy.alike
+        if execution is None:
+            payloads = {name: b"\x03" + text for name, text in texts.items() if text is not None}
+            return Reduced(payloads, flags=flags, unlike=unlike)
+        statements = self.worker.statements.forms(handle, session, execution.number, texts)
+        return Reduced(statements=statements, flags=flags, unlike=unlike)
+
+    def _one_of(self, shards: tuple[str, ...], planned: Planned, info: dict[str, Any]) -> int:
+        """The shard of an execution that may go to any of `shards`: the one that the session holds, or the nearest."""
+        held = info["shard"] if info["shard"] >= 0 and not info["linger"] else None
+        if isinstance(planned.plan, plans.AnyShard) and held is not None:
+            shards = (self.worker.shard_of_number(held).name,) if self._may(planned.plan, held) else shards
+        return self.worker.compiler.nearest(shards)
+
+    def _may(self, plan: plans.AnyShard, shard: int) -> bool:
+        return self.worker.shard_of_number(shard).name in plan.shards
 
     def _on_one_shard(
         self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
-        shards: tuple[str, ...], info: dict[str, Any],
+        shard: int, info: dict[str, Any], instead: bytes | None,
     ) -> None:  # fmt: skip
         facts = planned.facts
-        shard = self.worker.compiler.nearest(shards)
-        if isinstance(planned.plan, plans.AnyShard) and info["shard"] >= 0 and not info["linger"]:
-            held = self.worker.shard_of_number(info["shard"]).name
-            shard = info["shard"] if held in planned.plan.shards else shard
         extra = b""
         if facts.needs_connection and (info["shard"] < 0 or info["linger"]):
             raise refusal("CONNECTION_FUNCTION", facts.needs_connection[0].upper())
@@ -438,6 +466,7 @@ class Dispatcher:
             pins=compiled.pins,
             extra=extra,
             hold=facts.ddl,
+            instead=instead,
             consistency=consistency,
             max_lag_ms=max_lag,
         )

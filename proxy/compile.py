@@ -22,7 +22,7 @@ from router.vindexes.vindex import Vindex, VindexKind
 
 OP_PARK, OP_SHARD, OP_ANY, OP_KEY, OP_BEGIN, OP_COMMIT, OP_ROLLBACK, OP_REPLY = range(8)
 REPLICA_OK, WRITES, OPAQUE, WARNINGS, OUTSIDE, NOTIFY, REFUSAL = 1, 2, 4, 8, 16, 32, 64
-EVERYWHERE = 256
+EVERYWHERE, GUARDED = 256, 512
 """Plan flags, as in relay.pxd."""
 
 MAX_KEYS = 4
@@ -58,7 +58,7 @@ def reason(name: str) -> int:
     return PARK_REASONS.index(name)
 
 
-MULTI_SHARD, SESSION, PREPARE, KEY = (reason(name) for name in ("multi_shard", "session", "prepare", "key"))
+MULTI_SHARD, SESSION, PREPARE, KEY, OTHER = map(reason, ("multi_shard", "session", "prepare", "key", "other"))
 
 
 def begin_text(variant: int) -> bytes:
@@ -123,6 +123,10 @@ class Compiler:
             return done
         if facts.hints.consistency is not None or facts.hints.max_lag is not None:
             done.park_reason = reason("hint")
+            return done
+        if planned.policy is not None and not planned.policy.direct and not isinstance(planned.plan, plans.Refuse):
+            # Another text for some shards, or none: looked up by the shard that an execution goes to.
+            done.park_reason = OTHER
             return done
         match planned.plan:
             case plans.OneShard(shard):
@@ -260,6 +264,7 @@ def _flags(planned: Planned) -> int:
     flags = (REPLICA_OK if facts.replica_ok else 0) | (WRITES if facts.writes else 0)
     flags |= OPAQUE if "opaque" in facts.pins or "procedure" in facts.pins or facts.verb in _OPAQUE_VERBS else 0
     flags |= WARNINGS if facts.uses_warnings else 0
+    flags |= GUARDED if planned.policy is not None and planned.policy.guarded else 0
     return flags | (OUTSIDE if not facts.tables and facts.verb in ("select", "show", "set") else 0)
 
 

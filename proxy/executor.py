@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from _speedups.packet import split_packets
 from _speedups.relay import StatementRef
 from _speedups.scanner import RowStream, renumber
 from proxy.compile import error_payload
 from proxy.leases import Lease
 from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.constants.field_types import ColumnFlag
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import EOF_HEAD, ERR_HEAD, EofPacket, OkPacket
+from proxy.mysql.packets.resultset import ColumnDefinition41
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.session import Session
 from router import plan as plans
@@ -42,10 +45,26 @@ WRITES = 2
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A COM_STMT_EXECUTE: what is executed, and the payload with its types in it."""
+    """A COM_STMT_EXECUTE: what is executed, the payload with its types in it, and the client's number for it."""
 
     statement: StatementRef
     payload: bytes
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """What the policy makes of a statement, by shard: other texts' payloads, or other prepared statements; `flags` of
+    the relay. Shards that are not named get the client's own. `unlike`: columns of some shards may be masked, so they
+    need not be described alike beyond name, type and character set."""
+
+    payloads: Mapping[str, bytes] = field(default_factory=dict)
+    statements: Mapping[str, StatementRef] = field(default_factory=dict)
+    flags: int = 0
+    unlike: bool = False
+
+
+NOT_REDUCED = Reduced()
 
 
 class Branches:
@@ -54,6 +73,9 @@ class Branches:
     def __init__(self, numbers: dict[str, int], leases: dict[str, Lease]) -> None:
         self._numbers = numbers
         self.leases = leases
+
+    def send(self, name: str, payload: bytes, statement: StatementRef | None, flags: int) -> None:
+        self.leases[name].submit(self._numbers[name], payload, flags, statement)
 
     def submit(self, name: str, payload: bytes, execution: Execution | None = None, flags: int = 0) -> None:
         if execution is None:
@@ -85,9 +107,9 @@ class Executor:
 
     def begin(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.Plan,
-        shards: Sequence[str], execution: Execution | None,
+        shards: Sequence[str], execution: Execution | None, reduced: Reduced = NOT_REDUCED,
     ) -> None:  # fmt: skip
-        """Carry out a parked statement on `shards`. Raises Refusal."""
+        """Carry out a parked statement on `shards`; some get another form of it. Raises Refusal."""
         info = self._worker.relay.info(handle)
         if info is None:
             return
@@ -101,17 +123,19 @@ class Executor:
             raise refusal("INTERNAL", "a statement about one connection over several shards")
         match plan:
             case plans.Scatter():
-                work = self._scatter(handle, session, shards, b"\x03" + bytes(sql), execution, info)
+                payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
+                payloads = {name: reduced.payloads.get(name, payload) for name in shards}
+                work = self._scatter(handle, session, payloads, execution, reduced, info)
             case plans.MultiWrite(sum_rows=sum_rows):
                 payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
-                work = self._write(handle, session, payloads, execution, sum_rows, info)
+                work = self._write(handle, session, payloads, execution, sum_rows, info, flags=reduced.flags)
             case plans.SplitInsert():
                 if execution is not None:
                     raise refusal("PREPARED_SPLIT")
                 parts = split(planned, found, sql, mode=session.mode, charset=session.charset)
                 payloads = {shard: b"\x03" + text for shard, text in parts.items()}
                 inserted = _inserted(session, planned, plan, found)
-                work = self._write(handle, session, payloads, None, True, info, inserted)
+                work = self._write(handle, session, payloads, None, True, info, inserted, reduced.flags)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self._worker.dispatcher.spawn(handle, work)
@@ -119,14 +143,15 @@ class Executor:
     # --- reads ----------------------------------------------------------------------------------------------
 
     async def _scatter(
-        self, handle: int, session: Session, shards: Sequence[str], payload: bytes, execution: Execution | None,
-        info: dict[str, Any],
+        self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,
+        reduced: Reduced, info: dict[str, Any],
     ) -> None:  # fmt: skip
+        statement = execution.statement if execution is not None else None
         async with AsyncExitStack() as stack:
-            branches = await self._branches(stack, session, shards)
-            for name in shards:
-                branches.submit(name, payload, execution)
-            answer = _Answer(self._worker, handle, session, Status(info["status"]))
+            branches = await self._branches(stack, session, payloads)
+            for name, payload in payloads.items():
+                branches.send(name, payload, reduced.statements.get(name, statement), reduced.flags)
+            answer = _Answer(self._worker, handle, session, Status(info["status"]), unlike=reduced.unlike)
             for name, lease in branches.leases.items():
                 if not await answer.append(name, lease):
                     return
@@ -144,7 +169,7 @@ class Executor:
 
     async def _write(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None, sum_rows: bool,
-        info: dict[str, Any], inserted: Inserted | None = None,
+        info: dict[str, Any], inserted: Inserted | None = None, flags: int = 0,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
             branches = await self._branches(stack, session, payloads)
@@ -154,7 +179,7 @@ class Executor:
                 self._worker.relay.reply(handle, failed, error=True)
                 return
             for name, payload in payloads.items():
-                branches.submit(name, payload, execution, WRITES)
+                branches.submit(name, payload, execution, WRITES | flags)
             answers = await branches.collect()
             failed = next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
             if failed is not None:
@@ -257,14 +282,24 @@ def sum_infos(infos: Sequence[bytes]) -> bytes:
     return b"".join(word + b"%d" % number for (word, _), number in zip(parts[0], sums, strict=True))
 
 
+def _shapes(packets: bytes) -> list[tuple[object, ...]]:
+    """Of each column, what a client reads its values by."""
+    _, *columns = split_packets(packets)
+    found = (ColumnDefinition41.parse(payload) for _, payload in columns)
+    return [(one.name, one.type, one.collation, one.flags & ColumnFlag.UNSIGNED) for one in found]
+
+
 class _Answer:
     """A result set put together from several shards': the first one's head, all rows, one end."""
 
-    def __init__(self, worker: Worker, handle: int, session: Session, status: Status) -> None:
+    def __init__(
+        self, worker: Worker, handle: int, session: Session, status: Status, *, unlike: bool = False
+    ) -> None:  # fmt: skip
         self._worker = worker
         self._handle = handle
         self._session = session
         self._status = status
+        self._unlike = unlike
         self._deprecate = bool(session.capabilities & Capability.DEPRECATE_EOF)
         self._head: bytes | None = None
         self._first = ""
@@ -298,9 +333,10 @@ class _Answer:
         self._sequence = renumber(packets, self._sequence)
         return await self._worker.dispatcher.drained(self._handle, bytes(packets))
 
-    def _definitions(self, head: bytes) -> bytes:
+    def _definitions(self, head: bytes) -> object:
         """Without the EOF packet behind them, whose flags say which indexes a server used."""
-        return head if self._deprecate else head[:-EOF_SIZE]
+        packets = head if self._deprecate else head[:-EOF_SIZE]
+        return _shapes(packets) if self._unlike else packets
 
     def _ended(self, name: str, end: bytes | None) -> bool:
         if end is None:
@@ -326,4 +362,3 @@ class _Answer:
         else:
             end = EofPacket(warnings, self._status).build()
         self._worker.relay.reply(self._handle, frame(end, self._sequence), warnings=warnings)
-

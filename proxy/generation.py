@@ -10,6 +10,8 @@ from config.settings import MysqlListener, Settings, UserSettings
 from config.words import AuthPlugin, Consistency
 from proxy.mysql.auth.accounts import Account, Verifier
 from proxy.mysql.auth.scramble import native_digest, sha256_digest
+from router.policy.compiled import build
+from router.policy.model import Policy
 from router.privileges import Grants
 from router.topology import Topology
 
@@ -19,23 +21,26 @@ LEVELS = {Consistency.PRIMARY: 0, Consistency.SESSION: 1, Consistency.EVENTUAL: 
 
 @dataclass(frozen=True)
 class Generation:
-    """`number` grows with every configuration that is put in force."""
+    """`number` grows with every configuration that is put in force; it is the policy's epoch, too."""
 
     number: int
     settings: Settings
     topology: Topology
     accounts: tuple[Account, ...]
     grants: Mapping[str, Grants]
+    policy: Policy | None = None
 
     @classmethod
     def build(cls, number: int, settings: Settings) -> Generation:
         """From settings that `config.load` accepted. Raises OSError or ValueError for unreadable secrets."""
+        topology = Topology.build(settings)
         return cls(
             number=number,
             settings=settings,
-            topology=Topology.build(settings),
+            topology=topology,
             accounts=tuple(account_of(name, user) for name, user in settings.users.items()),
             grants=MappingProxyType({name: Grants(name, user.grants) for name, user in settings.users.items()}),
+            policy=build(settings, topology, number),
         )
 
     def user(self, name: str) -> UserSettings | None:

@@ -20,7 +20,15 @@ from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
-from proxy.session import PEER_LOGIN, SHARD_ATTRIBUTE, USER_ATTRIBUTE, Session
+from proxy.session import (
+    CERTIFICATE_ATTRIBUTE,
+    LISTENER_ATTRIBUTE,
+    PEER_LOGIN,
+    SHARD_ATTRIBUTE,
+    USER_ATTRIBUTE,
+    Identity,
+    Session,
+)
 from proxy.versions import REPLICATION_PREFIX, greeting_version, is_mariadb, version_number
 from router.errors import Refusal, refusal
 
@@ -60,9 +68,7 @@ class Logins:
             self._contexts.reload(files)
         flavours = [shard.flavour for shard in generation.topology.shards]
         self.mariadb = Flavour.MARIADB in flavours or not flavours
-        self._accounts = Accounts(
-            generation.accounts, secret=self._worker.start.secret, proven=self._proven
-        )
+        self._accounts = Accounts(generation.accounts, secret=self._worker.start.secret, proven=self._proven)
         self._peer_accounts = _peer_accounts(generation)
         for name, listener in settings.listeners.items():
             if isinstance(listener, MysqlListener | PeerListener):
@@ -178,6 +184,20 @@ class Logins:
             raise refusal("PEER_UNKNOWN")
         return identity.attributes.get(USER_ATTRIBUTE, "")
 
+    def _identity_of(self, identity: ClientIdentity, listener: str) -> Identity:
+        """A peer attests how it authenticated its client; that it stands where it says, its certificate vouches."""
+        settings = self._worker.generation.settings.listeners[listener]
+        if not isinstance(settings, PeerListener):
+            return Identity(listener, identity.tls.common_name if identity.tls is not None else None)
+        names = tuple(identity.tls.names) if identity.tls is not None else ()
+        region = self._worker.generation.topology.region_of_certificate(names)
+        attested = identity.attributes
+        return Identity(
+            attested.get(LISTENER_ATTRIBUTE, ""),
+            attested.get(CERTIFICATE_ATTRIBUTE) or None,
+            region.name if region is not None else "",
+        )
+
     # --- sessions -------------------------------------------------------------------------------------------
 
     def adopt(self, identity: ClientIdentity, number: int, listener: str) -> None:
@@ -192,6 +212,8 @@ class Logins:
             collation=identity.collation, listener=listener, hop=peer, mariadb=self.mariadb,
             bound=identity.attributes.get(SHARD_ATTRIBUTE) if peer else None,
         )  # fmt: skip
+        session.identity = self._identity_of(identity, listener)
+        worker.identify(session)
         worker.variables.begin(session)
         database = identity.database if identity.database is not None else user.default_database
         session.state = session.state.use(database)
@@ -202,7 +224,7 @@ class Logins:
             ctx=worker.contexts.number(session.context()),
             state=worker.variables.number(session.state),
             lexmode=session.mode,
-            user=worker.user_number(name),
+            user=worker.attested(session).number,
             consistency=level,
             max_lag_ms=lag,
             hop=peer,
@@ -243,5 +265,3 @@ def _peer_accounts(generation: Generation) -> Accounts:
     names = frozenset(name for region in generation.topology.peers for name in region.certificate_names)
     account = Account(PEER_LOGIN, Verifier.of_password(""), require_tls=True, certificate_names=names)
     return Accounts([account])
-
-

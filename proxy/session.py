@@ -7,12 +7,16 @@ id). Here is what only SET, USE and the handshake change.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.collations import Collation
 from proxy.pool.varstate import SessionState
+from router.policy.model import Subject
 from router.variables import UNSAFE_CHARSETS
+
+if TYPE_CHECKING:
+    from proxy.attested import Attested
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4, 8, 256
 """Mode bits of the lexer and of canonical keys (`_speedups/literals.pxd`)."""
@@ -22,7 +26,21 @@ UTF8_CHARSETS = frozenset({"utf8mb4", "utf8mb3", "utf8"})
 
 PEER_LOGIN = "fairlead"
 USER_ATTRIBUTE, SHARD_ATTRIBUTE = "fairlead_user", "fairlead_shard"
-"""A peer logs in with a certificate as PEER_LOGIN and names the user whose statements it carries, and their shard."""
+LISTENER_ATTRIBUTE, CERTIFICATE_ATTRIBUTE = "fairlead_listener", "fairlead_certificate"
+"""A peer logs in with a certificate as PEER_LOGIN and names the user whose statements it carries, and their shard; and
+how it authenticated the user, by which the policy here knows the subject."""
+
+
+class Identity(NamedTuple):
+    """How a session was authenticated, for the policy: `listener` and `certificate` of the Fairlead that the client
+    is connected to, `region`: where that stands (None: here)."""
+
+    listener: str = ""
+    certificate: str | None = None
+    region: str | None = None
+
+
+NOBODY = Identity()
 
 
 class ContextKey(NamedTuple):
@@ -32,10 +50,12 @@ class ContextKey(NamedTuple):
     database: str | None
     mode: int
     hop: bool
+    subject: int = 0
 
 
 class ContextTable:
-    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes only."""
+    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes x subjects
+    only."""
 
     def __init__(self) -> None:
         self._numbers: dict[ContextKey, int] = {}
@@ -57,7 +77,8 @@ class Session:
     """One client. `state`: its database and what SET changed, as it is carried from backend to backend.
 
     `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
-    go to several. `savepoints`: of a transaction that has no shard yet.
+    go to several. `savepoints`: of a transaction that has no shard yet. `identity`: by what the policy knows it, and
+    `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers.
     """
 
     handle: int
@@ -74,6 +95,9 @@ class Session:
     initial: SessionState = FRESH
     prepared: dict[int, object] = field(default_factory=dict)
     savepoints: tuple[str, ...] = ()
+    attested: Attested | None = None
+    identity: Identity = NOBODY
+    subject: Subject | None = None
 
     @property
     def database(self) -> str | None:
@@ -94,7 +118,8 @@ class Session:
         return bits | UNSAFE_CHARSET if self.charset in UNSAFE_CHARSETS else bits
 
     def context(self) -> ContextKey:
-        return ContextKey(self.user, self.database, self.mode, self.hop)
+        subject = self.subject.id if self.subject is not None else 0
+        return ContextKey(self.user, self.database, self.mode, self.hop, subject)
 
 
 def mode_bits(sql_mode: str) -> int:

@@ -8,7 +8,7 @@ session holds a backend of its own (transaction, temporary table), the metadata 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from _speedups import lexer
@@ -41,7 +41,8 @@ text when it prepares it, and how it describes the columns."""
 
 @dataclass(slots=True)
 class Entry:
-    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id."""
+    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id. `forms`: the
+    policy's other texts for some shards, as prepared."""
 
     ref: StatementRef
     epoch: int
@@ -51,6 +52,7 @@ class Entry:
     compiled: Compiled
     answer: bytes
     nparams: int
+    forms: dict[bytes, StatementRef] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -88,9 +90,12 @@ class Statements:
         planned = self._worker.dispatcher.plan(session, text, found)
         if isinstance(planned.plan, plans.Refuse):
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
-        compiled = self._worker.compiler.compile(planned)
+        compiled = self._worker.compiler.compile(_fixed(planned, session))
         answer = await self._describe(session, text, found, planned, info)
         if answer[HEADER_SIZE] == 0xFF:
+            if planned.policy is not None and planned.policy.guarded:
+                # It repeats the text, which is not the client's alone.
+                raise refusal("POLICY_SERVER_ERROR")
             self._worker.relay.reply(handle, answer, error=True)
             return
         # Of the epoch that it was planned in: if that is over by now, the first execution plans it anew.
@@ -118,7 +123,7 @@ class Statements:
         if opcode == OP_PARK:
             arguments["park_reason"] = PREPARE
         ref = self._worker.relay.statement_new(
-            text=frame(b"\x16" + text, 0),
+            text=frame(b"\x16" + _form(planned, session, text, found), 0),
             ctx=self._worker.contexts.number(session.context()),
             epoch=epoch,
             nparams=head.params,
@@ -144,18 +149,23 @@ class Statements:
             raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE")
         if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):
             return self._local_answer(session, found, [])
-        shard = self._describing_shard(plan)
+        shard = self._describing_shard(plan, planned)
         if info["trx"] == 2 or info["pins"]:
             shard = info["shard"]
+        if planned.policy is not None:
+            name = self._worker.shard_of_number(shard).name
+            text = planned.policy.text(name, text, found, session.mode) or text
         return await self._ask(session, shard, text)
 
     def _local_answer(self, session: Session, found: Any, columns: Any) -> bytes:
         params = [PARAMETER] * found.params
         return prepare_response(0, params, columns, session.capabilities, Status.AUTOCOMMIT)
 
-    def _describing_shard(self, plan: plans.Plan) -> int:
-        """Any shard that has the tables; one of the own region if there is one."""
+    def _describing_shard(self, plan: plans.Plan, planned: Planned) -> int:
+        """Any shard that has the tables and may be asked; one of the own region if there is one."""
         compiler = self._worker.compiler
+        if planned.policy is not None:
+            return compiler.nearest(planned.policy.allowed)
         match plan:
             case plans.OneShard(shard):
                 return compiler.shard(shard)
@@ -229,7 +239,7 @@ class Statements:
         if isinstance(planned.plan, plans.Refuse):
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
         fresh = self._make(
-            session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer,
+            session, entry.text, found, planned, self._worker.compiler.compile(_fixed(planned, session)), entry.answer,
             self._worker.epoch,
         )  # fmt: skip
         self._worker.relay.client_replace(handle, number, fresh.ref)
@@ -241,7 +251,63 @@ class Statements:
         if self._worker.relay.has_long_data(handle, number):
             raise refusal("KEY_TYPE", "of this statement", "it was sent by COM_STMT_SEND_LONG_DATA")
         params = decode_params(command, entry.nparams, types, session.charset)
-        execution = Execution(entry.ref, with_types(command, entry.nparams, types))
+        execution = Execution(entry.ref, with_types(command, entry.nparams, types), number)
         self._worker.dispatcher.carry_out(
             handle, session, entry.text, entry.found, entry.planned, entry.compiled, params, execution
         )
+
+    def forms(
+        self, handle: int, session: Session, number: int, texts: dict[str, bytes | None]
+    ) -> dict[str, StatementRef]:
+        """The prepared statement of each shard that gets another text. What goes to one shard only is put in the place
+        of the client's own, where the relay looks for it."""
+        entry = session.prepared[number]
+        assert isinstance(entry, Entry)
+        found = {name: self._form_of(session, entry, text) for name, text in texts.items() if text is not None}
+        if len(texts) == 1:
+            self._worker.relay.client_replace(handle, number, next(iter(found.values()), entry.ref))
+        return found
+
+    def _form_of(self, session: Session, entry: Entry, text: bytes) -> StatementRef:
+        if text not in entry.forms:
+            made = self._prepared(session, entry, text)
+            entry.forms[text] = made
+        return entry.forms[text]
+
+    def _prepared(self, session: Session, entry: Entry, text: bytes) -> StatementRef:
+        """Another text of the same statement, whose every execution comes here first."""
+        head = StmtPrepareOk.parse(entry.answer[HEADER_SIZE : HEADER_SIZE + 12])
+        digest, generation = self._worker.claim_digest(session, entry.found)
+        arguments = Compiled(flags=entry.compiled.flags, pins=entry.compiled.pins, park_reason=PREPARE).arguments()
+        return self._worker.relay.statement_new(
+            text=frame(b"\x16" + text, 0),
+            ctx=self._worker.contexts.number(session.context()),
+            epoch=entry.epoch,
+            nparams=head.params,
+            ncolumns=head.columns,
+            fingerprint=entry.found.fingerprint,
+            sources=[],
+            constants=b"",
+            nkeys=0,
+            digest=digest,
+            digest_generation=generation,
+            **arguments,
+        )
+
+
+def _fixed(planned: Planned, session: Session) -> Planned:
+    """The plan as it is compiled for a prepared statement: when all shards get one text, it is prepared as that, and
+    the relay need not ask here. A peer's session only reaches shards of this region."""
+    policy = planned.policy
+    if policy is None or policy.form(local=session.hop) is None:
+        return planned
+    return replace(planned, policy=replace(policy, parts={}))
+
+
+def _form(planned: Planned, session: Session, text: bytes, found: Any) -> bytes:
+    """The text that all shards get, if there is one, else the client's own."""
+    policy = planned.policy
+    part = policy.form(local=session.hop) if policy is not None else None
+    if policy is None or part is None or part.as_it_is:
+        return text
+    return policy.spliced(part, text, found, session.mode)

@@ -29,6 +29,7 @@ from config.words import SessionScope
 from proxy import logs
 from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
+from proxy.attested import Attested, Identities
 from proxy.compile import BEGINS, Compiler, begin_text, error_payload
 from proxy.control import WorkerStart, digest_of
 from proxy.executor import Executor
@@ -51,7 +52,7 @@ from proxy.variables import Variables
 from router.context import Context
 from router.errors import refusal
 from router.plan import Planned
-from router.planner import plan
+from router.policy.enforce import plan
 from router.text import Text
 from router.topology import Shard
 
@@ -103,6 +104,7 @@ class Worker:
         )
         self.sessions: dict[int, Session] = {}
         self.contexts = ContextTable()
+        self.identities = Identities(start.page.shape.users)
         self.threads = ThreadPoolExecutor(1, thread_name_prefix="planner")
         self.leases = Leases(self.relay)
         self.backends = Backends(self.relay, self.page, start.index)
@@ -258,8 +260,11 @@ class Worker:
             if generation.user(session.user) is None:
                 self.relay.close(handle)
             else:
+                self.identify(session)
                 level, lag = self.level_of(session)
-                self.relay.set_session(handle, consistency=level, max_lag_ms=lag)
+                self.relay.set_session(
+                    handle, consistency=level, max_lag_ms=lag, ctx=self.contexts.number(session.context())
+                )
         await self.backends.watch(prepared)
         await self._configure_redis()
 
@@ -283,6 +288,7 @@ class Worker:
             ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
             ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
             ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
+            ("POLICY_SERVER_ERROR",),
         )  # fmt: skip
         for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
             relay.error_put(kind, error_payload(refusal(name, *args)))
@@ -360,7 +366,24 @@ class Worker:
             mode=session.mode,
             schemas=self.schemas.snapshots,
             hints=frozenset(hint.value for hint in user.hints),
+            policy=self.generation.policy,
+            subject=session.subject,
         )
+
+    def identify(self, session: Session) -> None:
+        """Who the session is to the policy in force."""
+        policy = self.generation.policy
+        session.subject = policy.subject_of(session.user, *session.identity) if policy is not None else None
+        attested = self.identities.of(session, self.user_number(session.user), policy)
+        if session.attested is not None and session.attested != attested:
+            # It would go on to reach peers as whom it no longer is.
+            self.relay.close(session.handle)
+        session.attested = attested
+
+    def attested(self, session: Session) -> Attested:
+        """As whom the session reaches peers."""
+        assert session.attested is not None  # since its login
+        return session.attested
 
     def make_plan(self, found: Any, sql: Text, context: Context) -> Planned:
         return plan(found, sql, context)
@@ -417,8 +440,9 @@ class Worker:
     def plans_by_schema(self, shard: int) -> bool:
         """Does this shard hold tables that are planned for by their columns?"""
         name = self.shard_of_number(shard).name
-        keyspaces = self.generation.topology.keyspaces
-        return any(not one.unsharded and name in {shard.name for shard in one.shards} for one in keyspaces)
+        whole = self.generation.policy is not None
+        keyspaces = [one for one in self.generation.topology.keyspaces if whole or not one.unsharded]
+        return any(name in {shard.name for shard in one.shards} for one in keyspaces)
 
     def user_number(self, name: str) -> int:
         return self.numbers.users[name]
@@ -444,7 +468,7 @@ class Worker:
             raise refusal("PEER_LOOP", session.listener, found.region.name)
         if found.region.peer is None:
             raise refusal("PEER_DOWN", found.region.name, "no peer is configured")
-        self.backends.peer_pool(session.user, found, class_of(capabilities))
+        self.backends.peer_pool(self.attested(session), found, class_of(capabilities))
 
     def lease(
         self, session: Session, shard: int, *, state: SessionState | None = None, credit: int = 256 << 10
@@ -455,7 +479,7 @@ class Worker:
             session.capabilities,
             ctx=self.contexts.number(session.context()),
             state=self.variables.number(state or session.state),
-            user=self.user_number(session.user),
+            user=self.attested(session).number,
             hop=session.hop,
             credit=credit,
         )

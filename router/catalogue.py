@@ -1,7 +1,7 @@
 """The entries of the error catalogue: data only. `router/errors.py` reads it.
 
-Ids: FL1xxx routing, FL2xxx privileges, FL3xxx sessions and transactions, FL4xxx backends, peers and limits,
-FL5xxx schema. An id is never given a second meaning; a retired one stays retired.
+Ids: FL1xxx routing, FL2xxx privileges (FL21xx the policy), FL3xxx sessions and transactions, FL4xxx backends, peers
+and limits, FL5xxx schema. An id is never given a second meaning; a retired one stays retired.
 """
 
 from __future__ import annotations
@@ -842,6 +842,58 @@ _BACKENDS = (
     ),
 )
 
+_POLICY = (
+    _entry(
+        "POLICY_REFUSED", 2101, SPECIFIC_ACCESS_DENIED,
+        "{0} must not reach {1} (rule {2}): {3}",
+        "The policy's rules for the data's class and home and for who asks do not let this value leave, in any form "
+        "that the statement uses it in.",
+        "EXPLAIN ROUTE tells the verdict of every column.",
+    ),
+    _entry(
+        "POLICY_HOME", 2102, SPECIFIC_ACCESS_DENIED,
+        "{0} does not leave {1} (rule {2})",
+        "The policy lets the statement be carried out at the data's home only, and no value come back.",
+        "Ask there, or leave the column out.",
+    ),
+    _entry(
+        "POLICY_OPAQUE", 2103, SPECIFIC_ACCESS_DENIED,
+        "{0} may touch restricted data and cannot be followed: {1}",
+        "What is not followed to the last column is refused where restricted data is in reach.",
+        "Write it as a plain SELECT, INSERT, UPDATE or DELETE of base tables.",
+    ),
+    _entry(
+        "POLICY_FORM", 2104, SPECIFIC_ACCESS_DENIED,
+        "restricted data cannot be reduced in this form: {0}",
+        "Masks and least counts are put in place of tables, which this form of statement does not allow.",
+        "Write the statement in another form.",
+    ),
+    _entry(
+        "POLICY_BETRAYS", 2105, SPECIFIC_ACCESS_DENIED,
+        "{0} would tell of restricted data",
+        "Estimates, sizes, checksums and violated keys depend on values that the policy keeps back.",
+        "Ask in the data's own domain.",
+    ),
+    _entry(
+        "POLICY_FLOW", 2106, SPECIFIC_ACCESS_DENIED,
+        "{0} of class {1} must not be written into {2} of class {3}",
+        "A value keeps its class wherever it is written; a column of a lower class would let it leave.",
+        "Label the written column, or leave the value out.",
+    ),
+    _entry(
+        "POLICY_PROOF", 2107, SPECIFIC_ACCESS_DENIED,
+        "the checker does not accept what would be sent: {0}",
+        "Every statement that touches restricted data is checked once more, by other code than decided it.",
+        "Please report it with the statement's shape.",
+    ),
+    _entry(
+        "POLICY_SERVER_ERROR", 2108, UNKNOWN_ERROR,
+        "the server's error text is kept back",
+        "Error texts of servers may hold values. Number and SQLSTATE are the server's own.",
+        "The text is in the log of the server.",
+    ),
+)
+
 _SCHEMAS = (
     _entry(
         "SCHEMA_UNKNOWN", 5001, OPTION_PREVENTS,
@@ -870,6 +922,6 @@ _SCHEMAS = (
 )
 
 ENTRIES: tuple[Entry, ...] = (
-    *_STATEMENTS, *_TABLES, *_READS, *_WRITES, *_PRIVILEGES, *_SESSIONS, *_BACKENDS, *_SCHEMAS,
+    *_STATEMENTS, *_TABLES, *_READS, *_WRITES, *_PRIVILEGES, *_SESSIONS, *_BACKENDS, *_SCHEMAS, *_POLICY,
 )
 # fmt: on

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from router.policy.model import Policy, Subject
 from router.privileges import Grants
 from router.schema import SchemaSnapshot
 from router.topology import Keyspace, Shard, Topology
@@ -19,6 +20,7 @@ class Context:
 
     `schemas`: the live schema per keyspace. `offline`: there are no servers to ask (`fairlead explain`), so
     declared types stand in for a missing schema; otherwise a sharded keyspace without one is refused.
+    `policy` in force, if any, and who asks (`subject`).
     """
 
     topology: Topology
@@ -28,6 +30,8 @@ class Context:
     schemas: Mapping[str, SchemaSnapshot] = field(default_factory=lambda: MappingProxyType({}))
     offline: bool = False
     hints: frozenset[str] = ALL_HINTS
+    policy: Policy | None = None
+    subject: Subject | None = None
 
     @property
     def keyspace(self) -> Keyspace | None:

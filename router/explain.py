@@ -13,7 +13,8 @@ from router.context import Context
 from router.errors import CATALOGUE, Refusal
 from router.literals import Params
 from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
-from router.planner import plan
+from router.policy.account import account
+from router.policy.enforce import plan
 from router.route import route, split
 from router.topology import Topology
 
@@ -24,7 +25,7 @@ class Explanation:
 
     `tables`: (keyspace.table, read or write). `reasons`: in the order they were found. `sql`: shard → its
     text when that is not the statement's own, else empty. `error`: the refusal, when it is refused.
-    `plan`: the plan, printed.
+    `plan`: the plan, printed. `policy`: what the policy says of who asks and of every column, and what it sends.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Explanation:
     error: str | None = None
     pins: tuple[str, ...] = ()
     replica_ok: bool = False
+    policy: tuple[tuple[str, str], ...] = ()
 
     def as_rows(self) -> list[tuple[str, str]]:
         """(step, detail), as EXPLAIN ROUTE shows it."""
@@ -49,6 +51,7 @@ class Explanation:
         for reason in self.reasons:
             if reason != self.error:
                 yield ("because", reason)
+        yield from self.policy
         for shard in self.shards:
             yield ("shard", shard)
         if self.regions:
@@ -60,7 +63,7 @@ class Explanation:
                 "reads from",
                 "a replica, when the session allows it" if self.replica_ok else "the primary",
             )
-            yield ("sends", "the statement as it is" if not self.sql else "a part of the rows to each shard")
+            yield ("sends", _sends(self.sql, self.policy))
         for shard, text in self.sql.items():
             yield (f"sends to {shard}", text)
         yield ("plan", self.plan)
@@ -77,8 +80,15 @@ class Explanation:
             "pins": list(self.pins),
             "replica_ok": self.replica_ok,
             "sql": self.sql or "verbatim",
+            "policy": [{"step": step, "detail": detail} for step, detail in self.policy],
             "plan": self.plan,
         }
+
+
+def _sends(sql: dict[str, str], policy: tuple[tuple[str, str], ...]) -> str:
+    if not sql:
+        return "the statement as it is"
+    return "what the policy makes of it" if policy else "a part of the rows to each shard"
 
 
 def explain(sql: str | bytes, context: Context, params: Params = ()) -> Explanation:
@@ -93,7 +103,7 @@ def explain_planned(
     planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, params: Params = ()
 ) -> Explanation:
     """The same for a plan that is there already."""
-    found = route(planned, lexed, sql, params, mode=context.mode)
+    found = _allowed(planned, route(planned, lexed, sql, params, mode=context.mode))
     error = _error(found) if isinstance(found, Refuse) else None
     shards = () if isinstance(found, Refuse) else found
     facts = planned.facts
@@ -108,7 +118,16 @@ def explain_planned(
         error=error,
         pins=facts.pins,
         replica_ok=facts.replica_ok,
+        policy=account(lexed, sql, context),
     )
+
+
+def _allowed(planned: Planned, found: tuple[str, ...] | Refuse) -> tuple[str, ...] | Refuse:
+    """The shards, or why the policy sends nothing to one of them."""
+    if planned.policy is None or isinstance(found, Refuse):
+        return found
+    parts = (planned.policy.parts.get(shard) for shard in found)
+    return next((part.refusal for part in parts if part is not None and part.refusal is not None), found)
 
 
 def _error(refused: Refuse) -> str:
@@ -141,6 +160,9 @@ def _regions(topology: Topology, shards: tuple[str, ...]) -> tuple[str, ...]:
 def _texts(
     planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, shards: tuple[str, ...]
 ) -> dict[str, str]:
+    if planned.policy is not None:
+        given = planned.policy.parts
+        return {shard: given[shard].template for shard in shards if shard in given and given[shard].splices}
     plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
     if not isinstance(plan, plans.SplitInsert) or len(shards) < 2 or lexed.params:
         return {}

@@ -22,7 +22,6 @@ _WORD = r"[\w$\x80-\U0010ffff]"
 
 @cache
 def _patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """One token of a text in this mode; and a run of rows of plain literals."""
     inside = r"[^{0}]|{0}{0}" if mode & lexer.NO_BACKSLASH_ESCAPES else r"[^{0}\\]|\\.|{0}{0}"
     single, double = (rf"{quote}(?:{inside.format(quote)})*+{quote}" for quote in ("'", '"'))
     ansi = bool(mode & lexer.ANSI_QUOTES)
@@ -54,12 +53,17 @@ def _patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
     return token, rows
 
 
+def patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """One token of a text in this mode of the lexer; and a run of rows of plain literals."""
+    return _patterns(mode & (lexer.ANSI_QUOTES | lexer.NO_BACKSLASH_ESCAPES))
+
+
 def words_of(sql: Text, mode: int) -> tuple[Token, ...] | None:
     """The tokens as `tokens.tokenize` gives them for a template, positions in the text instead; None when the
     text is beyond all bounds or not clearly readable."""
     if len(sql) > MAX_BYTES:
         return None
-    token, rows = _patterns(mode & (lexer.ANSI_QUOTES | lexer.NO_BACKSLASH_ESCAPES))
+    token, rows = patterns(mode)
     text = bytes(sql).decode("utf-8", "surrogateescape")
     found: list[Token] = []
     at = literals = 0

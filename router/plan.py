@@ -8,11 +8,14 @@ Nobody below the planner reads SQL again; what an executor must know is here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
 from router.topology import Topology
+
+if TYPE_CHECKING:
+    from router.policy.enforce import Enforcement
 
 Item: TypeAlias = Literal["list"] | int | None
 
@@ -336,10 +339,12 @@ class Facts:
 class Planned:
     """A plan with the facts it stands on and the reasons in the order they were found.
 
-    `topology`: what the plan's names mean; a plan outlives a reload only with it.
+    `topology`: what the plan's names mean; a plan outlives a reload only with it. `policy`: what the policy in force
+    makes of it, None when it has nothing to say.
     """
 
     plan: Plan
     facts: Facts
     reasons: tuple[str, ...] = ()
     topology: Topology | None = field(default=None, repr=False, compare=False)
+    policy: Enforcement | None = field(default=None, repr=False, compare=False)

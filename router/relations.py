@@ -33,7 +33,7 @@ class Relation:
     A base table has `keyspace` and `table`; a derived table or common table expression has `body`; what has
     neither (JSON_TABLE, VALUES, a recursive reference) is opaque. `nullable`: on the inner side of an outer
     join; `conditions`: the ON conditions of those joins, which hold for every row of it that matters.
-    `known`: a note of router.pinning.
+    `known`: a note of router.pinning. `node`: a base table's mention in the tree.
     """
 
     alias: str
@@ -49,6 +49,7 @@ class Relation:
     equal: list[tuple[ColumnId, ColumnId]] = field(default_factory=list)
     target: bool = False
     known: object = None
+    node: exp.Table | None = None
 
     def has(self, name: str) -> bool | None:
         """Does it have this column? None: not known."""
@@ -354,13 +355,13 @@ class Builder:
             raise refusal("NO_DATABASE")
         alias = node.alias or node.name
         if keyspace.lower() == SYSTEM:
-            return Relation(alias, query, SYSTEM, node.name.lower())
+            return Relation(alias, query, SYSTEM, node.name.lower(), node=node)
         known = self.context.topology.keyspace(keyspace)
         if known is None:
             raise refusal("UNKNOWN_DATABASE", keyspace)
         schema = self.context.schemas.get(keyspace)
         live = schema.table(node.name) if schema else None
-        return Relation(alias, query, keyspace, node.name, known.table(node.name), live)
+        return Relation(alias, query, keyspace, node.name, known.table(node.name), live, node=node)
 
     def _cte(self, query: Query, node: exp.Table, cte: Cte) -> Relation:
         relation = self._relation(query, Relation(node.alias or node.name, query))

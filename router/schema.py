@@ -64,6 +64,14 @@ class UniqueKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Index:
+    """An index that is not unique, with its columns in order ('' for an expression)."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ForeignKey:
     """A foreign key. `on_change`: the rules other than RESTRICT and NO ACTION ('CASCADE', 'SET NULL')."""
 
@@ -76,7 +84,8 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class LiveTable:
-    """A base table or view as a server has it. `columns` in ordinal order."""
+    """A base table or view as a server has it. `columns` in ordinal order. `indexes`: those that are not unique; None
+    when they were not read."""
 
     name: str
     kind: Literal["table", "view"] = "table"
@@ -84,6 +93,7 @@ class LiveTable:
     unique_keys: tuple[UniqueKey, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
+    indexes: tuple[Index, ...] | None = None
 
     def column(self, name: str) -> LiveColumn | None:
         """By name without regard to case, as column names are compared."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlglot
@@ -100,18 +100,48 @@ def _first_line(reason: Exception) -> str:
 
 def render(norm: str, tokens: Sequence[Token], slots: Sequence[int]) -> tuple[str, frozenset[str], bool, bool]:
     """The text for the parser; the modifiers taken out; was INTO @x taken out; was it REPLACE."""
-    dropped, modifiers = _modifiers(tokens)
-    into = _trailing_into(tokens)
-    kept = tokens if into is None else tokens[:into]
+    _, modifiers = _modifiers(tokens)
     replaced = bool(tokens) and tokens[0].upper == "REPLACE"
+    text = "".join(piece for _, piece in _pieces(norm, tokens, slots))
+    return text, modifiers, _trailing_into(tokens) is not None, replaced
+
+
+def places(lexed: LexedStatement, tokens: Sequence[Token]) -> dict[int, int]:
+    """Where each token that the parser sees begins in its text -> the token's index."""
+    found: dict[int, int] = {}
+    at = 0
+    for index, piece in _pieces(decode(lexed.norm), tokens, literal_slots(lexed)):
+        if index is not None:
+            found[at] = index
+        at += len(piece)
+    return found
+
+
+def spliced_text(
+    lexed: LexedStatement, tokens: Sequence[Token], put: Mapping[int, Sequence[tuple[str, str]]]
+) -> str:
+    """The parser's text with texts put to its tokens: token -> ('before' | 'after' | 'drop', text), in order."""
     out: list[str] = []
+    for index, piece in _pieces(decode(lexed.norm), tokens, literal_slots(lexed)):
+        given = put.get(index, ()) if index is not None else ()
+        kept = "" if any(side == "drop" for side, _ in given) else piece
+        before = "".join(f" {text} " for side, text in given if side == "before")
+        after = "".join(f" {text} " for side, text in given if side == "after")
+        out.append(f"{before}{kept}{after}")
+    return "".join(out)
+
+
+def _pieces(norm: str, tokens: Sequence[Token], slots: Sequence[int]) -> Iterator[tuple[int | None, str]]:
+    """The parser's text in parts: a token with its index, or the space between two."""
+    dropped, _ = _modifiers(tokens)
+    kept = tokens[: _trailing_into(tokens)]
+    replaced = bool(tokens) and tokens[0].upper == "REPLACE"
     for index, token in enumerate(kept):
         if index in dropped:
             continue
         if index and _spaced(norm, kept[index - 1], token):
-            out.append(" ")
-        out.append("INSERT" if replaced and index == 0 else _rendered(token, slots))
-    return "".join(out), modifiers, into is not None, replaced
+            yield None, " "
+        yield index, "INSERT" if replaced and index == 0 else _rendered(token, slots)
 
 
 def _rendered(token: Token, slots: Sequence[int]) -> str:

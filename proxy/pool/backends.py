@@ -18,6 +18,7 @@ from _speedups.relay import Relay, source_number
 from _speedups.stats import StatsPage
 from config.settings import Peer, Settings
 from config.words import Consistency
+from proxy.attested import IDENTITIES, NO_NUMBER, Attested
 from proxy.generation import Generation
 from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
 from proxy.numbers import Numbers
@@ -28,6 +29,7 @@ from proxy.pool.roles import Roster, ShardRoles, Standing
 from proxy.pool.server_health import ServerHealth, State, Target, targets_of
 from proxy.pool.service_connection import ServerUnavailable, connect
 from proxy.versions import version_number
+from router.errors import refusal
 from router.topology import Shard, Topology
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class PeerWay:
-    """A user's pool of connections to a peer. `user`: its number, which outlives the user."""
+    """An identity's pool of connections to a peer. `user`: its number, which outlives the user."""
 
     pool: int
     source: str
@@ -68,7 +70,7 @@ class Backends:
         self._monitor: Monitor | None = None
         self._rosters: dict[str, Roster] = {}
         self._server_pools: dict[tuple[str, int], list[int]] = {}
-        self._peer_pools: dict[tuple[str, Peer | None, int, int], PeerWay] = {}
+        self._peer_pools: dict[tuple[Attested, Peer | None, int, int], PeerWay] = {}
         self._sources: dict[str, Source] = {}
         self._peer_context: ssl.SSLContext | None = None
         self._retired: set[str] = set()
@@ -104,7 +106,8 @@ class Backends:
             self._sized = True
             # Sized once for all that the page has room for: a reload changes entries, never the tables.
             shape = self._page.shape
-            self._relay.configure(shards=shape.shards, users=shape.users, health=list(range(shape.backends)))
+            users = shape.users + IDENTITIES
+            self._relay.configure(shards=shape.shards, users=users, health=list(range(shape.backends)))
         self._retire(generation, targets)
         for shard in topology.shards:
             if shard.is_local:
@@ -141,10 +144,10 @@ class Backends:
         connections are made with the settings of now."""
         remote = {self.shard_ids[one.index]: one for one in topology.shards if not one.is_local}
         for key, way in self._peer_pools.items():
-            user, peer, number, capability_class = key
+            who, peer, number, capability_class = key
             shard = remote.get(number)
-            if shard is not None and shard.region.peer == peer and user in self.user_ids:
-                source = self._peer_source(user, shard)
+            if shard is not None and shard.region.peer == peer and who.user in self.user_ids:
+                source = self._peer_source(who, shard)
                 self.pools.renew(way.pool, source, shard.settings.limits, source.limit)
             else:
                 self.pools.mark_up(way.source, False)
@@ -273,28 +276,33 @@ class Backends:
 
     # --- peers ----------------------------------------------------------------------------------------------
 
-    def peer_pool(self, user: str, shard: Shard, capability_class: int) -> None:
-        """Makes the way for a user's statements to a shard of another region: one pool per user and class."""
+    def peer_pool(self, who: Attested, shard: Shard, capability_class: int) -> None:
+        """Makes the way for a user's statements to a shard of another region: one pool per identity and class.
+
+        Raises Refusal for one of too many identities.
+        """
+        if who.number == NO_NUMBER:
+            raise refusal("PEER_DOWN", shard.region.name, "the users have too many identities")
         number = self.shard_ids[shard.index]
-        key = (user, shard.region.peer, number, capability_class)
+        key = (who, shard.region.peer, number, capability_class)
         if key not in self._peer_pools:
-            source = self._peer_source(user, shard)
+            source = self._peer_source(who, shard)
             pool = self.pools.add(source, number, capability_class, server=0xFFFFFFFF, remote=True)
             self.pools.set_limits(pool, shard.settings.limits, source.limit)
-            self._peer_pools[key] = PeerWay(pool, source.name, self.user_ids[user])
+            self._peer_pools[key] = PeerWay(pool, source.name, who.number)
         way = self._peer_pools[key]
         self.pools.mark_up(way.source, True)
         self._relay.peer_route(way.user, number, capability_class, way.pool)
 
-    def _peer_source(self, user: str, shard: Shard) -> Source:
+    def _peer_source(self, who: Attested, shard: Shard) -> Source:
         region = shard.region
         assert region.peer is not None and self._peer_context is not None
         connect_limit = self.generation.settings.limits.connect
         return Source(
-            f"peer {region.name} at {region.peer.host}:{region.peer.port} for {shard.name} as {user}",
+            f"peer {region.name} at {region.peer.host}:{region.peer.port} for {shard.name} as {who.told}",
             self._peer_rows[region.name],
             region.peer.connections,
-            PeerConnector(region, user, shard.name, shard.flavour, self._peer_context, connect_limit),
+            PeerConnector(region, who, shard.name, shard.flavour, self._peer_context, connect_limit),
         )
 
     def kill_soon(self, server: int, thread: int) -> None:

@@ -15,6 +15,7 @@ from _speedups.packet import split_packets
 from _speedups.scanner import ResponseScanner
 from config.settings import Account, ServerTls
 from config.words import Flavour
+from proxy.attested import Attested
 from proxy.mysql.auth.client import BackendAccount
 from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
 from proxy.mysql.client_handshake import NO_TLS, BackendConnection, BackendTls, connect_backend
@@ -25,7 +26,13 @@ from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.pool.pools import Opened, capabilities_of
 from proxy.pool.varstate import Base, base_query
-from proxy.session import PEER_LOGIN, SHARD_ATTRIBUTE, USER_ATTRIBUTE
+from proxy.session import (
+    CERTIFICATE_ATTRIBUTE,
+    LISTENER_ATTRIBUTE,
+    PEER_LOGIN,
+    SHARD_ATTRIBUTE,
+    USER_ATTRIBUTE,
+)
 from router.topology import Region, Server
 
 REPORT = {
@@ -93,7 +100,7 @@ class PeerConnector:
     """Connects to another region's Fairlead over mutual TLS, on behalf of one user."""
 
     region: Region
-    user: str
+    who: Attested
     shard: str
     flavour: Flavour
     context: ssl.SSLContext
@@ -108,7 +115,13 @@ class PeerConnector:
             BackendAccount(PEER_LOGIN),
             BackendTls(TlsMode.VERIFY, self.context, self.region.certificate_names[0]),
             capabilities=capabilities_of(capability_class),
-            attributes={"program_name": "fairlead", USER_ATTRIBUTE: self.user, SHARD_ATTRIBUTE: self.shard},
+            attributes={
+                "program_name": "fairlead",
+                USER_ATTRIBUTE: self.who.user,
+                SHARD_ATTRIBUTE: self.shard,
+                LISTENER_ATTRIBUTE: self.who.listener,
+                CERTIFICATE_ATTRIBUTE: self.who.certificate,
+            },
             deadline=loop.time() + self.timeout,
         )
         try:

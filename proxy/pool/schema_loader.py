@@ -16,7 +16,7 @@ missing here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import MappingProxyType
@@ -36,6 +36,7 @@ from proxy.pool.service_connection import (
 from router.schema import (
     Finding,
     ForeignKey,
+    Index,
     LiveColumn,
     LiveTable,
     SchemaSnapshot,
@@ -129,6 +130,9 @@ class SchemaLoader:
         self._primary_of = primary_of
         self._bounds = bounds or Bounds()
         self._known: dict[tuple[str, str], _Reading] = {}
+        # A policy follows statements of unsharded keyspaces, too, and looks at indexes that are not unique: their
+        # order tells of the columns in them.
+        self._policy = settings.policy is not None
         self._readers = asyncio.Semaphore(READERS)
         # A server that hangs must leave time for the next one.
         self._connect_timeout = min(settings.limits.connect, DEADLINE / 4)
@@ -137,7 +141,7 @@ class SchemaLoader:
         """The schemas now; `previous`: the last snapshots. Never raises for a server's fault: that is a
         finding.
         """
-        keyspaces = [one for one in self._topology.keyspaces if not one.unsharded]
+        keyspaces = [one for one in self._topology.keyspaces if not one.unsharded or self._policy]
         pairs = [(one, shard) for one in keyspaces for shard in one.shards if shard.is_local]
         failures = await asyncio.gather(*(self._read(*pair) for pair in pairs))
         findings = [failure for failure in failures if failure is not None]
@@ -202,7 +206,7 @@ class SchemaLoader:
 
     async def _read_from(self, endpoint: Endpoint, database: str, shard: str) -> None:
         async with await connect(endpoint, self._connect_timeout) as connection:
-            reader = _Reader(connection, database, self._bounds)
+            reader = _Reader(connection, database, self._bounds, indexes=self._policy)
             await reader.prepare()
             for _ in range(TORN_READINGS):
                 before = await reader.fingerprint()
@@ -273,6 +277,10 @@ COLUMNS = (
 UNIQUE_KEYS = (
     "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS "
     "WHERE {TABLE_SCHEMA} AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
+)
+INDEXES = (
+    "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS "
+    "WHERE {TABLE_SCHEMA} AND NON_UNIQUE <> 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
 )
 FOREIGN_KEYS = (
     "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, IF(REFERENCED_TABLE_SCHEMA = TABLE_SCHEMA, "
@@ -358,10 +366,13 @@ FINGERPRINT = " UNION ALL ".join(
 class _Reader:
     """The questions about one database, on one connection."""
 
-    def __init__(self, connection: ServiceConnection, database: str, bounds: Bounds) -> None:
+    def __init__(
+        self, connection: ServiceConnection, database: str, bounds: Bounds, *, indexes: bool = False
+    ) -> None:  # fmt: skip
         self._connection = connection
         self._database = database
         self._bounds = bounds
+        self._indexes = indexes
         self.facts = DatabaseFacts("", "", "", 0, "", "")
         self.exists = False
 
@@ -396,8 +407,11 @@ class _Reader:
     async def tables(self) -> list[LiveTable]:
         """Raises _TooLarge, ServerUnavailable."""
         queries = (TABLES, COLUMNS, UNIQUE_KEYS, FOREIGN_KEYS, RULES, TRIGGERS)
-        rows = [await self._rows(query, self._bounds.rows) for query in queries]
-        return tables_of(self._connection.flavour, *rows)
+        tables, columns, keys, foreign, rules, triggers = [
+            await self._rows(query, self._bounds.rows) for query in queries
+        ]  # fmt: skip
+        indexes = await self._rows(INDEXES, self._bounds.rows) if self._indexes else None
+        return tables_of(self._connection.flavour, tables, columns, keys, foreign, rules, triggers, indexes)
 
     async def _rows(self, query: str, most: int) -> list[Row]:
         columns = ("SCHEMA_NAME", "TABLE_SCHEMA", "CONSTRAINT_SCHEMA", "TRIGGER_SCHEMA")
@@ -429,6 +443,7 @@ def tables_of(
     foreign: Sequence[Row],
     rules: Sequence[Row],
     triggers: Sequence[Row],
+    indexes: Sequence[Row] | None = None,
 ) -> list[LiveTable]:
     """From the rows of the queries above; each of them is ordered by table."""
     columns_of = _by_table(columns)
@@ -436,6 +451,7 @@ def tables_of(
     foreign_of = _by_table(foreign)
     rules_of = {(str(table), str(name)): (str(update), str(delete)) for table, name, update, delete in rules}
     triggers_of = _by_table(triggers)
+    indexes_of = _by_table(indexes or ())
     return [
         LiveTable(
             name=str(name),
@@ -444,6 +460,7 @@ def tables_of(
             unique_keys=tuple(_unique_keys(keys_of.get(name, ()))),
             foreign_keys=tuple(_foreign_keys(foreign_of.get(name, ()), rules_of)),
             triggers=tuple(str(trigger) for _, trigger in triggers_of.get(name, ())),
+            indexes=tuple(_indexes(indexes_of.get(name, ()))) if indexes is not None else None,
         )
         for name, kind in tables
     ]
@@ -487,6 +504,11 @@ def _default(flavour: Flavour, default: object) -> str | None:
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
     return text
+
+
+def _indexes(rows: Sequence[Row]) -> Iterator[Index]:
+    for name, parts in groupby(rows, key=lambda row: str(row[1])):
+        yield Index(name, tuple("" if column is None else str(column) for _, _, column in parts))
 
 
 def _unique_keys(rows: Iterable[Row]) -> Iterable[UniqueKey]:

@@ -47,7 +47,7 @@ _SERVER_WIDE = frozenset(
     | {"sql_functions", "session_variables", "global_variables", "system_variables"}
     | {"st_spatial_reference_systems", "st_units_of_measure"}
 )
-_MEASURED = {
+MEASURED = {
     "tables": {
         *("table_rows", "avg_row_length", "data_length", "max_data_length", "index_length", "data_free"),
         *("auto_increment", "create_time", "update_time", "check_time", "checksum"),
@@ -103,7 +103,7 @@ def _route(request: Request, parsed: Parsed, names: set[str], limited: bool) -> 
 
 
 def _refuse_measures(request: Request, parsed: Parsed) -> None:
-    measured = set().union(*(_MEASURED.get(one.table or "", set()) for one in parsed.tables()))
+    measured = set().union(*(MEASURED.get(one.table or "", set()) for one in parsed.tables()))
     if not measured:
         return
     for node in parsed.tree.walk():

@@ -29,6 +29,21 @@ users:
 listeners:
   mysql: {port: 7306}
 """
+POLICY = """\
+policy:
+  domains: {eea: {regions: [eu]}, usa: {regions: [us]}}
+  labels:
+    shop:
+      classes: sensitive
+      tables:
+        countries: public
+        customers: {classes: public, columns: {email: {classes: personal, mask: email}, passport: sensitive}}
+  subjects:
+    analysts: {users: [demo], listeners: [mysql], domain: usa}
+  rules:
+    masked-abroad: {classes: personal, homes: eea, domains: usa, then: mask}
+"""
+TABLE = "CREATE TABLE customers (id BIGINT NOT NULL PRIMARY KEY, email VARCHAR(100), passport VARCHAR(20));"
 EU, US = 1 << 40, 2 << 40
 
 
@@ -148,3 +163,30 @@ def test_a_bad_configuration(tmp_path):
 )
 def test_parameters(text, value):
     assert parameter(text) == value
+
+
+@pytest.fixture
+def guarded(tmp_path, explain):
+    """`explain` under a policy, as its analyst."""
+    (tmp_path / "fairlead.yaml").write_text(FILE + POLICY)
+    (tmp_path / "shop.sql").write_text(TABLE)
+    return lambda *more: explain("--user", "demo", "--schema", tmp_path / "shop.sql", *more)
+
+
+def test_the_policy_is_explained_by_column_with_the_text_that_is_sent(guarded):
+    found = data(guarded("--listener", "mysql", "--format", "json", f"SELECT email FROM customers WHERE id = {EU}"))
+    assert found["error"] is None
+    assert "FROM customers" in found["sql"]["eu-0"] and "SELECT email FROM customers" not in found["sql"]["eu-0"]
+    told = [row["detail"] for row in found["policy"]]
+    (column,) = [detail for detail in told if "customers.email" in detail and "eea" in detail]
+    assert "(personal)" in column and "mask" in column and "masked-abroad" in column
+
+
+def test_a_statement_that_the_policy_refuses_shows_every_verdict(guarded):
+    result = guarded("--listener", "mysql", f"SELECT email, passport FROM customers WHERE id = {EU}")
+    assert result.exit_code == 3 and "FL2101" in result.output
+    assert "masked-abroad" in result.output and "customers.passport (sensitive) of eea" in result.output
+
+
+def test_by_another_listener_the_user_is_nobodys_subject(guarded):
+    assert guarded(f"SELECT email FROM customers WHERE id = {EU}").exit_code == 3

@@ -15,7 +15,7 @@ from router.context import Context
 from router.plan import Planned
 from router.planner import plan
 from router.privileges import Grants
-from router.schema import LiveColumn, LiveTable, SchemaSnapshot, UniqueKey
+from router.schema import Index, LiveColumn, LiveTable, SchemaSnapshot, UniqueKey
 from router.topology import Topology
 
 CASES = Path(__file__).parent.parent / "cases" / "plans"
@@ -51,7 +51,8 @@ def live_table(name: str, given: dict[str, Any]) -> LiveTable:
             )
         )
     keys = tuple(UniqueKey(key, tuple(parts)) for key, parts in given.get("keys", {}).items())
-    return LiveTable(name, given.get("kind", "table"), tuple(columns), keys)
+    indexes = tuple(Index(index, tuple(parts)) for index, parts in given.get("indexes", {}).items())
+    return LiveTable(name, given.get("kind", "table"), tuple(columns), keys, indexes=indexes)
 
 
 @cache

@@ -1,0 +1,52 @@
+"""Who a session is towards peers: the user, and how it was authenticated where the policy tells that apart.
+
+The relay finds a session's way to another region by a number. Most sessions have their user's own; one that the policy
+takes for another subject than the bare user gets a number of its own, so that its statements never travel under the
+identity of the user's other sessions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.session import Identity, Session
+from router.policy.model import Policy
+
+IDENTITIES = 256
+"""Numbers besides the users' own, for identities that the policy tells apart. One beyond them reaches no peer."""
+NO_NUMBER = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What a peer is told of a session. `number`: the relay's for it."""
+
+    user: str
+    number: int
+    listener: str = ""
+    certificate: str = ""
+
+    @property
+    def told(self) -> str:
+        """For names of connections."""
+        return " ".join(filter(None, (self.user, self.listener, self.certificate)))
+
+
+class Identities:
+    """One worker's numbers. `first`: behind the users' own."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._numbers: dict[tuple[str, Identity], int] = {}
+
+    def of(self, session: Session, own: int, policy: Policy | None) -> Attested:
+        """`own`: the user's number."""
+        if policy is None or session.hop or policy.subject_of(session.user, "", None) == session.subject:
+            return Attested(session.user, own)
+        key = (session.user, session.identity)
+        number = self._numbers.get(key)
+        if number is None:
+            if len(self._numbers) >= IDENTITIES:
+                return Attested(session.user, NO_NUMBER)
+            number = self._numbers[key] = self._first + len(self._numbers)
+        return Attested(session.user, number, session.identity.listener, session.identity.certificate or "")

@@ -1,0 +1,341 @@
+"""The planner with the policy in it: what a statement's plan becomes for the subject who asks.
+
+`plan` is `router.planner.plan` where no policy is in force. Otherwise every shard that the plan can lead to is
+judged for itself, since its home is: what it gets is the statement as it is, the statement with leaves in place of
+tables, or nothing. Shards whose rows do not exist for the subject are dropped from scatter reads and never asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from sqlglot import exp
+
+from _speedups import lexer
+from _speedups.lexer import LexedStatement
+from router import plan as plans
+from router.context import Context
+from router.errors import CATALOGUE, Refusal, refusal
+from router.gate import Family, gate
+from router.plan import Planned, Refuse
+from router.planner import plan as plan_route
+from router.planner.parsed import Parsed, read
+from router.planner.request import Request, refused
+from router.policy import forms
+from router.policy.checker import Scene
+from router.policy.checker import check as check_again
+from router.policy.decide import Decision, Hidden, Judge, check_writes
+from router.policy.homes import candidates
+from router.policy.lineage import Lineage, lineage
+from router.policy.model import Policy, Subject
+from router.policy.proof import Proof, prove
+from router.policy.reach import Reach, reach
+from router.policy.splices import Splice, in_norm, in_text, ordered
+from router.policy.substitute import splices
+from router.relations import SYSTEM, Relation
+from router.template import NotUnderstood, places, spliced_text
+from router.text import Text
+from router.tokens import Token, decode, tokenize
+from router.topology import Shard
+
+ASCII_KEYS = 256
+"""Mode bit: the session's character set is not UTF-8, so only ASCII may be put into its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one shard gets. `refusal`: nothing, and why; `hidden`: because its rows do not exist for the subject.
+    `splices`: into the text; none for the statement as it is. `norm`: what the outgoing text must lex to.
+    `remote`: the shard's own Fairlead puts them in, and gets the statement as it is. `template`: as sent, in words."""
+
+    refusal: Refuse | None = None
+    hidden: bool = False
+    splices: tuple[Splice, ...] = ()
+    norm: bytes = b""
+    template: str = ""
+    remote: bool = False
+    proof: Proof | None = None
+
+    @property
+    def as_it_is(self) -> bool:
+        """May the client's own bytes go there?"""
+        return self.refusal is None and (not self.splices or self.remote)
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """The policy's part of a plan, by shard. `guarded`: the statement touches what is not open to the subject, so the
+    texts of servers' errors are kept back. `tokens`: of norm, which the splices are bound to."""
+
+    epoch: int
+    subject: Subject
+    parts: Mapping[str, Part]
+    tokens: tuple[Token, ...] = field(default=(), repr=False)
+    guarded: bool = False
+
+    @property
+    def direct(self) -> bool:
+        """Every shard may get the client's own bytes: nothing has to be looked at when the plan is used."""
+        return all(part.as_it_is for part in self.parts.values())
+
+    @property
+    def alike(self) -> bool:
+        """Do all shards get the same form, so that their answers are described alike?"""
+        return len({part.splices for part in self.parts.values() if part.refusal is None}) <= 1
+
+    def form(self, *, local: bool) -> Part | None:
+        """The one part that all shards have that are not refused, of the own region only if `local`; None when they
+        differ or one is refused."""
+        parts = [part for part in self.parts.values() if not (local and part.remote)]
+        same = len({(part.splices if not part.remote else (), part.refusal is None) for part in parts}) == 1
+        return parts[0] if same and parts[0].refusal is None else None
+
+    def text(self, shard: str, sql: Text, lexed: LexedStatement, mode: int) -> bytes | None:
+        """What the shard is sent in place of `sql`; None for `sql` itself. Raises Refusal."""
+        part = self.parts.get(shard)
+        if part is None:
+            raise refusal("POLICY_PROOF", "nothing was decided about this shard")
+        if part.refusal is not None:
+            raise Refusal(CATALOGUE[part.refusal.entry], part.refusal.args)
+        return None if part.as_it_is else self.spliced(part, sql, lexed, mode)
+
+    def spliced(self, part: Part, sql: Text, lexed: LexedStatement, mode: int) -> bytes:
+        """The text with the part's splices. Raises Refusal."""
+        return in_text(sql, lexed, self.tokens, part.splices, mode, part.norm)
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The shards that get anything."""
+        return tuple(name for name, part in self.parts.items() if part.refusal is None)
+
+
+def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
+    """The plan of one statement for the context's subject. Never raises for what a client may send."""
+    planned = plan_route(lexed, sql, context)
+    if context.policy is None or context.subject is None or isinstance(planned.plan, Refuse):
+        return planned
+    try:
+        return _Enforcer(planned, lexed, sql, context, context.policy, context.subject).enforce()
+    except Refusal as reason:
+        facts = planned.facts
+        return refused(reason, facts.verb, context, facts.hints, cacheable=facts.cacheable)
+
+
+@dataclass(slots=True)
+class _Enforcer:
+    planned: Planned
+    lexed: LexedStatement
+    sql: Text
+    context: Context
+    policy: Policy
+    subject: Subject
+    tokens: tuple[Token, ...] = ()
+
+    def enforce(self) -> Planned:
+        within = reach(self.policy, self.subject, self.context)
+        if not within.restricted and not within.closed and not self._unknown_closed():
+            return self.planned
+        if self.lexed.error:
+            raise refusal("POLICY_OPAQUE", "a statement of this size", "it is not read to its end")
+        norm = decode(self.lexed.norm)
+        self.tokens = tokenize(norm)
+        gated = gate(self.tokens)
+        forms.check(gated, self.tokens, self.lexed.flags, norm, self.planned.plan, within)
+        if gated.family not in forms.FOLLOWED or not self._must_follow(gated.family, within):
+            return self.planned
+        try:
+            return self._follow(Request(self.sql, self.lexed, norm, self.tokens, gated, self.context), within)
+        except (NotUnderstood, RecursionError) as problem:
+            why = str(problem) if isinstance(problem, NotUnderstood) else "it is nested too deeply"
+            raise refusal("POLICY_OPAQUE", gated.verb, why) from None
+
+    def _unknown_closed(self) -> bool:
+        """Is a table that nothing is known of closed? Then one that was not seen yet may be."""
+        uses = self.planned.facts.tables
+        return any(not self.policy.open_to(use.keyspace, use.table, self.subject) for use in uses)
+
+    def _must_follow(self, family: Family, within: Reach) -> bool:
+        """Could it touch what is closed to the subject, or carry values from one column of a class to another?"""
+        if within.closed or self._unknown_closed():
+            return True
+        words = {token.upper for token in self.tokens}
+        carries = family is Family.UPDATE or (family is Family.INSERT and words & {"SELECT", "TABLE", "DUPLICATE"})
+        return bool(carries) and within.names_restricted(self.tokens)
+
+    def _follow(self, request: Request, within: Reach) -> Planned:
+        parsed = read(request)
+        if self._is_elsewhere(parsed):
+            return self.planned
+        if within.closed:
+            _check_opaque(parsed)
+        if not any(relation.keyspace != SYSTEM for relation in parsed.tables()):
+            return self.planned
+        if any(node.args.get("db") is not None for node in parsed.tree.find_all(exp.Column)):
+            raise refusal("POLICY_FORM", "columns named with their database")
+        found = lineage(parsed)
+        at = places(self.lexed, self.tokens)
+        judge = Judge(self.policy, self.subject, found, _unaccounted(parsed, self.tokens, at))
+        parts: dict[str, Part] = {}
+        made: dict[tuple[str, str, bool], Part] = {}
+        for shard in candidates(self.planned.plan, self.context.topology):
+            key = (self.policy.domain_of_region(shard.region.name), shard.flavour.value, shard.is_local)
+            if key not in made:
+                made[key] = self._part(parsed, found, judge, at, shard)
+            parts[shard.name] = made[key]
+        return self._apply(found, parts)
+
+    def _is_elsewhere(self, parsed: Parsed) -> bool:
+        """Is nothing known here of a table because all its shards are in other regions? They decide."""
+        shards = candidates(self.planned.plan, self.context.topology)
+        known = {relation.keyspace in self.context.schemas for relation in parsed.tables()}
+        return False in known and not any(shard.is_local for shard in shards)
+
+    # --- one shard ------------------------------------------------------------------------------------------
+
+    def _part(self, parsed: Parsed, found: Lineage, judge: Judge, at: dict[int, int], shard: Shard) -> Part:
+        try:
+            decision = judge.on(shard)
+            self._check_reductions(decision)
+            check_writes(self.policy, found, _masked(decision))
+            put = tuple(ordered(splices(parsed, self.tokens, at, decision)))
+            return self._checked(found, decision, put, shard)
+        except Refusal as reason:
+            why = Refuse(reason.entry.name, reason.filling)
+            return Part(why, hidden=isinstance(reason, Hidden), remote=not shard.is_local)
+
+    def _check_reductions(self, decision: Decision) -> None:
+        """Raises Refusal where several shards' answers would be put together behind least counts."""
+        several = self.planned.plan
+        if isinstance(several, plans.ByKey):
+            several = several.otherwise if isinstance(several.otherwise, plans.Scatter) else several
+        if decision.counts and isinstance(several, plans.Scatter) and len(several.shards) > 1:
+            raise refusal("POLICY_FORM", "persons cannot be counted over several shards")
+
+    def _checked(self, found: Lineage, decision: Decision, put: tuple[Splice, ...], shard: Shard) -> Part:
+        """The part, once the checker has agreed to it."""
+        if not decision.rulings:
+            return Part(remote=not shard.is_local)
+        if len(found.targets) and found.rewrites and len(found.mentions) > len(found.targets):
+            raise refusal("POLICY_FORM", "a change that reads other tables")
+        norm = decode(self.lexed.norm)
+        text = in_norm(norm, self.tokens, put)
+        outgoing = lexer.lex(text.encode("utf-8", "surrogateescape"), self.context.mode)
+        if put and (outgoing.error or outgoing.params < self.lexed_literals()):
+            raise refusal("POLICY_PROOF", "the outgoing text is not read as one statement")
+        if put and self.context.mode & ASCII_KEYS and not all(one.text.isascii() for one in put):
+            raise refusal("POLICY_FORM", "names beyond ASCII in a session that does not speak UTF-8")
+        proof = prove(self.policy, self.subject, shard, found, decision, text)
+        parsed = spliced_text(self.lexed, self.tokens, _by_token(put))
+        check_again(text, parsed, proof, self._scene(shard))
+        template = self.policy.redact(text)
+        return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof)
+
+    def lexed_literals(self) -> int:
+        """The `?` of norm, which are parameters to whoever lexes norm as a text."""
+        return sum(token.kind == "literal" for token in self.tokens)
+
+    def _scene(self, shard: Shard) -> Scene:
+        context = self.context
+        return Scene(self.policy, self.subject, shard, context.topology, context.schemas, context.database)
+
+    # --- all shards -----------------------------------------------------------------------------------------
+
+    def _apply(self, found: Lineage, parts: dict[str, Part]) -> Planned:
+        refusals = [part.refusal for part in parts.values() if part.refusal is not None]
+        if parts and len(refusals) == len(parts):
+            raise Refusal(CATALOGUE[refusals[0].entry], refusals[0].args)
+        plan = self._reduced(self.planned.plan, parts)
+        local = [part for part in parts.values() if not part.remote]
+        guarded = any(part.proof is not None or part.refusal is not None for part in local)
+        enforcement = Enforcement(self.policy.epoch, self.subject, parts, self.tokens, guarded)
+        return replace(self.planned, plan=plan, policy=enforcement, reasons=(*self.planned.reasons, *_reasons(parts)))
+
+    def _reduced(self, plan: plans.Plan, parts: dict[str, Part]) -> plans.Plan:
+        """The plan without the shards that the subject may not touch. Raises Refusal where all are needed."""
+        match plan:
+            case plans.Scatter():
+                return replace(plan, shards=self._readable(plan.shards, parts))
+            case plans.AnyShard():
+                allowed = tuple(name for name in plan.shards if parts[name].refusal is None)
+                return replace(plan, shards=tuple(sorted(allowed, key=lambda name: not parts[name].as_it_is)))
+            case plans.MultiWrite():
+                self._all_of(plan.shards, parts)
+            case plans.ByKey():
+                return self._by_key(plan, parts)
+        return plan
+
+    def _by_key(self, plan: plans.ByKey, parts: dict[str, Part]) -> plans.Plan:
+        otherwise = plan.otherwise
+        try:
+            reduced = self._reduced(otherwise, parts)
+        except Refusal as reason:
+            reduced = Refuse(reason.entry.name, reason.filling)
+        assert isinstance(reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | Refuse)
+        empty = plan.when_empty
+        if empty is not None and parts[empty].refusal is not None:
+            empty = next(name for name, part in parts.items() if part.refusal is None)
+        return replace(plan, otherwise=reduced, when_empty=empty)
+
+    def _readable(self, names: tuple[str, ...], parts: dict[str, Part]) -> tuple[str, ...]:
+        """Raises Refusal when a shard refuses what the statement asks for, rather than having nothing to show."""
+        self._all_of(tuple(name for name in names if not parts[name].hidden), parts)
+        kept = tuple(name for name in names if not parts[name].hidden)
+        if not kept:
+            hidden = next(parts[name].refusal for name in names)
+            assert hidden is not None
+            raise Refusal(CATALOGUE[hidden.entry], hidden.args)
+        return kept
+
+    def _all_of(self, names: tuple[str, ...], parts: dict[str, Part]) -> None:
+        for name in names:
+            reason = parts[name].refusal
+            if reason is not None:
+                raise Refusal(CATALOGUE[reason.entry], reason.args)
+
+
+def _check_opaque(parsed: Parsed) -> None:
+    """Raises Refusal for what reads or writes other tables than it names, as far as is known."""
+    for relation in parsed.tables():
+        what = f"{relation.keyspace}.{relation.table}"
+        if relation.keyspace == SYSTEM:
+            continue
+        if relation.live is None:
+            raise refusal("POLICY_OPAQUE", what, "the live schema does not have it yet")
+        if relation.live.kind == "view":
+            raise refusal("POLICY_OPAQUE", f"view {what}", "what it reads is not followed")
+        if relation in parsed.targets and relation.live.triggers:
+            raise refusal("POLICY_OPAQUE", what, "its triggers are not followed")
+
+
+def _masked(decision: Decision) -> frozenset[tuple[Relation, str]]:
+    return frozenset(
+        (leaf.relation, name.lower()) for leaf in decision.leaves for name, mask in leaf.columns if mask is not None
+    )
+
+
+def _by_token(put: tuple[Splice, ...]) -> dict[int, list[tuple[str, str]]]:
+    found: dict[int, list[tuple[str, str]]] = {}
+    for one in put:
+        found.setdefault(one.token, []).append((one.side, one.text))
+    return found
+
+
+def _unaccounted(parsed: Parsed, tokens: tuple[Token, ...], at: dict[int, int]) -> frozenset[str]:
+    """Names of the text that no identifier of the tree was read from; they may be columns in disguise."""
+    names = (node for node in parsed.tree.find_all(exp.Identifier) if isinstance(node.parent, _NAMED))
+    read = {at.get(node.meta.get("start", -1)) for node in names}
+    return frozenset(token.name.lower() for index, token in enumerate(tokens) if token.is_name and index not in read)
+
+
+_NAMED = (exp.Column, exp.Table, exp.TableAlias, exp.Alias, exp.Schema, exp.IndexTableHint, exp.Join)
+"""What an identifier can be read as that lineage knows."""
+
+
+def _reasons(parts: dict[str, Part]) -> Iterator[str]:
+    hidden = [name for name, part in parts.items() if part.hidden]
+    if hidden:
+        yield f"the policy leaves out {', '.join(hidden)}: no row there exists for this user"
+    masked = [name for name, part in parts.items() if part.splices]
+    if masked:
+        yield f"the policy reduces what {', '.join(masked)} gives"

@@ -1,0 +1,127 @@
+"""Byte splices: places found in a template, applied to any text of that template.
+
+A splice is bound to a token of norm. In a text, the token is looked for between the literals around it, whose
+offsets the lexer gives, and must read there exactly as in norm; what was put together is lexed again and must be the
+template that was checked. So literals, comments and white space stay the client's own bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from _speedups import lexer
+from _speedups.lexer import LexedStatement
+from router.errors import refusal
+from router.longtext import patterns
+from router.template import literal_slots
+from router.text import Text
+from router.tokens import Token
+
+Side = Literal["before", "after", "drop"]
+_ORDER = {"before": 0, "drop": 1, "after": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """`text` goes before or after token `token` of norm; 'drop' takes the token away."""
+
+    token: int
+    side: Side
+    text: str = ""
+
+
+Cut = tuple[int, int, bytes]
+"""Bytes [start, end) of a text are replaced."""
+
+
+def ordered(splices: Sequence[Splice]) -> list[Splice]:
+    """In the order of the text; several at one place stay in the order given."""
+    return sorted(splices, key=lambda one: (one.token, _ORDER[one.side]))
+
+
+def in_norm(norm: str, tokens: Sequence[Token], splices: Sequence[Splice]) -> str:
+    """The template of the outgoing statement."""
+    out: list[str] = []
+    at = 0
+    for one in ordered(splices):
+        token = tokens[one.token]
+        start, end = _span(one.side, token.at, token.at + len(token.text))
+        out += (norm[at:start], f" {one.text} " if one.text else " ")
+        at = end
+    return "".join((*out, norm[at:]))
+
+
+def _span(side: Side, start: int, end: int) -> tuple[int, int]:
+    if side == "drop":
+        return start, end
+    return (start, start) if side == "before" else (end, end)
+
+
+def in_text(
+    given: Text, lexed: LexedStatement, tokens: Sequence[Token], splices: Sequence[Splice], mode: int, norm: bytes
+) -> bytes:
+    """The outgoing text of one execution; `norm` is what it must lex to. Raises Refusal."""
+    sql = bytes(given)
+    places = _places(sql, lexed, tokens, {one.token for one in splices}, mode)
+    out: list[bytes] = []
+    at = 0
+    for one in ordered(splices):
+        start, end = _span(one.side, *places[one.token])
+        out += (sql[at:start], b" " + one.text.encode() + b" " if one.text else b" ")
+        at = end
+    text = b"".join((*out, sql[at:]))
+    found = lexer.lex(text, mode)
+    if found.error or found.norm != norm:
+        raise refusal("POLICY_PROOF", "the text is not the one that was checked")
+    return text
+
+
+def _places(
+    sql: bytes, lexed: LexedStatement, tokens: Sequence[Token], wanted: set[int], mode: int
+) -> dict[int, tuple[int, int]]:
+    """Where the wanted tokens stand in the text. Raises Refusal for one that is not found as it is in norm."""
+    found: dict[int, tuple[int, int]] = {}
+    words: Iterator[tuple[int, int]] = _words(sql, 0, mode)
+    literals = list(_literals(lexed))
+    for index, token in enumerate(tokens):
+        if token.kind == "literal":
+            start, end, gap = literals[token.literal]
+            words = _words(sql, gap, mode)
+            if index in wanted:
+                found[index] = (start, end)
+            continue
+        start, end = next(words, (0, 0))
+        if index not in wanted:
+            continue
+        if sql[start:end] != token.text.encode("utf-8", "surrogateescape"):
+            raise refusal("POLICY_PROOF", "a name is not where it was")
+        found[index] = (start, end)
+    return found
+
+
+def _literals(lexed: LexedStatement) -> Iterator[tuple[int, int, int]]:
+    """For each literal of norm: where it is, and where the text goes on behind it. Behind the first of several
+    collapsed rows that is the last row's closing parenthesis."""
+    slots = lexed.slots
+    order = literal_slots(lexed)
+    rows = [(slot.offset, slot.offset + slot.length) for slot in slots if slot.kind == lexer.ROWS]
+    for at, index in enumerate(order):
+        start, end = slots[index].offset, slots[index].offset + slots[index].length
+        following = slots[order[at + 1]].offset if at + 1 < len(order) else None
+        around = next((one for one in rows if one[0] <= slots[index].offset < one[1]), None)
+        last = around is not None and (following is None or following >= around[1])
+        yield start, end, around[1] - 1 if around is not None and last else end
+
+
+def _words(sql: bytes, at: int, mode: int) -> Iterator[tuple[int, int]]:
+    """The spans of what is neither space nor comment, from `at` on. (ORDER BY 1 is a number in norm, too.)"""
+    pattern, _ = patterns(mode)
+    text = sql.decode("latin-1")  # so that positions are those of bytes
+    while at < len(text) and (match := pattern.match(text, at)):
+        if match.lastgroup == "bad":
+            return
+        if match.lastgroup not in ("space", "comment", "version", "close"):
+            yield match.start(), match.end()
+        at = match.end()

@@ -68,9 +68,9 @@ def test_kill_9_loses_and_halves_nothing(path: Path) -> None:
             acknowledged = max([acknowledged, *map(int, rest)])
             writer.wait()
             writer.stdout.close()
-        found = watch.next(0)
-        assert found is not None and not found.resync
-        seen += [int(one.value or b"0") for one in found.events]
+        while (found := watch.next(0)) is not None:
+            assert not found.resync
+            seen += [int(one.value or b"0") for one in found.events]
         count, twin = store.get("count"), store.get("twin")
         assert count is not None and twin is not None and count.value == twin.value
         assert int(count.value) >= acknowledged and seen == list(range(1, int(count.value) + 1))

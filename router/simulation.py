@@ -7,7 +7,7 @@ is made without values: a shape whose shard depends on them is compared by how i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -18,7 +18,10 @@ from router.context import Context
 from router.errors import refusal
 from router.explain import describe
 from router.plan import ByKey, OneShard, Plan, Planned, Refuse
-from router.planner import plan
+from router.policy.compiled import build as build_policy
+from router.policy.enforce import Enforcement, plan
+from router.policy.model import Action, FlowKind
+from router.policy.proof import Finding, Proof
 from router.privileges import Grants
 from router.schema import SchemaSnapshot
 from router.topology import Shard, Topology
@@ -41,8 +44,8 @@ class Shape:
 class Outcome:
     """What one configuration does with a shape: aspect -> what it says ('plan', 'shards', 'tables', 'column x' …).
 
-    `refused`: why it is refused, None when it is answered. `leaves`: what of it goes where, as (what, where) pairs:
-    columns and the domains that they reach, when there is a policy.
+    `refused`: why it is refused, None when it is answered. `leaves`: (what, to which legal domain) pairs, when there is
+    a policy: 'shop.customers.email of eea, masked (email)'.
     """
 
     aspects: Mapping[str, str]
@@ -141,14 +144,16 @@ def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[st
 
 
 class RoutePlanner:
-    """What the router of one configuration does with a shape. `schemas`: keyspace -> its tables, where they are known.
+    """What the router of one configuration does with a shape, its policy included.
 
-    Raises ConfigError when the configuration has no topology.
+    `schemas`: keyspace -> its tables, where they are known: without them a policy refuses what it restricts. A corpus
+    knows users and not where they came from, so subjects are those that the user's name makes. Raises ConfigError.
     """
 
     def __init__(self, settings: Settings, schemas: Mapping[str, SchemaSnapshot] | None = None) -> None:
         self._settings = settings
         self._topology = Topology.build(settings)
+        self._policy = build_policy(settings, self._topology)
         self._schemas = dict(schemas or {})
 
     def __call__(self, shape: Shape) -> Outcome:
@@ -164,6 +169,8 @@ class RoutePlanner:
             schemas=self._schemas,
             offline=True,
             hints=frozenset(hint.value for hint in user.hints),
+            policy=self._policy,
+            subject=self._policy.subject_of(shape.user, "", None) if self._policy else None,
         )
         text = shape.norm.encode("utf-8", "surrogateescape")
         planned = plan(lexer.lex(text), text, context)
@@ -184,7 +191,10 @@ def outcome_of(planned: Planned, topology: Topology, sharding: str = "") -> Outc
         "pins": ", ".join(facts.pins),
     }
     refused = str(refusal(found.entry, *found.args)) if isinstance(found, Refuse) else None
-    return Outcome({name: text for name, text in aspects.items() if text}, refused)
+    kept = {name: text for name, text in aspects.items() if text}
+    if planned.policy is None:
+        return Outcome(kept, refused)
+    return Outcome(kept | _rulings(planned.policy), refused, frozenset(_leaving(planned.policy)))
 
 
 def _shards_of(found: Plan, topology: Topology) -> tuple[Shard, ...]:
@@ -204,3 +214,54 @@ def _sharding_of(found: Plan, settings: Settings) -> str:
         return ""
     state = crc32(repr((keyspace.vindexes[name], keyspace.shards)).encode())
     return f"{name} over {', '.join(keyspace.shards)} (state {state:08x})"
+
+
+# --- what the policy says -----------------------------------------------------------------------------------
+
+_ACROSS = {
+    (Action.ALLOW, FlowKind.IDENTITY): "as it is",
+    (Action.ALLOW, FlowKind.DERIVED): "computed from",
+    (Action.ALLOW, FlowKind.AGGREGATE): "aggregated",
+    (Action.AGGREGATE, FlowKind.AGGREGATE): "aggregated",
+}
+"""What comes out of the domain, and how; the other uses of a column bring none of its values along."""
+
+
+def _findings(enforcement: Enforcement) -> Iterator[tuple[Proof, Finding]]:
+    for proof in (part.proof for part in enforcement.parts.values()):
+        if proof is not None:
+            yield from ((proof, finding) for finding in proof.findings)
+
+
+def _rulings(enforcement: Enforcement) -> dict[str, str]:
+    """'policy on shop.customers.email of eea, identity' -> 'mask (email) by personal_abroad'."""
+    told: dict[str, set[str]] = {}
+    for _, finding in _findings(enforcement):
+        aspect = f"policy on {_column(finding)} of {', '.join(finding.homes)}, {finding.flow.name.lower()}"
+        told.setdefault(aspect, set()).add(_verdict(finding))
+    refused = {name: part.refusal.entry for name, part in enforcement.parts.items() if part.refusal is not None}
+    return {aspect: "; ".join(sorted(verdicts)) for aspect, verdicts in sorted(told.items())} | {
+        f"policy on shard {name}": entry for name, entry in refused.items()
+    }
+
+
+def _verdict(finding: Finding) -> str:
+    words = finding.action.name.lower().replace("_", " ")
+    words += f" ({finding.mask})" if finding.mask else ""
+    words += f" over at least {finding.k}" if finding.k else ""
+    return f"{words} by {', '.join(finding.rules)}" + "".join(f"; {duty}" for duty in finding.obligations)
+
+
+def _leaving(enforcement: Enforcement) -> Iterator[tuple[str, str]]:
+    for proof, finding in _findings(enforcement):
+        how = _ACROSS.get((finding.action, finding.flow))
+        if finding.action in (Action.MASK, Action.TOKENISE) and finding.flow is not FlowKind.WRITE:
+            how = f"{'masked' if finding.action is Action.MASK else 'tokenised'} ({finding.mask})"
+        for home in finding.homes if how is not None and finding.operation == "read" else ():
+            if home != proof.domain:
+                yield f"{_column(finding)} of {home}, {how}", proof.domain
+
+
+def _column(finding: Finding) -> str:
+    database, table, column = finding.name
+    return f"{database}.{table}.{column}" if column else f"the rows of {database}.{table}"

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.schema_file import read_schema
 from config.load import load
 from config.settings import Settings
 from router import simulation
 from router.simulation import Outcome, RoutePlanner, Shape, simulate
+from router.topology import Topology
 
 BASE: dict[str, Any] = {
     "region": "eu",
@@ -135,3 +137,65 @@ def test_a_corpus_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "MOST_SHAPES", 3)
     with pytest.raises(ValueError, match="3 shapes at most"):
         simulate(CORPUS, lambda _: Outcome({}), lambda _: Outcome({}))
+
+
+# --- with a policy ------------------------------------------------------------------------------------------
+
+TABLES = """
+CREATE TABLE customers (
+  id BIGINT NOT NULL PRIMARY KEY, email VARCHAR(100) COLLATE utf8mb4_bin, passport VARCHAR(20) COLLATE utf8mb4_bin
+);
+"""
+ABROAD = {"classes": "personal", "homes": "eea", "domains": "usa", "then": "mask"}
+POLICY: dict[str, Any] = {
+    "domains": {"eea": {"regions": ["eu"]}, "usa": {"regions": ["us"]}},
+    "labels": {
+        "shop": {
+            "tables": {
+                "customers": {
+                    "classes": "internal",
+                    "columns": {"email": {"classes": "personal", "mask": "email"}, "passport": "sensitive"},
+                    "person": "id",
+                }
+            }
+        }
+    },
+    "subjects": {"analysts": {"users": "app", "domain": "usa"}},
+    "rules": {"internal-abroad": {"classes": "internal", "domains": "any", "then": "allow"}, "abroad": ABROAD},
+}
+ASKED = [
+    Shape("SELECT email FROM customers WHERE id=?", "app", "shop", 30),
+    Shape("SELECT id FROM customers WHERE id=?", "app", "shop", 20),
+    Shape("SELECT passport FROM customers WHERE id=?", "app", "shop", 10),
+]
+
+
+def with_rule(folder: Path, rule: dict[str, Any] | None) -> RoutePlanner:
+    tables = {"customers": {"kind": "sharded", "vindex": "by_id", "columns": {"id": "bigint"}}}
+    rules = {**POLICY["rules"], "abroad": rule}
+    policy = {**POLICY, "rules": {name: one for name, one in rules.items() if one is not None}}
+    found = settings(folder, policy=policy, **shop(tables=tables))
+    schema = folder / "shop.sql"
+    schema.write_text(TABLES)
+    keyspace = Topology.build(found).keyspace("shop")
+    assert keyspace is not None
+    return RoutePlanner(found, {"shop": read_schema(schema, keyspace)})
+
+
+def test_what_a_wider_rule_lets_out_is_named(folder: Path) -> None:
+    found = simulate(ASKED, with_rule(folder, ABROAD), with_rule(folder, {**ABROAD, "then": "allow"}))
+    assert found.leaving == {("shop.customers.email of eea, as it is", "usa"): 1}
+    (change,) = found.changes
+    assert change.shape == ASKED[0] and change.what == "changed"
+    assert "leaves no more to usa: shop.customers.email of eea, masked (email)" in change.details
+    ruling = "policy on shop.customers.email of eea, identity: mask (email)"
+    assert any(one.startswith(ruling) for one in change.details)
+
+
+def test_what_a_rule_that_is_gone_refuses(folder: Path) -> None:
+    found = simulate(ASKED, with_rule(folder, ABROAD), with_rule(folder, None))
+    assert [(one.shape, one.what) for one in found.changes] == [(ASKED[0], "refused")]
+    assert found.leaving == {}
+    back = simulate(ASKED, with_rule(folder, None), with_rule(folder, ABROAD))
+    assert [(one.shape, one.what) for one in back.changes] == [(ASKED[0], "allowed")]
+    assert back.leaving == {("shop.customers.email of eea, masked (email)", "usa"): 1}

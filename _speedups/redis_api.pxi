@@ -206,7 +206,10 @@ cdef class RedisRelay:
         self.unlock()
 
     def commands(self, list rows):
-        """(name, kind, level, merge, arity, specs, denied line, arity line); specs: (keynum, place, last, first, step)."""
+        """(name, kind, level, merge, arity, specs, denied line, arity line).
+
+        specs: (keynum, place, last, first, step).
+        """
         cdef Core* c = self.core
         cdef Command* one
         cdef uint32_t at

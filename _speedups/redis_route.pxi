@@ -9,7 +9,10 @@ cdef uint16_t CRC16[256]
 
 
 cdef void crc16_fill() noexcept nogil:
-    """CRC-16/XMODEM, as Redis Cluster hashes keys (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)."""
+    """CRC-16/XMODEM, as Redis Cluster hashes keys.
+
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+    """
     cdef uint32_t i, k, value
     for i in range(256):
         value = i << 8
@@ -200,7 +203,8 @@ cdef void word_at(Words* w, uint32_t i, size_t* off, size_t* length) noexcept no
         w.next += 1
 
 
-cdef bint spec_range(KeySpec* spec, const uint8_t* frame, Request* scan, uint32_t* first, uint32_t* last) noexcept nogil:
+cdef bint spec_range(KeySpec* spec, const uint8_t* frame, Request* scan, uint32_t* first,
+                     uint32_t* last) noexcept nogil:
     """Which arguments are keys: first, first + step … last. False when the words are not as they should be."""
     cdef Words w
     cdef size_t off, length, i

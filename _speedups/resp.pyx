@@ -173,7 +173,8 @@ cdef inline bint end_number(ReplyScan* s) noexcept nogil:
     """The length of the value is known. False when no value has such a length."""
     cdef uint64_t number = s.number
     s.state = AT_TYPE
-    if s.digits == 0 or s.digits > MAX_DIGITS or (s.negative and (number != 1 or not (s.kind == c'$' or s.kind == c'*'))):
+    if s.digits == 0 or s.digits > MAX_DIGITS or (
+            s.negative and (number != 1 or not (s.kind == c'$' or s.kind == c'*'))):
         return False
     if s.negative:
         s.left -= 1

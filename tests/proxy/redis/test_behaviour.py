@@ -295,7 +295,8 @@ def _is_cut_off(client: Raw) -> bool:
 
 def test_refused_commands_have_their_text(client: Raw):
     for command in (("MONITOR",), ("CONFIG", "SET", "a", "b"), ("DEBUG", "SLEEP", 0), ("SHUTDOWN",), ("WAIT", 0, 0),
-                    ("CLIENT", "TRACKING", "ON"), ("MOVE", "a", 1), ("ACL", "SETUSER", "x"), ("SWAPDB", 0, 1)):  # fmt: skip
+                    ("CLIENT", "TRACKING", "ON"), ("MOVE", "a", 1), ("ACL", "SETUSER", "x"),
+                    ("SWAPDB", 0, 1)):  # fmt: skip
         assert "is refused by Fairlead: " in text(client.ask(*command))
     assert text(client.ask("CLUSTER", "SLOTS")) == "ERR This instance has cluster support disabled"
     assert client.ask("PING") == Simple("PONG")
@@ -312,7 +313,8 @@ def test_transactions(world: World, client: Raw):
     assert text(found[2]).startswith("CROSSSLOT") and text(found[3]).startswith("EXECABORT") and found[4] == b"2"
     found = client.many(("MULTI",), ("NOSUCH",), ("GET",), ("MULTI",), ("WATCH", one), ("EXEC",))
     assert [text(one)[:20] for one in found[1:]] == [
-        "ERR unknown command ", "ERR wrong number of ", "ERR MULTI calls can ", "ERR WATCH inside MUL", "EXECABORT Transactio",
+        "ERR unknown command ", "ERR wrong number of ", "ERR MULTI calls can ", "ERR WATCH inside MUL",
+        "EXECABORT Transactio",
     ]  # fmt: skip
     assert client.many(("MULTI",), ("EXEC",), ("MULTI",), ("DISCARD",)) == [
         Simple("OK"),

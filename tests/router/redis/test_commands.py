@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from loadtest.world.redis import Redis
+from router.redis import manual
 from router.redis import table as tables
 from router.redis.keys import BadKeys, key_places, reads_elsewhere
 from router.redis.table import Class, Level, build, table
@@ -100,3 +101,7 @@ def test_what_nothing_classifies_is_a_mistake():
 
 def test_refusals_have_a_text():
     assert all(one.text for one in table().commands.values() if one.group is Class.REFUSED)
+
+
+def test_the_page_is_current():
+    assert manual.FILE.read_text() == manual.text(), "run: python -m router.redis.manual"

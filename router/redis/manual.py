@@ -1,0 +1,126 @@
+"""The page about Redis, docs/redis.md, with the commands by class drawn from the table.
+
+`python -m router.redis.manual` writes it; a test keeps it current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from router.redis.table import Class, Command, Level, table
+
+FILE = Path(__file__).parents[2] / "docs" / "redis.md"
+
+_HEAD = """\
+# Redis
+
+A Redis listener is one address for all keys of a region. A key that belongs to a row lives on the Redis server beside
+the shard that holds the row.
+
+```yaml
+shards:
+  eu-0: {region: eu, …, redis: {primary: redis1:6379, account: {user: fairlead, password: {env: FAIRLEAD_REDIS}}}}
+listeners:
+  redis: {port: 7379}
+users:
+  shop: {…, redis: write}          # none (default), read, write, admin
+redis:
+  unmatched: refuse                # or local
+  patterns:
+    customer: {prefix: "customer:", fields: [1], table: shop.customers}
+    cart: {prefix: "cart:", tag: true, table: shop.orders}
+```
+
+## Where a key lives
+
+Patterns are tried in the order of the file; the first that fits a key counts. It finds values in the key (fields
+between delimiters, the hash tag, or the groups of a regular expression), and the table's own sharding function says
+the shard: `customer:42:profile` lives where the row 42 of `customers` lives. A whole number counts only as a server
+prints it: `customer:042` finds no row and is refused. A column without a declared type counts as bigint. A pattern
+with `shard` puts all its keys on one shard, one with `action: refuse` refuses them.
+
+Keys that no pattern knows are refused, or with `unmatched: local` kept in the region where they are used, spread over
+its shards by Redis Cluster's hash slot, so that `{tag}` keeps keys together.
+
+A key whose home is another region is refused with `ERR the key lives in region us …`; nothing is sent. Ask that
+region's Fairlead.
+
+## What clients see
+
+RESP2 and RESP3 (`HELLO`), inline commands, pipelines with replies in order. `AUTH` and `HELLO … AUTH` take
+Fairlead's users; a password alone is user `default`. One database: `SELECT 0`. `INFO` tells of Fairlead, `CLIENT LIST`
+of the connection itself. With `tls` the listener speaks nothing else. An unknown command gets Redis's own error and
+the connection stays.
+
+- *Requests share one connection* per worker, shard and protocol. Nothing is sent on it that would change it for others.
+- *MULTI … EXEC*: all keys on one shard. Commands are checked and kept, then sent in one piece at EXEC. `WATCH` takes
+  a connection for the client until EXEC, DISCARD or UNWATCH.
+- *Blocking commands* and *subscriptions* have connections of their own. A client that goes while it waits takes
+  nothing from the list. When a subscriber's shard is lost, the subscriber is disconnected.
+- *SCAN* visits the shards of the region one behind the other. Its cursor is good for the same set of shards only.
+- *Commands for all servers* (`DBSIZE`, `KEYS`, `FLUSHALL`, `SCRIPT LOAD` …) concern the region's servers. If one
+  fails, the answer is its error with the shard's name. A server started anew has lost its loaded scripts; clients that
+  answer NOSCRIPT with EVAL need not care.
+- *Scripts* need at least one key, unless the region has one shard; keys that they use without naming them are not seen.
+- *A shard out of reach* is `MASTERDOWN …`, which clients may repeat: nothing was sent. When a connection is lost, what
+  was under way there fails with `ERR the connection to the shard's Redis was lost; …`, which says whether a write may
+  have happened. Fairlead repeats nothing. A client that had a part of its reply is disconnected.
+- *Limits*: `redis.pipeline` requests of one client are under way, the next are read later. `redis.client_buffer`
+  bounds a request, and what waits for a client: beyond it its server's connection pauses for up to half a second for
+  the client to read on, then the client is disconnected. A reply that may go out at once has no limit.
+
+## Not there yet
+
+Reads from Redis replicas, Redis Cluster and Sentinel as backends, keys of other regions through their Fairlead, client
+tracking, values in parts towards the server (a request is sent on when it is complete), hot keys and a slow log.
+
+## Commands by class
+
+"""
+
+_CLASSES = {
+    Class.ONE: "One key. Forwarded as it is to the key's shard.",
+    Class.SPLIT: "Split by shard, asked side by side, merged. Not one step across shards.",
+    Class.SAME: "All keys on one shard, else `CROSSSLOT`.",
+    Class.BLOCKING: "All keys on one shard; waits on a connection of its own (XREAD and XREADGROUP only with BLOCK).",
+    Class.TRANSACTION: "See above.",
+    Class.PUBSUB: "Within the region; a channel's messages pass through one shard.",
+    Class.SCAN: "See above.",
+    Class.FANOUT: "All servers of the region, one answer.",
+    Class.ANY: "Answered by any server of the region.",
+    Class.LOCAL: "Answered by Fairlead.",
+}
+
+
+def text() -> str:
+    """The whole page."""
+    commands = [one for one in table().commands.values() if one.name not in table().containers]
+    parts = [_section(group, meaning, commands) for group, meaning in _CLASSES.items()]
+    return f"{_HEAD}Of Redis {table().version}. * needs `redis: admin`.\n{''.join(parts)}{_refused(commands)}"
+
+
+def _section(group: Class, meaning: str, commands: Iterable[Command]) -> str:
+    names = [_name(one) for one in commands if one.group is group]
+    return f"\n**{meaning}** {', '.join(sorted(names))}\n"
+
+
+def _refused(commands: Iterable[Command]) -> str:
+    texts: dict[str, list[str]] = {}
+    for one in commands:
+        if one.group is Class.REFUSED and not one.name.startswith("cluster|"):
+            texts.setdefault(one.text, []).append(_name(one))
+    lines = "".join(f"\n- *{text}*: {', '.join(sorted(names))}\n" for text, names in texts.items())
+    return (
+        "\n**Refused**, with `ERR 'x' is refused by Fairlead: …` and the reason. CLUSTER, READONLY and READWRITE get "
+        f"Redis's `ERR This instance has cluster support disabled`.\n{lines}"
+    )
+
+
+def _name(command: Command) -> str:
+    mark = "*" if command.level is Level.ADMIN else ""
+    return command.name.upper().replace("|", " ") + mark
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

@@ -272,7 +272,7 @@ cdef class RedisRelay:
 
     def shard_of(self, bytes key not None):
         """Where the relay sends a key; -1 when it leaves that to the uvloop side. For tests."""
-        return key_shard(self.core, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return place_of(self.core, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
 
     # ------------------------------------------------------------ connections to servers
     def backend(self, int32_t shard, int protocol, int fd):

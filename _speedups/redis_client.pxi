@@ -224,7 +224,7 @@ cdef int client_read(Core* c, Client* cl) noexcept nogil:
     cdef int result
     if cl.inb.len:
         want = room_wanted(cl)
-        if cl.inb.len + want > c.client_buffer + SCRATCH:
+        if cl.inb.len + want > (c.client_buffer if cl.level else SCRATCH) + SCRATCH:
             answer_text(c, cl, &c.texts[TEXT_TOO_LARGE])
             cl.hangup = 1
             mark_dirty(c, cl)

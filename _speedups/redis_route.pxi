@@ -147,7 +147,6 @@ cdef int pattern_shard(Pattern* t, const uint8_t* p, size_t n, bint* found) noex
     for i in range(count):
         if not canonical_value(t.vindex, i, p + off[i], length[i], &values[i]):
             return UNDECIDED
-    i = <uint8_t>0
     return at_least(vindex_shard(t.vindex, values))
 
 
@@ -155,8 +154,13 @@ cdef inline int at_least(int shard) noexcept nogil:
     return shard if shard >= 0 else UNDECIDED
 
 
-cdef int key_shard(Core* c, const uint8_t* p, size_t n) noexcept nogil:
-    """The shard of a key, or UNDECIDED."""
+cdef inline int key_shard(Core* c, const uint8_t* p, size_t n) noexcept nogil:
+    """The shard of a key, or UNDECIDED. While a configuration changes, patterns may know shards that are gone."""
+    cdef int shard = place_of(c, p, n)
+    return shard if shard < <int>c.nshards else UNDECIDED
+
+
+cdef int place_of(Core* c, const uint8_t* p, size_t n) noexcept nogil:
     cdef uint32_t i
     cdef bint found
     cdef int shard

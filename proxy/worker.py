@@ -338,7 +338,7 @@ class Worker:
         for name, door in self.doors.items():
             try:
                 door.reload_certificates()
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 log.error("certificate of listener %s: %s", name, error)
 
     def _listener(self, name: str, settings: MysqlListener | PeerListener) -> Listener:

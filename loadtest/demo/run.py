@@ -10,7 +10,8 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from loadtest.demo import places, tour, traffic
+from loadtest.demo import cache, places, tour, traffic
+from loadtest.demo.cache import RedisGuide
 from loadtest.demo.guide import Guide
 from loadtest.world.layout import FULL, Shape
 from loadtest.world.process import ServerFailed
@@ -55,8 +56,11 @@ def _run(shape: Shape, once: bool) -> list[str]:
     try:
         fleet = _start(world, shop)
         guide = Guide(world, fleet["eu"], console)
-        guide.walk(tour.stops(shop, shape))
-        wrong = guide.wrong + _traffic(fleet["eu"].port)
+        stops = tour.stops(shop, shape)
+        guide.walk(stops)
+        keys = RedisGuide(world, lambda region: fleet[region], console)
+        keys.walk(cache.stops(shape), len(stops) + 1)
+        wrong = guide.wrong + keys.wrong + _traffic(fleet["eu"].port)
         if not once:
             _farewell()
             threading.Event().wait()
@@ -77,7 +81,7 @@ def _start(world: World, shop: Shop) -> Fleet:
     what = f"{NAMES[world.shape.flavour]} {version}"
     console.print(
         f"[bold]{len(world.servers())} servers[/] ({what}): regions {' and '.join(world.regions)}, "
-        f"{world.shape.shards} shards each, {world.shape.replicas} replica a shard; "
+        f"{world.shape.shards} shards each, {world.shape.replicas} replica and a Redis a shard; "
         f"{len(shop.all_customers(world.shape)):,} customers, {len(shop.all_orders(world.shape)):,} orders "
         f"[dim]{loaded - began:.1f} s[/]"
     )
@@ -121,6 +125,7 @@ def _farewell() -> None:
    mariadb -h 127.0.0.1 -P {eu.mysql} -u demo -pdemo shop   [dim]# eu; us: {us.mysql}[/]
    pymysql.connect(host="127.0.0.1", port={eu.mysql},
                    user="demo", password="demo", database="shop")
+   redis-cli -p {eu.redis} --user demo --pass demo       [dim]# eu; us: {us.redis}[/]
    EXPLAIN ROUTE <statement>                         [dim]# where to, and why[/]
 [bold]Look[/]
    http://127.0.0.1:{eu.http}/                            [dim]# overview; us: {us.http}[/]
@@ -132,11 +137,12 @@ Ctrl-C stops everything."""
 
 
 def _shape(mysql: str) -> Shape:
+    shape = dataclasses.replace(FULL, redis=True)
     if mysql in ("", "0"):
-        return FULL
+        return shape
     if not mysql.startswith("9.7"):
         raise ValueError(f"MYSQL={mysql} is not known; MYSQL=9.7 is")
-    return dataclasses.replace(FULL, flavour="mysql")
+    return dataclasses.replace(shape, flavour="mysql")
 
 
 def _interrupt_on(*signals: signal.Signals) -> None:

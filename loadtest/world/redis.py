@@ -32,6 +32,7 @@ class Redis(Server):
             "dir": str(self.directory),
             "appendfilename": f"{self.name}.aof",
             "appendonly": "yes" if self.durable else "no",
+            "appendfsync": "always",
             "save": "",
             "daemonize": "no",
         }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from _speedups.redis_relay import RelayFull
 from config.settings import RedisListener
 from proxy.accept import ACCEPT_BATCH, LOGGING_IN, ConnectionIds, listening_socket
-from proxy.mysql.certificates import ServerFiles, server_context
+from proxy.mysql.certificates import ServerFiles, TlsFilesError, server_context
 from proxy.mysql.errors import WireError
 from proxy.mysql.tls import shuttle_server
 
@@ -24,11 +24,14 @@ FULL = b"-ERR max number of clients reached\r\n"
 
 
 def context_of(settings: RedisListener) -> ssl.SSLContext | None:
-    """Raises OSError, ssl.SSLError, TlsFilesError for files that cannot be used."""
+    """Raises OSError for files that cannot be used."""
     if settings.tls is None:
         return None
     tls = settings.tls
-    return server_context(ServerFiles(tls.cert, tls.key, tls.ca, "required" if tls.ca else "none"))
+    try:
+        return server_context(ServerFiles(tls.cert, tls.key, tls.ca, "required" if tls.ca else "none"))
+    except TlsFilesError as error:
+        raise OSError(str(error)) from error
 
 
 class RedisDoor:
@@ -53,7 +56,7 @@ class RedisDoor:
             task.cancel()
 
     def reload_certificates(self) -> None:
-        """Raises OSError, ssl.SSLError, TlsFilesError; then the context in use stays."""
+        """Raises OSError; then the context in use stays."""
         self._context = context_of(self.settings)
 
     def _accept(self) -> None:

@@ -153,7 +153,8 @@ class Commands:
             self._log_in(client, *login)
         if client.level is Level.NONE:
             raise Refused(local.HELLO_NO_AUTH)
-        if client.collects and protocol != client.protocol:
+        bound = client.subscriptions is not None or client.watch is not None
+        if bound and protocol != client.protocol:
             raise Refused(errors.in_transaction("hello"))
         if name is not None:
             client.name = name

@@ -36,15 +36,17 @@ class Links:
         self._timeout = 5.0
         self._look = asyncio.Event()
 
+    def forget(self, shards: Mapping[int, Shard]) -> None:
+        """Gives up connections to servers that are another's now, or nobody's."""
+        wanted = _servers(shards)
+        for index in [index for index, server in self._servers.items() if wanted.get(index) != server]:
+            self._drop(index)
+
     def configure(self, shards: Mapping[int, Shard], timeout: float) -> None:
         """Servers that are new or another are connected to; the others keep their connections."""
         self._timeout = timeout
-        wanted = {index: shard.settings.redis for index, shard in shards.items() if shard.settings.redis is not None}
         self._names = {index: shard.name for index, shard in shards.items()}
-        changed = [index for index, server in self._servers.items() if wanted.get(index) != server]
-        self._servers = wanted
-        for index in changed:
-            self._drop(index)
+        self._servers = wanted = _servers(shards)
         for index in wanted:
             for protocol in PROTOCOLS:
                 if (index, protocol) not in self._tasks:
@@ -117,3 +119,8 @@ class Links:
             for one in idle:
                 one.close()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def _servers(shards: Mapping[int, Shard]) -> dict[int, RedisServer]:
+    found = {index: shard.settings.redis for index, shard in shards.items()}
+    return {index: server for index, server in found.items() if server is not None}

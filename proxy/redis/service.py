@@ -70,9 +70,10 @@ class RedisService:
             login=settings.limits.handshake,
             idle=settings.limits.idle_client,
         )
+        local = {shard.index: shard for shard in topology.shards if shard.is_local}
+        self.links.forget(local)  # first: an index of the old topology may be another shard's in the new one
         self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
         self.relay.patterns(*tables.pattern_rows(self.places))
-        local = {shard.index: shard for shard in topology.shards if shard.is_local}
         self.links.configure(local, settings.limits.connect)
         for client in list(self.clients.values()):
             self._look_at_rights(client)

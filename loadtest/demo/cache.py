@@ -1,0 +1,129 @@
+"""The tour's second half: Redis keys beside their rows."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from loadtest.world.fairlead import Fairlead
+from loadtest.world.layout import Shape, region_id
+from loadtest.world.placement import shard_of_id
+from loadtest.world.world import World
+
+INDENT = 3
+
+
+@dataclass(frozen=True)
+class RedisStop:
+    """Commands on one connection to `region`'s Fairlead; the last one's reply is `expected`, or an error with it."""
+
+    title: str
+    commands: tuple[tuple[Any, ...], ...]
+    why: str
+    expected: Any
+    region: str = "eu"
+    refused: bool = False
+    shard: str = ""
+    """The key of the first command must be found on this shard's server."""
+
+
+def stops(shape: Shape) -> list[RedisStop]:
+    at_home, abroad = region_id("eu", 1), region_id("us", 1)
+    profile, foreign = f"customer:{at_home}:profile", f"customer:{abroad}:profile"
+    return [
+        RedisStop(
+            title="A customer's cache entry",
+            commands=(("HSET", profile, "tier", "gold"), ("HGET", profile, "tier")),
+            why="customer:<id>:… lives on the Redis beside the shard that holds the row of this id.",
+            expected="gold",
+            shard=shard_of_id(shape, at_home),
+        ),
+        RedisStop(
+            title="Keys on two shards in one command",
+            commands=(
+                ("MSET", *(word for number in range(6) for word in (f"page:{number}", number))),
+                ("MGET", *(f"page:{number}" for number in range(6))),
+            ),
+            why="Split by shard, asked side by side, put together in the order of the keys.",
+            expected=[str(number) for number in range(6)],
+        ),
+        RedisStop(
+            title="A transaction",
+            commands=(("MULTI",), ("HINCRBY", profile, "visits", 1), ("HGET", profile, "tier"), ("EXEC",)),
+            why="Kept until EXEC, then sent in one piece: no connection is tied up meanwhile.",
+            expected=[1, "gold"],
+        ),
+        RedisStop(
+            title="A customer of the other region, in that region",
+            commands=(("SET", foreign, "silver"), ("GET", foreign)),
+            why="us's Fairlead has us's keys.",
+            expected="silver",
+            region="us",
+            shard=shard_of_id(shape, abroad),
+        ),
+        RedisStop(
+            title="The same key read from here",
+            commands=(("GET", foreign),),
+            why="The key's home is us, and keys do not leave their region.",
+            expected="lives in region us",
+            refused=True,
+        ),
+    ]
+
+
+class RedisGuide:
+    """Runs the stops and keeps the titles of those that went wrong."""
+
+    def __init__(self, world: World, fairleads: Callable[[str], Fairlead], console: Console) -> None:
+        self._world = world
+        self._fairleads = fairleads
+        self._console = console
+        self.wrong: list[str] = []
+
+    def walk(self, stops: list[RedisStop], first: int) -> None:
+        for number, stop in enumerate(stops, first):
+            reply = self._visit(stop)
+            wrong = self._judge(stop, reply)
+            if wrong:
+                self.wrong.append(f"{stop.title}: {wrong}")
+            self._show(number, stop, reply, wrong)
+
+    def _visit(self, stop: RedisStop) -> Any:
+        port = self._fairleads(stop.region).redis_port
+        client = redis.Redis(port=port, username="demo", password="demo", decode_responses=True)
+        with closing(client), client.client() as connection:
+            reply: Any = None
+            try:
+                for command in stop.commands:
+                    reply = connection.execute_command(*command)
+            except redis.RedisError as error:
+                return error
+            return reply
+
+    def _judge(self, stop: RedisStop, reply: Any) -> str:
+        if stop.refused:
+            return "" if stop.expected in str(reply) else f"not refused: {reply}"
+        if reply != stop.expected:
+            return f"expected {stop.expected}"
+        if stop.shard and b":1" not in self._world.redis[stop.shard].ask("EXISTS", stop.commands[0][1]):
+            return f"the key is not on {stop.shard}"
+        return ""
+
+    def _show(self, number: int, stop: RedisStop, reply: Any, wrong: str) -> None:
+        self._console.print(f"\n[bold]{number}. {stop.title}[/] {'[red]✗' if wrong else '[green]✓'}[/]")
+        for command in stop.commands:
+            self._say(f"{stop.region} redis> {' '.join(map(str, command))}", "cyan")
+        self._say(stop.why)
+        if stop.shard:
+            self._say(f"on the Redis of {stop.shard}", "dim")
+        self._say(str(reply), "yellow" if stop.refused else "")
+        if wrong:
+            self._say(f"WRONG: {wrong}", "bold red")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(Padding(Text(text, style=style), (0, 0, 0, INDENT), expand=False))

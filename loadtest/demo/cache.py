@@ -95,12 +95,14 @@ class RedisGuide:
 
     def _visit(self, stop: RedisStop) -> Any:
         port = self._fairleads(stop.region).redis_port
-        client = redis.Redis(port=port, username="demo", password="demo", decode_responses=True)
-        with closing(client), client.client() as connection:
+        client: Any = redis.Redis(
+            port=port, username="demo", password="demo", decode_responses=True, single_connection_client=True
+        )
+        with closing(client):
             reply: Any = None
             try:
                 for command in stop.commands:
-                    reply = connection.execute_command(*command)
+                    reply = client.execute_command(*command)
             except redis.RedisError as error:
                 return error
             return reply

@@ -111,7 +111,7 @@ class Runner:
         self.book.replies += 1
         if isinstance(value, Error):
             self.book.errors += 1
-            if not value.text.startswith(("MASTERDOWN", "ERR the connection to the shard's Redis was lost")):
+            if not value.text.startswith(("MASTERDOWN", "LOADING", "ERR the connection to the shard's Redis was lost")):
                 self.book.wrong.append(f"{words[:2]}: {value.text}")
         elif not is_right(value):
             self.book.wrong.append(f"{words[:2]}: {value}")

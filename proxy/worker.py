@@ -386,7 +386,11 @@ class Worker:
         return session.attested
 
     def make_plan(self, found: Any, sql: Text, context: Context) -> Planned:
-        return plan(found, sql, context)
+        planned = plan(found, sql, context)
+        if planned.policy is not None and planned.policy.budgets:
+            # Nobody counts here, so what may only be shown while it is counted is not shown.
+            raise refusal("POLICY_BUDGET", ", ".join(planned.policy.budgets))
+        return planned
 
     def tell_relay(self, session: Session) -> None:
         """The session's database, mode or variables changed."""

@@ -892,6 +892,12 @@ _POLICY = (
         "Error texts of servers may hold values. Number and SQLSTATE are the server's own.",
         "The text is in the log of the server.",
     ),
+    _entry(
+        "POLICY_BUDGET", 2109, SPECIFIC_ACCESS_DENIED,
+        "what this would show has to be counted against {0}, and nothing counts it",
+        "A rule allows this only within a budget of exposure, which `fairlead serve` does not keep yet.",
+        "Ask in the data's own domain, or change the rule to one without a budget.",
+    ),
 )
 
 _SCHEMAS = (

@@ -80,6 +80,13 @@ class Enforcement:
         return all(part.as_it_is for part in self.parts.values())
 
     @property
+    def budgets(self) -> tuple[str, ...]:
+        """What has to be counted when it is carried out, as proofs name it: `budget(NAME)`."""
+        proofs = [part.proof for part in self.parts.values() if part.refusal is None and part.proof is not None]
+        found = {duty for proof in proofs for duty in proof.obligations if duty.startswith("budget")}
+        return tuple(sorted(found))
+
+    @property
     def alike(self) -> bool:
         """Do all shards get the same form, so that their answers are described alike?"""
         return len({part.splices for part in self.parts.values() if part.refusal is None}) <= 1

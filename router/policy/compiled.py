@@ -14,7 +14,7 @@ from typing import get_args
 from config.errors import ConfigError
 from config.policy import PolicySettings
 from config.settings import Settings
-from router.policy import masks, placement
+from router.policy import mask_values, masks, placement
 from router.policy.classes import Classes
 from router.policy.labels import Labels
 from router.policy.model import (
@@ -79,6 +79,9 @@ class CompiledPolicy:
 
     def class_name(self, cls: ClassId) -> str:
         return self.classes.name(cls)
+
+    def class_named(self, names: tuple[str, ...]) -> ClassId:
+        return self.classes.named(names) if names else self.classes.top
 
     def join(self, one: ClassId, other: ClassId) -> ClassId:
         return self.classes.join(one, other)
@@ -148,6 +151,9 @@ class CompiledPolicy:
 
     def mask_sql(self, mask: str, column_sql: str, column: LiveColumn, flavour: str) -> str | None:
         return masks.expression(mask, column_sql, column, flavour, self._salt)
+
+    def mask_value(self, mask: str, value: bytes, column: LiveColumn) -> bytes | None:
+        return mask_values.masked(mask, value, column, self._salt)
 
     def redact(self, sql: str) -> str:
         return sql if self._salt is None else self._salt.redact(sql)

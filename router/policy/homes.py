@@ -39,9 +39,12 @@ def homes(policy: Policy, relation: Relation, shard: Shard) -> tuple[str, ...]:
     domain at all; a copy of a reference table holds every domain's.
     """
     assert relation.keyspace is not None and relation.table is not None
-    all_homes = policy.homes_of(relation.keyspace, relation.table)
-    here = policy.domain_of_region(shard.region.name)
-    copied = relation.declared is not None and relation.declared.kind is TableKind.REFERENCE
-    if here in all_homes and not copied:
-        return (here,)
-    return all_homes or (UNKNOWN_DOMAIN,)
+    if relation.declared is not None and relation.declared.kind is TableKind.REFERENCE:
+        return policy.homes_of(relation.keyspace, relation.table) or (UNKNOWN_DOMAIN,)
+    return homes_in(policy, relation.keyspace, relation.table, policy.domain_of_region(shard.region.name))
+
+
+def homes_in(policy: Policy, keyspace: str, table: str, domain: str) -> tuple[str, ...]:
+    """Of the rows of a sharded or pinned table that are kept in `domain`."""
+    found = policy.homes_of(keyspace, table)
+    return (domain,) if domain in found else found or (UNKNOWN_DOMAIN,)

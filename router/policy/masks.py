@@ -47,8 +47,8 @@ _WHOLE = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 _FLOATS = frozenset({"float", "double"})
 _BLOBS = frozenset({"tinyblob", "blob", "mediumblob", "longblob"})
 _LENGTH = re.compile(r"\((\d+)(?:,(\d+))?\)")
-_DIGEST = 32
-_LEAST_TOKEN = 16
+DIGEST = 32
+LEAST_TOKEN = 16
 """Hex digits: with 64 bits, a million values have two equal tokens once in 37 million tables."""
 
 
@@ -77,7 +77,7 @@ class Salt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """A live column as masks see it. `length`: characters, bytes or digits, 0 where the type names none."""
 
     sql: str
@@ -87,7 +87,7 @@ class _Column:
     unsigned: bool
 
     @classmethod
-    def of(cls, sql: str, column: LiveColumn) -> _Column:
+    def of(cls, sql: str, column: LiveColumn) -> Column:
         found = _LENGTH.search(column.column_type)
         length, scale = (int(found[1]), int(found[2] or 0)) if found else (0, 0)
         unsigned = "unsigned" in column.column_type.lower()
@@ -95,7 +95,20 @@ class _Column:
 
     @property
     def is_text(self) -> bool:
-        return self.kind in _CHARACTERS or self.kind in _TEXTS
+        return self.kind in _CHARACTERS or self.is_long
+
+    @property
+    def is_long(self) -> bool:
+        """A text without a length of its own."""
+        return self.kind in _TEXTS
+
+    @property
+    def is_whole(self) -> bool:
+        return self.kind in _WHOLE
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind in _FLOATS
 
     def unless_null(self, replacement: str) -> str:
         return f"IF({self.sql} IS NULL,{self.sql},{replacement})"
@@ -110,30 +123,30 @@ def expression(mask: str, column_sql: str, column: LiveColumn, flavour: str, sal
     expressions are written so that both read them alike."""
     if flavour not in ("mariadb", "mysql"):
         return None
-    seen = _Column.of(column_sql, column)
+    seen = Column.of(column_sql, column)
     if mask == TOKEN:
         return None if salt is None else _token(seen, salt)
     make = _MASKS.get(mask)
     return None if make is None else make(seen)
 
 
-def _null(column: _Column) -> str | None:
+def _null(column: Column) -> str | None:
     return f"NULLIF({column.sql},{column.sql})"
 
 
-def _constant(column: _Column) -> str | None:
+def _constant(column: Column) -> str | None:
     return column.fitted("'***'") if column.is_text else None
 
 
-def _zero(column: _Column) -> str | None:
-    if column.kind in _WHOLE:
+def _zero(column: Column) -> str | None:
+    if column.is_whole:
         return column.unless_null(f"CAST(0 AS {'UNSIGNED' if column.unsigned else 'SIGNED'})")
     if column.kind == "decimal":
         return column.unless_null(f"CAST(0 AS DECIMAL({column.length},{column.scale}))")
-    return column.unless_null("0e0") if column.kind in _FLOATS else None
+    return column.unless_null("0e0") if column.is_float else None
 
 
-def _email(column: _Column) -> str | None:
+def _email(column: Column) -> str | None:
     """By lengths and not by looking for '@': functions that compare by collation find a full-width '＠' too, where
     SUBSTRING_INDEX, which compares bytes, would then give the whole value."""
     if not column.is_text:
@@ -144,27 +157,27 @@ def _email(column: _Column) -> str | None:
     return column.fitted(f"IF({has_domain},CONCAT({first},'***@',SUBSTRING_INDEX({c},'@',-1)),'***')")
 
 
-def _first1(column: _Column) -> str | None:
+def _first1(column: Column) -> str | None:
     if not column.is_text:
         return None
     return column.fitted(f"IF(CHAR_LENGTH({column.sql}) > 1,CONCAT(LEFT({column.sql},1),'***'),'***')")
 
 
-def _last4(column: _Column) -> str | None:
+def _last4(column: Column) -> str | None:
     if not column.is_text:
         return None
     return column.fitted(f"IF(CHAR_LENGTH({column.sql}) >= 8,CONCAT('****',RIGHT({column.sql},4)),'****')")
 
 
-def _year(column: _Column) -> str | None:
+def _year(column: Column) -> str | None:
     return _date(column, "%Y-01-01")
 
 
-def _month(column: _Column) -> str | None:
+def _month(column: Column) -> str | None:
     return _date(column, "%Y-%m-01")
 
 
-def _date(column: _Column, form: str) -> str | None:
+def _date(column: Column, form: str) -> str | None:
     kind = {"date": "DATE", "datetime": "DATETIME", "timestamp": "DATETIME"}.get(column.kind)
     if kind is None:
         return None
@@ -172,17 +185,17 @@ def _date(column: _Column, form: str) -> str | None:
     return column.unless_null(f"CAST(DATE_FORMAT({column.sql},'{form}') AS {kind}{fraction})")
 
 
-def _token(column: _Column, salt: Salt) -> str | None:
+def _token(column: Column, salt: Salt) -> str | None:
     digest = _digest(column, salt)
     if column.is_text:
-        length = _DIGEST if column.kind in _TEXTS else min(column.length, _DIGEST)
-        made = f"LEFT({digest},{length})" if length >= _LEAST_TOKEN else None
+        length = DIGEST if column.is_long else min(column.length, DIGEST)
+        made = f"LEFT({digest},{length})" if length >= LEAST_TOKEN else None
     elif column.kind == "bigint":
         # 60 bits. CONV would be shorter, and wrong under a connection character set of two bytes.
         number = f"(CRC32(LEFT({digest},8)) << 28) ^ CRC32(RIGHT({digest},8))"
         made = f"CAST({number} AS {'UNSIGNED' if column.unsigned else 'SIGNED'})"
-    elif _takes_bytes(column):
-        made = f"UNHEX(LEFT({digest},{_DIGEST}))"
+    elif takes_bytes(column):
+        made = f"UNHEX(LEFT({digest},{DIGEST}))"
     else:
         return None
     if made is None:
@@ -190,9 +203,9 @@ def _token(column: _Column, salt: Salt) -> str | None:
     return column.unless_null(made) if salt.inner else _null(column)
 
 
-def _takes_bytes(column: _Column) -> bool:
+def takes_bytes(column: Column) -> bool:
     """Room for 16 bytes; a BINARY is padded to its length, so only one of exactly 16."""
-    size = _DIGEST // 2
+    size = DIGEST // 2
     return (
         column.kind in _BLOBS
         or (column.kind == "varbinary" and column.length >= size)
@@ -200,12 +213,12 @@ def _takes_bytes(column: _Column) -> bool:
     )
 
 
-def _digest(column: _Column, salt: Salt) -> str:
+def _digest(column: Column, salt: Salt) -> str:
     as_text = column.is_text or column.kind == "bigint"
     return salt.digest(f"CAST(CONVERT({column.sql} USING utf8mb4) AS BINARY)" if as_text else column.sql)
 
 
-_MASKS: Mapping[str, Callable[[_Column], str | None]] = MappingProxyType(
+_MASKS: Mapping[str, Callable[[Column], str | None]] = MappingProxyType(
     {
         Mask.NULL: _null,
         Mask.CONSTANT: _constant,

@@ -150,6 +150,10 @@ class Policy(Protocol):
         """'personal', 'personal+us_health'."""
         ...
 
+    def class_named(self, names: tuple[str, ...]) -> ClassId:
+        """The class of a label; without names the top."""
+        ...
+
     def join(self, one: ClassId, other: ClassId) -> ClassId:
         """The least class that dominates both."""
         ...
@@ -196,6 +200,10 @@ class Policy(Protocol):
         """The masked value of a column as an expression of its type, charset and collation. `column_sql` is its
         (qualified, quoted) name; `flavour` 'mariadb' | 'mysql'. None when this mask does not apply to that type,
         which means: refuse. A token's salt is in the text; show such text only through `redact`."""
+        ...
+
+    def mask_value(self, mask: str, value: bytes, column: LiveColumn) -> bytes | None:
+        """What `mask_sql` gives of this value (as the text that a server sends of it); None for nothing at all."""
         ...
 
     def redact(self, sql: str) -> str:

@@ -52,6 +52,9 @@ class StandIn:
     def class_name(self, cls: int) -> str:
         return NAMES[cls]
 
+    def class_named(self, names: tuple[str, ...]) -> int:
+        return max((NAMES.index(name) for name in names), default=len(NAMES) - 1)
+
     def join(self, one: int, other: int) -> int:
         return max(one, other)
 
@@ -94,6 +97,9 @@ class StandIn:
         if column.data_type not in ("varchar", "char", "text"):
             return None
         return f"CONCAT(LEFT({column_sql}, 1), '***')" if mask == "stars" else "NULL"
+
+    def mask_value(self, mask: str, value: bytes, column: LiveColumn) -> bytes | None:
+        return None
 
     def redact(self, sql: str) -> str:
         return sql

@@ -206,7 +206,7 @@ cdef class RedisRelay:
         self.unlock()
 
     def commands(self, list rows):
-        """(name, kind, level, merge, arity, specs, denied line, arity line).
+        """(name, kind, level, merge, arity, specs, denied line, arity line, (needs, fieldwise, has_options, moves)).
 
         specs: (keynum, place, last, first, step).
         """
@@ -219,7 +219,7 @@ cdef class RedisRelay:
         self.lock()
         try:
             commands_free(c)
-            for name, kind, level, merge, arity, specs, denied, wrong in rows:
+            for name, kind, level, merge, arity, specs, denied, wrong, touches in rows:
                 if not 0 < len(name) <= NAME_ROOM or len(specs) > MAX_SPECS:
                     raise ValueError(name)
                 at = name_home(<const uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
@@ -230,6 +230,7 @@ cdef class RedisRelay:
                 one.length = <uint8_t>len(name)
                 one.kind, one.level, one.merge, one.arity = kind, level, merge, arity
                 one.nspecs = <uint8_t>len(specs)
+                one.needs, one.fieldwise, one.has_options, one.moves = touches
                 for k, (keynum, place, last, first, step) in enumerate(specs):
                     one.specs[k].keynum, one.specs[k].place, one.specs[k].last = keynum, place, last
                     one.specs[k].first, one.specs[k].step = first, step
@@ -238,11 +239,13 @@ cdef class RedisRelay:
         finally:
             self.unlock()
 
-    def patterns(self, list rows, list vindexes, bytes slots=None):
+    def patterns(self, list rows, list vindexes, bytes slots=None, policy=None):
         """Key patterns in order: (prefix, delimiter, tag, fields, shard, vindex index or -1, punt, always).
 
         `vindexes`: keyword arguments of a sharding function's tables, as Relay.vindex_add takes them. `slots`: for
         each of the 16,384 hash slots the shard as little-endian u16; None refuses what no pattern knows.
+        `policy`: (index of each shard's domain, [(what its keys hold, error line)] of each pattern and of keys that
+        none knows); with it every client's command is parked until `abilities` has its subject's.
         """
         cdef Core* c = self.core
         cdef list built = [_build(one) for one in vindexes]
@@ -267,6 +270,35 @@ cdef class RedisRelay:
                 c.npatterns = i + 1
             c.slots = NULL if slots is None else <uint16_t*>copy_bytes(slots)
             self.vindexes = built
+            if policy is not None:
+                c.domains = copy_bytes(policy[0])
+                c.ndomain_shards = <uint32_t>len(policy[0])
+                c.ndomains = max(policy[0], default=0) + 1
+                for i, (holds, line) in enumerate(policy[1]):
+                    c.patterns[i].holds = holds
+                    put_text(&c.patterns[i].refused, line)
+        finally:
+            self.unlock()
+
+    def abilities(self, uint32_t subject, bytes bits not None):
+        """What a subject may do: for each pattern (and for keys that none knows) and domain an Ability."""
+        cdef Core* c = self.core
+        cdef uint32_t cap
+        cdef uint8_t** more
+        self.lock()
+        try:
+            if c.domains == NULL or len(bits) != (c.npatterns + 1) * c.ndomains:
+                raise ValueError("abilities of other patterns")
+            if subject >= c.nsubjects:
+                cap = 2 * subject + 8
+                more = <uint8_t**>realloc(c.abilities, cap * sizeof(void*))
+                if more == NULL:
+                    raise MemoryError
+                memset(more + c.nsubjects, 0, (cap - c.nsubjects) * sizeof(void*))
+                c.abilities = more
+                c.nsubjects = cap
+            free(c.abilities[subject])
+            c.abilities[subject] = copy_bytes(bits)
         finally:
             self.unlock()
 
@@ -363,7 +395,7 @@ cdef class RedisRelay:
         return found
 
     # ------------------------------------------------------------ clients
-    def adopt(self, int fd, int level=0):
+    def adopt(self, int fd, int level=0, uint32_t subject=0):
         """A client's non-blocking socket, the relay's from here on -> its handle. Raises RelayFull."""
         cdef Core* c = self.core
         cdef Client* cl = <Client*>calloc(1, sizeof(Client))
@@ -380,6 +412,7 @@ cdef class RedisRelay:
         cl.gen = c.client_gens[cl.index]
         cl.fd = fd
         cl.level = <uint8_t>level
+        cl.subject = subject
         cl.t_last = c.now
         c.clients[cl.index] = cl
         c.nclients += 1
@@ -510,8 +543,8 @@ cdef class RedisRelay:
         self.unlock()
         return there
 
-    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None):
-        """Its rights, its protocol (2 or 3), whether everything it sends is parked."""
+    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None, subject=None):
+        """Its rights, its protocol (2 or 3), whether everything it sends is parked, who it is to the policy."""
         cdef Client* cl
         self.lock()
         cl = self.at(handle)
@@ -522,6 +555,8 @@ cdef class RedisRelay:
                 cl.protocol = protocol - 2
             if collect is not None:
                 cl.collect = collect
+            if subject is not None:
+                cl.subject = subject
         self.unlock()
         return cl != NULL
 
@@ -604,8 +639,16 @@ cdef void commands_free(Core* c) noexcept nogil:
 
 cdef void patterns_free(Core* c) noexcept nogil:
     cdef uint32_t i
-    for i in range(c.npatterns):
+    for i in range(MAX_PATTERNS + 1):
         free(c.patterns[i].prefix)
+        buf_free(&c.patterns[i].refused)
+    for i in range(c.nsubjects):
+        free(c.abilities[i])
+    free(c.abilities)
+    free(c.domains)
+    c.abilities = NULL
+    c.domains = NULL
+    c.nsubjects = c.ndomain_shards = c.ndomains = 0
     memset(c.patterns, 0, sizeof(c.patterns))
     c.npatterns = 0
     free(c.slots)

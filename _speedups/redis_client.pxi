@@ -157,9 +157,12 @@ cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
         return run_ping(c, cl, p)
     if command.kind == RUN_SPLIT:
         return run_split(c, cl, command, p)
-    shard = keys_shard(c, command, p, &cl.scan)
+    shard = keys_shard(c, cl, command, p, &cl.scan)
     if shard == CROSS:
         answer_text(c, cl, &c.texts[TEXT_CROSS])
+        return TAKEN
+    if shard == DENIED:
+        answer_text(c, cl, &c.patterns[c.which].refused)
         return TAKEN
     if shard < 0:
         park(c, cl, cl.scan.at)

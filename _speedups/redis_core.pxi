@@ -96,6 +96,7 @@ cdef struct Client:
     uint8_t events
     uint8_t in_events
     uint32_t inflight
+    uint32_t subject            # who it is to the policy
     size_t parked               # bytes of the frame that is parked, at the head of `inb`
     size_t held                 # bytes of replies that wait for their turn
     Request scan
@@ -159,6 +160,10 @@ cdef struct Command:
     uint8_t level
     uint8_t merge
     uint8_t nspecs
+    uint8_t needs               # of each key, under a policy: router.redis.table.Ability
+    uint8_t fieldwise           # a hash of which a part is open is the uvloop side's to look at
+    uint8_t has_options         # more than three words may need more
+    uint8_t moves               # values of one key may get into another
     int32_t arity
     KeySpec specs[2]
     Buf denied                  # the error line for users of a lower level
@@ -175,6 +180,8 @@ cdef struct Pattern:
     uint8_t nfields
     uint16_t fields[2]
     int32_t shard               # of all its keys; -1: the vindex's
+    uint32_t holds              # under a policy: between keys of equal numbers values may move
+    Buf refused                 # the error line
     Vindex* vindex
 
 cdef struct Core:
@@ -198,8 +205,14 @@ cdef struct Core:
     ShardPlace* shards
     uint32_t nshards
     Command commands[1024]      # COMMAND_SLOTS
-    Pattern patterns[256]
+    Pattern patterns[257]       # MAX_PATTERNS, and one that stands for keys that none knows
     uint32_t npatterns
+    uint32_t which              # the pattern of the key that was placed last
+    uint8_t* domains            # under a policy: shard -> index of its legal domain
+    uint32_t ndomain_shards
+    uint32_t ndomains
+    uint8_t** abilities         # by subject: pattern * ndomains + domain -> Ability; NULL: not told yet
+    uint32_t nsubjects
     uint16_t* slots             # 16384 -> shard, NULL: unmatched keys are refused
     Buf texts[16]
     Req* free_reqs

@@ -161,6 +161,7 @@ cdef inline int key_shard(Core* c, const uint8_t* p, size_t n) noexcept nogil:
 
 
 cdef int place_of(Core* c, const uint8_t* p, size_t n) noexcept nogil:
+    """The key's shard; c.which is its pattern."""
     cdef uint32_t i
     cdef bint found
     cdef int shard
@@ -172,10 +173,37 @@ cdef int place_of(Core* c, const uint8_t* p, size_t n) noexcept nogil:
             continue
         shard = pattern_shard(&c.patterns[i], p, n, &found)
         if found:
+            c.which = i
             return shard
+    c.which = c.npatterns
     if c.slots == NULL:
         return UNDECIDED
     return c.slots[slot_of(p, n)]
+
+
+# ---------------------------------------------------------------- the policy
+cdef enum:
+    CROSS = -2
+    DENIED = -3                 # by the policy; c.which is the pattern
+    PARTLY = -4                 # some fields of the hash are open
+    MAY = 0
+    READS = 2                   # router.redis.table.Ability
+    PARTS = 32
+
+
+cdef int judge(Core* c, Client* cl, Command* command, uint32_t argc, int shard) noexcept nogil:
+    """May the client do this with the key that was placed last? MAY, DENIED, PARTLY, or UNDECIDED."""
+    cdef uint8_t* row
+    cdef uint8_t has
+    if cl.subject >= c.nsubjects or <uint32_t>shard >= c.ndomain_shards:
+        return UNDECIDED
+    row = c.abilities[cl.subject]
+    if row == NULL:
+        return UNDECIDED
+    has = row[c.which * c.ndomains + c.domains[shard]]
+    if command.needs & ~has == 0:
+        return UNDECIDED if command.has_options and argc > 3 and ~has & READS else MAY
+    return PARTLY if command.fieldwise and has & PARTS else DENIED
 
 
 # ---------------------------------------------------------------- all keys of a command on one shard
@@ -232,14 +260,10 @@ cdef bint spec_range(KeySpec* spec, const uint8_t* frame, Request* scan, uint32_
     return count > 0 and frame[off] != c'0' and last[0] < scan.argc
 
 
-cdef enum:
-    CROSS = -2
-
-
-cdef int keys_shard(Core* c, Command* command, const uint8_t* frame, Request* scan) noexcept nogil:
-    """The one shard of all keys; UNDECIDED, or CROSS."""
-    cdef int shard = UNDECIDED, one
-    cdef uint32_t i, first, last
+cdef int keys_shard(Core* c, Client* cl, Command* command, const uint8_t* frame, Request* scan) noexcept nogil:
+    """The one shard of all keys; UNDECIDED, CROSS, or DENIED. What is partly open is the uvloop side's."""
+    cdef int shard = UNDECIDED, one, verdict
+    cdef uint32_t i, first, last, holds = 0
     cdef uint8_t k
     cdef size_t off, length
     cdef Words w
@@ -253,6 +277,13 @@ cdef int keys_shard(Core* c, Command* command, const uint8_t* frame, Request* sc
             one = key_shard(c, frame + off, length)
             if one < 0:
                 return UNDECIDED
+            if c.domains != NULL:
+                verdict = judge(c, cl, command, scan.argc, one)
+                if verdict != MAY:
+                    return verdict
+                if shard >= 0 and command.moves and c.patterns[c.which].holds != holds:
+                    return UNDECIDED
+                holds = c.patterns[c.which].holds
             if shard >= 0 and one != shard:
                 return CROSS
             shard = one

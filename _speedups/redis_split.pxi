@@ -23,9 +23,11 @@ cdef void forget_touched(Core* c) noexcept nogil:
     c.ntouched = 0
 
 
-cdef int place_keys(Core* c, const uint8_t* p, Request* scan, uint32_t step) noexcept nogil:
-    """The shard of every key into c.places, how many each has into the shards. UNDECIDED, or how many keys."""
-    cdef uint32_t i = 1, count = 0
+cdef int place_keys(Core* c, Client* cl, Command* command, const uint8_t* p) noexcept nogil:
+    """The shard of every key into c.places, how many each has into the shards. How many keys; UNDECIDED, DENIED."""
+    cdef Request* scan = &cl.scan
+    cdef uint32_t i = 1, count = 0, step = command.specs[0].step
+    cdef int verdict
     cdef size_t off, length
     cdef int shard
     cdef Words w
@@ -35,6 +37,10 @@ cdef int place_keys(Core* c, const uint8_t* p, Request* scan, uint32_t step) noe
         shard = key_shard(c, p + off, length)
         if shard < 0:
             return UNDECIDED
+        if c.domains != NULL:
+            verdict = judge(c, cl, command, scan.argc, shard)
+            if verdict != MAY:
+                return verdict
         if c.shards[shard].count == 0:
             c.touched[c.ntouched] = shard
             c.ntouched += 1
@@ -55,9 +61,12 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     if not room_for_places(c, cl.scan.argc):
         client_close(c, cl)
         return GONE
-    count = place_keys(c, p, &cl.scan, step)
+    count = place_keys(c, cl, command, p)
     if count < 0:
         forget_touched(c)
+        if count == DENIED:
+            answer_text(c, cl, &c.patterns[c.which].refused)
+            return TAKEN
         park(c, cl, cl.scan.at)
         return STOP
     if c.ntouched == 1:

@@ -689,6 +689,20 @@ class KeyPattern:
         str | None, Option("`keyspace.table`: the key lives on the shard of the row with these values.")
     ] = None
     shard: Annotated[str | None, Option("The shard that holds all keys of this pattern, instead of a table.")] = None
+    classes: Annotated[
+        tuple[str, ...],
+        Option(
+            "Under a policy: the class of what the keys hold, with any tags. Without it the highest of the table's; "
+            "of keys without a table the top."
+        ),
+    ] = ()
+    columns: Annotated[
+        Mapping[str, str],
+        Option(
+            "Under a policy: the keys hold hashes, and these fields are the table's columns of these names, "
+            "`{mail: email}`. They have the columns' classes and masks; other fields have the class of `classes`."
+        ),
+    ] = field(default_factory=_empty)
     action: Annotated[
         KeyAction, Option("refuse: commands on such keys are refused, whoever asks.")
     ] = KeyAction.ALLOW
@@ -708,6 +722,10 @@ class RedisSettings:
             "its shards by their hash slot (so `{tag}` keeps keys together)."
         ),
     ] = UnmatchedKeys.REFUSE
+    unmatched_classes: Annotated[
+        tuple[str, ...],
+        Option("Under a policy: the class of what keys hold that no pattern knows, with any tags. Without it the top."),
+    ] = ()
     client_buffer: Annotated[
         int,
         Option(

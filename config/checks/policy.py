@@ -112,7 +112,7 @@ def _check_name(findings: Findings, path: KeyPath, name: str) -> None:
         findings.add(path, "a name is up to 63 letters, digits, '.', '_' and '-', and begins with a letter")
 
 
-def _check_classes(findings: Findings, policy: PolicySettings, names: tuple[str, ...], path: KeyPath) -> None:
+def check_classes(findings: Findings, policy: PolicySettings, names: tuple[str, ...], path: KeyPath) -> None:
     """A class and any tags; nothing is fine where it has a default."""
     levels = _declared_levels(findings, policy)
     for name in names:
@@ -136,7 +136,7 @@ def _labels_fit(settings: Settings, findings: Findings, policy: PolicySettings) 
         path = ("policy", "labels", name)
         if not check_known(findings, path, name, findings.declared("keyspaces"), "keyspace"):
             continue
-        _check_classes(findings, policy, label.classes, (*path, "classes") if label.classes else path)
+        check_classes(findings, policy, label.classes, (*path, "classes") if label.classes else path)
         keyspace = settings.keyspaces.get(name)
         if keyspace is not None:
             _table_labels_fit(findings, policy, keyspace, label, (*path, "tables"))
@@ -155,7 +155,7 @@ def _table_labels_fit(
 
 
 def _table_label_fits(findings: Findings, policy: PolicySettings, table: TableLabel, path: KeyPath) -> None:
-    _check_classes(findings, policy, table.classes, (*path, "classes"))
+    check_classes(findings, policy, table.classes, (*path, "classes"))
     if table.home is not None:
         check_known(findings, (*path, "home"), table.home, findings.declared("policy", "domains"), "domain")
     if table.person is not None:
@@ -167,7 +167,7 @@ def _table_label_fits(findings: Findings, policy: PolicySettings, table: TableLa
         if name.lower() in lowered:
             findings.add(where, f"{name} is named twice")
         lowered.add(name.lower())
-        _check_classes(findings, policy, column.classes, where)
+        check_classes(findings, policy, column.classes, where)
         if not column.classes and not findings.wrong(where):
             findings.add(where, "needs a class")
 
@@ -279,7 +279,7 @@ def _store_fits(
     known = check_known(findings, (*path, "region"), store.region, findings.declared("regions"), "region")
     if known:
         check_zone(settings, findings, (*path, "zone"), store.region, store.zone)
-    _check_classes(findings, policy, store.carries, (*path, "carries"))
+    check_classes(findings, policy, store.carries, (*path, "carries"))
     backup = store.kind is StoreKind.BACKUP
     if backup and store.carries:
         findings.add((*path, "carries"), "a backup holds what the shards hold, and has their classes")

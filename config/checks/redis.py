@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from config.checks.names import check_known, check_plain
+from config.checks.names import check_identifier, check_known, check_plain
+from config.checks.policy import check_classes
 from config.findings import Findings, KeyPath
 from config.settings import VINDEX_ARITY, KeyPattern, PinnedTable, RedisListener, Settings, ShardedTable
 from config.words import RedisAccess
@@ -16,6 +17,8 @@ def check_redis(settings: Settings, findings: Findings) -> None:
         check_plain(findings, "redis", [name])
         _value_is_found(findings, pattern, path)
         _leads_somewhere(settings, findings, pattern, path)
+        _says_what_it_holds(settings, findings, pattern, path)
+    _classes_are_known(settings, findings, settings.redis.unmatched_classes, ("redis", "unmatched_classes"))
     for title, listener in settings.listeners_of(RedisListener).items():
         _has_servers(settings, findings, title)
         if listener.anonymous is not None:
@@ -85,6 +88,20 @@ def _values(pattern: KeyPattern) -> int | None:
         return re.compile(pattern.regex).groups
     except re.error:
         return None
+
+
+def _says_what_it_holds(settings: Settings, findings: Findings, pattern: KeyPattern, path: KeyPath) -> None:
+    _classes_are_known(settings, findings, pattern.classes, (*path, "classes"))
+    if pattern.columns and pattern.table is None:
+        findings.add((*path, "columns"), "of which table? The keys belong to none")
+    for field, column in pattern.columns.items():
+        check_identifier(findings, (*path, "columns", field), column)
+
+
+def _classes_are_known(settings: Settings, findings: Findings, names: tuple[str, ...], path: KeyPath) -> None:
+    """Without a policy nobody looks at them."""
+    if settings.policy is not None:
+        check_classes(findings, settings.policy, names, path)
 
 
 def _has_servers(settings: Settings, findings: Findings, listener: str) -> None:

@@ -13,7 +13,7 @@ from config.settings import RedisListener
 from proxy.accept import ACCEPT_BATCH, LOGGING_IN, ConnectionIds, listening_socket
 from proxy.mysql.certificates import ServerFiles, TlsFilesError, server_context
 from proxy.mysql.errors import WireError
-from proxy.mysql.tls import shuttle_server
+from proxy.mysql.tls import TLSInfo, shuttle_server
 
 if TYPE_CHECKING:
     from proxy.redis.service import RedisService
@@ -72,7 +72,7 @@ class RedisDoor:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._context is None:
-                self._hand_over(sock, sock.getpeername()[0], tls=False)
+                self._hand_over(sock, sock.getpeername()[0])
             else:
                 self._begin_tls(sock, self._context)
 
@@ -89,21 +89,22 @@ class RedisDoor:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._service.generation.settings.limits.handshake):
-                plain, _ = await shuttle_server(loop, sock, context)
+                plain, info = await shuttle_server(loop, sock, context)
         except (WireError, OSError, TimeoutError) as error:
             sock.close()
             log.debug("%s: TLS failed: %r", self.name, error)
             return
-        self._hand_over(plain, peer, tls=True)
+        self._hand_over(plain, peer, info)
 
-    def _hand_over(self, sock: socket.socket, peer: str, *, tls: bool) -> None:
+    def _hand_over(self, sock: socket.socket, peer: str, tls: TLSInfo | None = None) -> None:
         limit = self.settings.limits.connections
         workers = self._service.worker.start.workers
         here = sum(one.listener == self.name for one in self._service.clients.values()) if limit is not None else 0
         try:
             if limit is not None and here >= -(-limit // workers):
                 raise RelayFull
-            self._service.adopt(sock, self._ids.next(), self.name, peer, tls)
+            certificate = tls.common_name if tls is not None else None
+            self._service.adopt(sock, self._ids.next(), self.name, peer, tls is not None, certificate)
         except (RelayFull, OSError):
             self._service.worker.loop_block.add("clients_rejected")
             sock.send(FULL)

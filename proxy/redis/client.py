@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from router.policy.model import Subject
 from router.redis.table import Level
 
 if TYPE_CHECKING:
@@ -16,14 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RedisClient:
-    """`task`: what is under way for it while it is parked. `interruptible`: that ends when the client goes."""
+    """`subject`: who it is, where there is a policy. `task`: what is under way for it while it is parked.
+    `interruptible`: that ends when the client goes."""
 
     handle: int
     number: int
     peer: str
     listener: str
     tls: bool
+    certificate: str | None = None
     user: str | None = None
+    subject: Subject | None = None
     level: Level = Level.NONE
     protocol: int = 2
     name: bytes = b""

@@ -57,6 +57,10 @@ class Commands:
             raise Refused(pubsub.only(command.name))
         if command.level > client.level:
             raise Refused(errors.denied(command.name))
+        guard = self._service.guard
+        part = guard.check(client, command, arguments) if guard is not None else None
+        if guard is not None and part is not None:
+            return guard.read_part(client, command, arguments, part)
         return self._carry_out(client, command, arguments, frame)
 
     def known(self, arguments: list[bytes]) -> Command:
@@ -144,7 +148,8 @@ class Commands:
         user = getattr(listener, "anonymous", None)
         client.user, client.name, client.protocol = user, b"", 2
         client.level = service.level_of(user) if user is not None else Level.NONE
-        service.relay.set_client(client.handle, level=int(client.level), protocol=2, collect=False)
+        subject = service.identify(client)
+        service.relay.set_client(client.handle, level=int(client.level), protocol=2, collect=False, subject=subject)
         return encode(Simple("RESET"), 2)
 
     def _hello(self, client: RedisClient, arguments: list[bytes]) -> bytes:
@@ -173,7 +178,7 @@ class Commands:
             self._service.worker.loop_block.add("auth_failures")
             raise Refused(errors.WRONG_PASS)
         client.user, client.level = name, level
-        self._service.relay.set_client(client.handle, level=int(level))
+        self._service.relay.set_client(client.handle, level=int(level), subject=self._service.identify(client))
 
     def may_come(self, client: RedisClient, name: str) -> bool:
         """From where the client comes, and how, is the user let in?"""

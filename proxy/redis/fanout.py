@@ -21,7 +21,9 @@ Merge = Callable[[list[bytes], int], bytes]
 
 
 async def run(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
-    """A shard's error is the answer, with the shard's name behind it."""
+    """A shard's error is the answer, with the shard's name behind it. Of keys only what the policy shows."""
+    if service.guard is not None and command.name in ("dbsize", "randomkey"):
+        service.guard.check_counting(client)
     if command.merge == "one":
         return await _random_key(service, client)
     frame = request(*arguments)
@@ -29,7 +31,19 @@ async def run(service: RedisService, client: RedisClient, command: Command, argu
     if command.merge == "killed":
         return next((one for one in replies if one[:1] == b"+"), replies[0])
     bad = first_error(service, replies)
-    return bad if bad is not None else _MERGES[command.merge](replies, client.protocol)
+    if bad is not None:
+        return bad
+    merged = _MERGES[command.merge](replies, client.protocol)
+    return merged if command.name != "keys" else shown(service, client, merged)
+
+
+def shown(service: RedisService, client: RedisClient, names: bytes) -> bytes:
+    """An array or set of keys (or channels) without those that the policy hides from the client."""
+    guard = service.guard
+    if guard is None:
+        return names
+    found = [one for one in elements(names) if guard.shows(client, decode(one))]
+    return names[:1] + b"%d\r\n" % len(found) + b"".join(found)
 
 
 async def ask_all(service: RedisService, client: RedisClient, frame: bytes, *, writes: bool = False) -> list[bytes]:

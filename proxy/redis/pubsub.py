@@ -58,7 +58,7 @@ async def _ask(service: RedisService, client: RedisClient, name: str, arguments:
         return bad
     if name.endswith("channels"):
         found = dict.fromkeys(item for one in replies for item in elements(one))
-        return b"*%d\r\n" % len(found) + b"".join(found)
+        return fanout.shown(service, client, b"*%d\r\n" % len(found) + b"".join(found))
     if name.endswith("numpat"):
         return encode(max(decode(one) for one in replies), client.protocol)
     total: list[Any] = []

@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from proxy.redis.client import RedisClient
+from proxy.redis.fanout import shown
 from router.redis import errors
 from router.redis.plan import Refused
 from router.redis.resp import Error, decode, elements, encode, request
@@ -33,6 +34,7 @@ async def run(service: RedisService, client: RedisClient, command: Command, argu
     if reply[:1] == b"-":
         return reply
     cursor, keys = elements(reply)
+    keys = shown(service, client, keys)
     following = joined(int(decode(cursor)), place, len(spread), mark)
     return b"*2\r\n" + encode(following, client.protocol) + keys
 

@@ -20,11 +20,14 @@ from proxy.generation import Generation
 from proxy.redis import tables
 from proxy.redis.client import RedisClient
 from proxy.redis.commands import Commands
+from proxy.redis.guard import Guard
 from proxy.redis.links import Links
+from router.policy.model import Subject
 from router.redis import errors, where
 from router.redis.plan import Refused
 from router.redis.resp import Error, encode, request
 from router.redis.table import Level, table
+from router.redis.verdicts import build as verdicts_of
 from router.redis.where import Places
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class RedisService:
         self.relay = RedisRelay(max_clients=worker.clients_max)
         self.table = table()
         self.places: Places
+        self.guard: Guard | None = None
         self.generation: Generation
         self.clients: dict[int, RedisClient] = {}
         self.links = Links(self.relay)
@@ -63,7 +67,11 @@ class RedisService:
     def configure(self, generation: Generation) -> None:
         """Put a configuration in force. Clients of users that are gone, or may no longer, are disconnected."""
         settings, topology = generation.settings, generation.topology
+        before = self.generation.settings.policy if hasattr(self, "generation") else None
         self.generation, self.places = generation, where.build(settings, topology)
+        policy = generation.policy
+        verdicts = verdicts_of(policy, settings, topology, self.places) if policy is not None else None
+        self.guard = Guard(self, verdicts) if verdicts is not None else None
         self.relay.limits(
             client_buffer=settings.redis.client_buffer,
             pipeline=settings.redis.pipeline,
@@ -73,10 +81,15 @@ class RedisService:
         local = {shard.index: shard for shard in topology.shards if shard.is_local}
         self.links.forget(local)  # first: an index of the old topology may be another shard's in the new one
         self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
-        self.relay.patterns(*tables.pattern_rows(self.places))
+        of_policy = tables.policy_rows(verdicts) if verdicts is not None else None
+        self.relay.patterns(*tables.pattern_rows(self.places), policy=of_policy)
         self.links.configure(local, settings.limits.connect)
         for client in list(self.clients.values()):
             self._look_at_rights(client)
+            # What it waits for, or listens to, was allowed by a policy that is no longer in force.
+            if settings.policy != before and (client.task is not None or client.subscriptions is not None):
+                self.relay.close(client.handle)
+        self._tell_abilities()
 
     def _place(self, generation: Generation, index: int) -> tuple[bytes, float]:
         shard = generation.topology.shards[index]
@@ -92,7 +105,27 @@ class RedisService:
             self.relay.close(client.handle)
         elif level is not client.level:
             client.level = level
-            self.relay.set_client(client.handle, level=int(level))
+        subject = self.identify(client, tell=False)
+        self.relay.set_client(client.handle, level=int(level), subject=subject)
+
+    def identify(self, client: RedisClient, *, tell: bool = True) -> int:
+        """Who the client is to the policy in force, and its number for the relay."""
+        policy = self.generation.policy
+        if policy is None or client.user is None:
+            client.subject = None
+            return 0
+        client.subject = policy.subject_of(client.user, client.listener, client.certificate)
+        if tell:
+            self._tell_abilities(client.subject)
+        return client.subject.id
+
+    def _tell_abilities(self, *subjects: Subject) -> None:
+        """Without any: of all who are there."""
+        if self.guard is None:
+            return
+        present = (one.subject for one in self.clients.values())
+        for subject in subjects or {one for one in present if one is not None}:
+            self.relay.abilities(subject.id, self.guard.verdicts.bits(subject))
 
     async def start(self) -> None:
         """The relay's thread, and its events from here on."""
@@ -119,15 +152,17 @@ class RedisService:
 
     # --- clients --------------------------------------------------------------------------------------------
 
-    def adopt(self, sock: socket.socket, number: int, listener: str, peer: str, tls: bool) -> None:
-        """Raises RelayFull."""
+    def adopt(
+        self, sock: socket.socket, number: int, listener: str, peer: str, tls: bool, certificate: str | None = None
+    ) -> None:
+        """`certificate`: the common name in the client's. Raises RelayFull."""
         settings = self.generation.settings.listeners[listener]
         assert isinstance(settings, RedisListener)
-        client = RedisClient(0, number, peer, listener, tls)
+        client = RedisClient(0, number, peer, listener, tls, certificate)
         user = settings.anonymous
         if user is not None and self.commands.may_come(client, user):
             client.user, client.level = user, self.level_of(user)
-        client.handle = self.relay.adopt(sock.fileno(), int(client.level))
+        client.handle = self.relay.adopt(sock.fileno(), int(client.level), self.identify(client))
         sock.detach()
         self.clients[client.handle] = client
 

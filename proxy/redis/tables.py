@@ -8,6 +8,7 @@ from typing import Any
 
 from router.redis import errors
 from router.redis.table import Class, Command, Level, Spec, Table
+from router.redis.verdicts import Verdicts
 from router.redis.where import SLOTS, Pattern, Places
 
 RUN_PARK, RUN_KEYS, RUN_SPLIT, RUN_PING = range(4)
@@ -22,6 +23,9 @@ TEXTS = {
     12: "ERR Protocol error: expected CRLF behind a bulk string",
 }  # fmt: skip
 """The relay's texts by number; from 6 on, what a malformed request is."""
+
+PECULIAR = 1 << 31
+"""Above every number of a class."""
 
 TABLES = (
     "kind", "key_types", "limits", "region_kind", "shift", "mask", "regions", "maps", "bounds", "bound_shards", "items"
@@ -43,6 +47,7 @@ def _row(command: Command) -> tuple[Any, ...]:
     return (
         command.name.encode(), kind, max(command.level, Level.READ), MERGES.get(command.merge, 0), command.arity, specs,
         line(errors.denied(command.name)), line(errors.arity(command.name)),
+        (command.needs, command.fieldwise, command.name == "set", command.moves),
     )  # fmt: skip
 
 
@@ -71,6 +76,17 @@ def _spec(spec: Spec) -> tuple[int, int, int, int, int]:
     if find["type"] == "keynum":
         return (1, place + find["keynumidx"], 0, find["firstkey"] - find["keynumidx"], find["keystep"])
     return (0, place, find["lastkey"], 0, find["keystep"])
+
+
+def policy_rows(verdicts: Verdicts) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """-> (index of each shard's domain, (what keys hold, error line) by pattern). Patterns that hold the same have the
+    same number; one with a declared hash has its own."""
+    holdings = verdicts.holdings
+    numbers = [
+        PECULIAR + place if one.columns else one.whole for place, one in enumerate(holdings)
+    ]
+    names = [*verdicts.names, None]
+    return bytes(verdicts.of_shard), list(zip(numbers, [line(errors.policy(name)) for name in names], strict=True))
 
 
 def pattern_rows(places: Places) -> tuple[list[Any], list[dict[str, Any]], bytes | None]:

@@ -85,6 +85,8 @@ def _keep(
     command = service.commands.known(arguments)
     if command.level > client.level:
         raise Refused(errors.denied(command.name))
+    if service.guard is not None and service.guard.check(client, command, arguments) is not None:
+        raise Refused(errors.in_transaction(command.name) + ", of a hash that is not open as a whole")
     shard = _shard(service, command, arguments)
     if shard is not None and transaction.shard not in (None, shard):
         raise Refused(errors.CROSS)

@@ -17,6 +17,8 @@ EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors."
 TOO_LARGE = "ERR Protocol error: the request is larger than redis.client_buffer"
 LOST_READ = "ERR the connection to the shard's Redis was lost; nothing was changed"
 LOST_WRITE = "ERR the connection to the shard's Redis was lost; whether the command was carried out is unknown"
+POLICY_ALL = "NOPERM FL2101 the policy does not allow this, as it may reach every key of the region"
+POLICY_FLOW = "NOPERM FL2106 the policy does not let values of these keys into keys of a lower class"
 BAD_PART = "ERR a shard's answer is none that could be merged"
 NO_KEYS = "ERR Fairlead cannot tell where a script without keys belongs; name its keys"
 PATTERNS = "ERR SORT with BY or GET patterns reads keys that it does not name; Fairlead refuses it"
@@ -34,6 +36,13 @@ def away(shard: str, *, region: str, local: bool, server: bool) -> str:
 
 def denied(command: str) -> str:
     return f"NOPERM this user has no permissions to run the '{command}' command"
+
+
+def policy(pattern: str | None, field: bytes | None = None) -> str:
+    """What the policy refuses, as the relay says it too: nothing of the key, whatever the key holds."""
+    whose = f"of pattern {pattern}" if pattern is not None else "that no pattern knows"
+    what = f"field '{_shown(field, MAX_NAME)}' of keys" if field is not None else "keys"
+    return f"NOPERM FL2101 the policy does not allow this with {what} {whose}"
 
 
 def arity(command: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.redis.table import Command, Spec
+from router.redis.table import TAKES_IN, Command, Spec
 
 
 class BadKeys(ValueError):
@@ -25,6 +25,19 @@ def key_places(command: Command, arguments: list[bytes]) -> list[int]:
                 raise BadKeys
             found[place] = None
     return list(found)
+
+
+def flows(command: Command, arguments: list[bytes]) -> tuple[list[int], list[int]]:
+    """-> (positions of keys whose values may get elsewhere, positions of keys that they may get into)."""
+    if command.name == "sort":
+        places = _sort_places(arguments)
+        return places[:1], places[1:]
+    sources, targets = [], []
+    for spec in command.keys:
+        places = list(_places(spec, arguments))
+        sources += places if "access" in spec["flags"] else []
+        targets += places if not TAKES_IN.isdisjoint(spec["flags"]) else []
+    return sources, targets
 
 
 def _places(spec: Spec, arguments: list[bytes]) -> Iterator[int]:

@@ -43,6 +43,37 @@ with `shard` puts all its keys on one shard, one with `action: refuse` refuses t
 Keys that no pattern knows are refused, or with `unmatched: local` kept in the region where they are used, spread over
 its shards by Redis Cluster's hash slot, so that `{tag}` keeps keys together.
 
+## Under a policy
+
+The verdicts of docs/policy.md hold for keys as for the rows that they belong to; the subject is found by user, listener
+and certificate as in MySQL. What a key holds has the class that its pattern names, else the highest of its table; keys
+without a table, and those that no pattern knows (`redis.unmatched_classes`), the top class. So a key is as closed as
+its row until the configuration says more:
+
+```yaml
+    customer: {prefix: "customer:", fields: [1], table: shop.customers, columns: {mail: email, name: name}}
+```
+
+Such keys hold hashes whose fields are columns, with the columns' verdicts:
+
+- *Everything open*: forwarded as it is. *Nothing*: `NOPERM FL2101 …`, and nothing is sent to a server.
+- *A part open*: `HGET`, `HMGET`, `HEXISTS`, `HSTRLEN` answer for the open fields they name, with masks and tokens
+  applied as in SQL, and are refused when one is closed. `HGETALL`, `HKEYS`, `HVALS`, `HSCAN`, `HRANDFIELD` give the
+  open declared fields alone. `HSET`, `HSETNX`, `HMSET`, `HDEL`, `HINCRBY` write open fields. A masked value that is not
+  what its column would hold (a date in another form, bytes that are no UTF-8) is left out. Aggregates over persons
+  (`aggregate(k)`) and budgets do not exist here: refused.
+- `EXISTS`, `TTL`, `TYPE` need one field that may be shown; `DEL`, `EXPIRE` and their kin what `DELETE` needs of the
+  row; commands that write and answer with the value, or move it, need both. A value does not move into a key of a
+  lower class, whoever asks (FL2106).
+- Scripts, `FLUSHALL`, `PSUBSCRIBE`, keyspace notifications and `SLOWLOG GET` may reach every key, so every key of the
+  region must be open; `DBSIZE` and `RANDOMKEY` need that every key may be known. `KEYS`, `SCAN` and `PUBSUB CHANNELS`
+  leave out what may not be known. A channel is what a key of its name would be.
+- Within `MULTI` a hash of which a part is open is read field by field in clear, or refused.
+
+Decisions are not recorded yet (docs/audit.md), and nothing is counted against budgets, so what needs that is refused.
+
+## Other regions
+
 A key whose home is another region is refused with `ERR the key lives in region us …`; nothing is sent. Ask that
 region's Fairlead.
 

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -42,17 +42,51 @@ class Level(IntEnum):
     ADMIN = 3
 
 
+class Ability(IntFlag):
+    """What the policy lets a subject do with a key, and what a command needs. The relay tests these bits.
+
+    EXISTS: know that it is there. READ, WRITE: the whole value. ROW: let it go. TOLD: learn what was there before a
+    write. PARTS: some fields of a declared hash, which are looked at one by one. EVERYTHING: all of this with every
+    key of the domain.
+    """
+
+    NONE = 0
+    EXISTS = 1
+    READ = 2
+    WRITE = 4
+    ROW = 8
+    TOLD = 16
+    PARTS = 32
+    EVERYTHING = 64
+
+
+ALL = ~Ability.NONE
+_TOUCHES = MappingProxyType(
+    {
+        "existence": Ability.EXISTS,
+        "blind": Ability.WRITE,
+        "counted": Ability.WRITE | Ability.TOLD,
+        "row": Ability.ROW,
+        "everything": Ability.EVERYTHING,
+    }
+)
+
 MERGES = MappingProxyType({"mget": "array", "mset": "ok"})
 """How the parts of a split command become one; the others sum."""
 SCRIPTS = frozenset({"eval", "evalsha", "fcall", "eval_ro", "evalsha_ro", "fcall_ro"})
 WRITES = frozenset({"eval", "evalsha", "fcall", "publish", "spublish", "script|load"})
 """They carry no flag `write`, but change something or may do so."""
+TAKES_IN = frozenset({"insert", "update"})
+"""Flags of keys that a command puts values into."""
 BEFORE_LOGIN = frozenset({"auth", "hello", "quit", "reset"})
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command or subcommand (`config|get`). `text`: why it is refused. `arity` as Redis gives it."""
+    """One command or subcommand (`config|get`). `text`: why it is refused. `arity` as Redis gives it.
+
+    `needs`: of each of its keys, under a policy; `fieldwise`: or of the fields that it names.
+    """
 
     name: str
     arity: int
@@ -63,6 +97,14 @@ class Command:
     text: str = ""
     blocks: bool = False
     noscript: bool = False
+    needs: Ability = Ability.READ
+    fieldwise: bool = False
+
+    @property
+    def moves(self) -> bool:
+        """May a value of one of its keys get into another of them?"""
+        flags = [frozenset(spec["flags"]) for spec in self.keys]
+        return any("access" in one for one in flags) and not all(map(TAKES_IN.isdisjoint, flags))
 
     def takes(self, count: int) -> bool:
         """Is this a possible number of words, the name included?"""
@@ -119,7 +161,9 @@ class _Overlay:
         self.merges = {name: merge for merge, names in given["fanout"].items() for name in _names(names)}
         self.texts = {name: text for text, names in given["refused"].items() for name in _names(names)}
         self.admin = frozenset(_names(given["admin"]))
-        self.all = {*self.groups, *self.merges, *self.texts, *self.admin}
+        self.touches = {name: _TOUCHES[word] for word, names in given["touches"].items() for name in _names(names)}
+        self.fieldwise = frozenset(_names(given["fieldwise"]))
+        self.all = {*self.groups, *self.merges, *self.texts, *self.admin, *self.touches, *self.fieldwise}
 
     def group(self, name: str) -> Class | None:
         if name in self.texts:
@@ -135,16 +179,20 @@ def _names(given: str | list[str]) -> Iterator[str]:
 def _command(name: str, one: Mapping[str, Any], overlay: _Overlay) -> Command:
     group = overlay.group(name) or _group(name, one)
     merge = overlay.merges.get(name, MERGES.get(name, "sum") if group is Class.SPLIT else "")
+    level = _level(name, one, overlay)
+    shown = Ability.READ | Ability.WRITE if level >= Level.WRITE else Ability.READ
     return Command(
         name=name,
         arity=one["arity"],
         group=group,
-        level=_level(name, one, overlay),
+        level=level,
         keys=tuple(one.get("keys", ())),
         merge=merge,
         text=overlay.texts.get(name, ""),
         blocks="blocking" in one["flags"],
         noscript="noscript" in one["flags"],
+        needs=overlay.touches.get(name, shown),
+        fieldwise=name in overlay.fieldwise,
     )
 
 

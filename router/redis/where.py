@@ -86,13 +86,18 @@ class Places:
 
     def shard_of(self, key: bytes) -> int:
         """Index of the key's shard. Raises Nowhere, with Fairlead's text."""
-        for pattern in self.patterns:
+        return self.find(key)[1]
+
+    def find(self, key: bytes) -> tuple[int, int]:
+        """-> (the pattern's number, the key's shard). Keys that none knows have the number behind the last. Raises
+        Nowhere."""
+        for number, pattern in enumerate(self.patterns):
             values = pattern.values(key)
             if values is not None:
-                return pattern.shard_of(values)
+                return number, pattern.shard_of(values)
         if not self.slots:
             raise Nowhere("no pattern knows this key")
-        return self.slots[slot_of(key) * len(self.slots) // SLOTS]
+        return len(self.patterns), self.slots[slot_of(key) * len(self.slots) // SLOTS]
 
     def channel_shard(self, channel: bytes) -> int:
         """The shard that a channel's messages pass through, among the region's."""

@@ -41,8 +41,9 @@ lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/cython-lint --max-line-length 120 _speedups
 	@.venv/bin/lint-imports
 
-bench: build  ## CPU per query against haproxy, the cells that are promised (10 minutes)
+bench: build  ## CPU per query against haproxy and twemproxy, the cells that are promised (20 minutes)
 	@$(PY) -m loadtest.bench ratio --check
+	@$(PY) -m loadtest.bench redis --check
 
 bench-full: build  ## everything that can be measured (more than an hour)
 	@$(PY) -m loadtest.bench ratio --full
@@ -50,7 +51,8 @@ bench-full: build  ## everything that can be measured (more than an hour)
 	@$(PY) -m loadtest.bench latency
 	@$(PY) -m loadtest.bench coldplans
 
-bench-instructions: build  ## user instructions per query, by callgrind
+bench-instructions: build  ## user instructions per query and per Redis request, by callgrind
+	@$(PY) -m loadtest.bench redis-instructions --check
 	@$(PY) -m loadtest.bench instructions --check
 
 soak: build  ## 500 clients over 20 connections for a minute, with kills

@@ -37,6 +37,8 @@ wanted_packages() {
     have mariadb || echo mariadb-client
     have redis-server || echo redis-server
     have haproxy || echo haproxy
+    have nutcracker || echo nutcracker
+    have redis-benchmark || echo redis-tools
     have sysbench || echo sysbench
     have valgrind || echo valgrind
     have strace || echo strace

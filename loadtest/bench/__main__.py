@@ -10,9 +10,14 @@ from typing import Any
 import click
 
 from loadtest.bench import coldplans, idle, instructions, latency, ratio, results, rounds, sysbench
-from loadtest.bench.cells import TARGETS, Cell, full_cells, short_cells
+from loadtest.bench.cells import TARGETS, full_cells, short_cells
 from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.progress import Progress
+from loadtest.bench.redis import cells as redis_cells
+from loadtest.bench.redis import instructions as redis_instructions
+from loadtest.bench.redis import load as redis_load
+from loadtest.bench.redis import ratio as redis_ratio
+from loadtest.bench.rounds import C
 from loadtest.world.process import ServerFailed
 from loadtest.world.sqlserver import ServerMissing
 
@@ -60,6 +65,7 @@ def main() -> None:
       python -m loadtest.bench ratio --full                every script, protocol and number of threads
       python -m loadtest.bench ratio --cell 'point_select text 16' --rounds 15
       python -m loadtest.bench ratio --format json > ratio.json
+      python -m loadtest.bench redis                       Redis: against twemproxy, ~8 minutes
       python -m loadtest.bench instructions --check        what CI asks
     """
 
@@ -102,14 +108,37 @@ def ratio_command(
     wanted = [name for name in TARGETS if name in (names or TARGETS) and any(name in cell.targets for cell in cells)]
     pinned = None if unpinned else rounds.default_cpu() if cpu is None else cpu
     plan = rounds.Plan(cells, count, seconds, pinned, seed=seed, fresh=fresh)
-    content = ratio.run(plan, wanted, Progress())
-    files = ratio.keep(content, out)
-    if style == "json":
-        click.echo(json.dumps({key: value for key, value in content.items() if key not in ("text", "picture")}))
-    else:
-        click.echo("\n".join([*content["text"], "", *(f"written: {path}" for path in files)]))
-    if check and any(verdict["kept"] is False for verdict in content["verdicts"]):
-        sys.exit(FINDINGS)
+    _show(ratio.run(plan, wanted, Progress()), ratio.keep, out, style, check)
+
+
+@main.command("redis")
+@click.option("--cell", "patterns", multiple=True, metavar="TEXT", help="Only cells whose name holds TEXT.")
+@click.option("--target", "names", multiple=True, type=click.Choice(redis_cells.TARGETS), help="Only these.")
+@click.option("--rounds", "count", type=click.IntRange(1, 999), default=9, show_default=True)
+@click.option("--cpu", type=int, default=None, help="The CPU for proxy, servers and load.  [default: the last]")
+@click.option("--unpinned", is_flag=True, help="Let the kernel place everything.")
+@check_option
+@out_option
+@output_format
+@reports_failures
+def redis_command(
+    patterns: tuple[str, ...],
+    names: tuple[str, ...],
+    count: int,
+    cpu: int | None,
+    unpinned: bool,
+    check: bool,
+    out: Path,
+    style: str,
+) -> None:
+    """CPU per Redis request of direct, twemproxy and Fairlead before one and four shards, by redis-benchmark.
+
+    Exit codes: 0 measured, 1 a promise is broken (with --check), 2 could not measure.
+    """
+    redis_load.require()
+    pinned = None if unpinned else rounds.default_cpu() if cpu is None else cpu
+    plan = rounds.Plan(_chosen(redis_cells.cells(), patterns), count, 4, pinned)
+    _show(redis_ratio.run(plan, names or redis_cells.TARGETS, Progress()), redis_ratio.keep, out, style, check)
 
 
 @main.command("instructions")
@@ -138,6 +167,31 @@ def instructions_command(check: bool, update: bool, profile: bool, style: str) -
     if check and (reference is None or instructions.findings(counts, reference)):
         if reference is None:
             click.echo(f"bench: no reference {instructions.REFERENCE_FILE}: make one with --update", err=True)
+        sys.exit(FINDINGS)
+
+
+@main.command("redis-instructions")
+@click.option("--check", is_flag=True, help="Exit 1 when 5 % over the checked-in reference.")
+@click.option("--update", is_flag=True, help="Announce: make this count the reference.")
+@click.option("--profile", is_flag=True, help="Show the instructions by function.")
+@output_format
+@reports_failures
+def redis_instructions_command(check: bool, update: bool, profile: bool, style: str) -> None:
+    """User instructions of the worker per Redis request over four shards: GET, SET and MGET in pipelines.
+
+    Exit codes: 0 counted, 1 findings (with --check), 2 could not count.
+    """
+    counts = redis_instructions.measure(Progress())
+    found = counts.instructions
+    if update:
+        redis_instructions.write_reference(found)
+    reference = redis_instructions.read_reference()
+    if style == "json":
+        click.echo(json.dumps({"instructions": found, "reference": reference}))
+    else:
+        shown = redis_instructions.profile_lines(counts) if profile else []
+        click.echo("\n".join([*shown, *redis_instructions.lines(found, reference)]))
+    if check and (reference is None or redis_instructions.findings(found, reference)):
         sys.exit(FINDINGS)
 
 
@@ -201,7 +255,20 @@ def coldplans_command(count: int, shapes: int, names: tuple[str, ...], check: bo
         sys.exit(FINDINGS)
 
 
-def _chosen(cells: list[Cell], patterns: tuple[str, ...]) -> list[Cell]:
+def _show(
+    content: dict[str, Any], keep: Callable[[dict[str, Any], Path], list[Path]], out: Path, style: str, check: bool
+) -> None:
+    """Saves and prints the figures; exits where a promise is broken and `check` asks for it."""
+    files = keep(content, out)
+    if style == "json":
+        click.echo(json.dumps({key: value for key, value in content.items() if key not in ("text", "picture")}))
+    else:
+        click.echo("\n".join([*content["text"], "", *(f"written: {path}" for path in files)]))
+    if check and any(verdict["kept"] is False for verdict in content["verdicts"]):
+        sys.exit(FINDINGS)
+
+
+def _chosen(cells: list[C], patterns: tuple[str, ...]) -> list[C]:
     chosen = [cell for cell in cells if not patterns or any(pattern in cell.name for pattern in patterns)]
     if not chosen:
         raise click.UsageError(f"no cell has {' or '.join(patterns)} in its name: {[cell.name for cell in cells]}")

@@ -60,9 +60,7 @@ class Promise:
 
     target: str
     against: str
-    script: str
-    prepared: bool
-    threads: int
+    cell: str
     at_most: float
 
 
@@ -71,7 +69,7 @@ def promises() -> list[Promise]:
     limits = []
     for prepared in (False, True):
         for threads in (16, 64):
-            to_haproxy = 1.05 if prepared else 1.00
-            limits.append(Promise(SHARDED, HAPROXY, POINT_SELECT, prepared, threads, to_haproxy))
-            limits.append(Promise(SHARDED, PROXYSQL, POINT_SELECT, prepared, threads, 0.60))
+            cell = Cell(POINT_SELECT, prepared, threads, ()).name
+            limits.append(Promise(SHARDED, HAPROXY, cell, 1.05 if prepared else 1.00))
+            limits.append(Promise(SHARDED, PROXYSQL, cell, 0.60))
     return limits

@@ -10,9 +10,10 @@ apart, outside valgrind, with default settings, and so are system calls, by stra
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from loadtest.bench import callgrind, cells, procfs, proof, strace, sysbench
 from loadtest.bench.arena import Arena
@@ -126,6 +127,12 @@ class Tally:
     functions: list[tuple[str, str, float]]
 
 
+class Asks(Protocol):
+    """Connections that stay, and ask `count` times what `what` names."""
+
+    async def ask(self, what: str, count: int, /) -> None: ...
+
+
 class Counting:
     """Counts a crowd's queries in a worker under callgrind. `by_clock`: instructions a second when idle.
 
@@ -133,7 +140,7 @@ class Counting:
     into a run depends on how slow valgrind is on this machine.
     """
 
-    def __init__(self, crowd: Crowd, folder: Path, worker: int) -> None:
+    def __init__(self, crowd: Asks, folder: Path, worker: int) -> None:
         self._crowd, self._folder, self._worker = crowd, folder, worker
         self.by_clock = 0.0
 
@@ -175,18 +182,18 @@ class Counting:
 async def count_instructions(target: Target, folder: Path, short: int, long: int) -> dict[str, Tally]:
     """{protocol: tally} of the worker of a Fairlead under callgrind."""
     async with Crowd(target.endpoint, THREADS, target.rows) as crowd:
-        worker = await busiest_under_callgrind(crowd, target.proxy_pids(), folder)
+        worker = await busiest_under_callgrind(crowd, PROTOCOLS, target.proxy_pids(), folder)
         counter = Counting(crowd, folder, worker)
         await counter.idle()
         return {name: await counter.count(name, short, long) for name in PROTOCOLS}
 
 
-async def busiest_under_callgrind(crowd: Crowd, pids: Sequence[int], folder: Path) -> int:
-    """The worker's pid: who works most for both protocols, which also warms it up."""
+async def busiest_under_callgrind(crowd: Asks, names: Iterable[str], pids: Sequence[int], folder: Path) -> int:
+    """The worker's pid: who works most for everything that is asked, which also warms it up."""
     for pid in pids:
         callgrind.instructions_since_last(folder, pid)
-    for protocol in PROTOCOLS:
-        await crowd.ask(protocol, WARM)
+    for name in names:
+        await crowd.ask(name, WARM)
     used = {pid: callgrind.instructions_since_last(folder, pid) for pid in pids}
     return max(used, key=lambda pid: used[pid])
 

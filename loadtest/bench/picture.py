@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from loadtest.bench.cells import DIRECT, HAPROXY, PROXYSQL, SHARDED, UNSHARDED
+from loadtest.bench.cells import DIRECT, HAPROXY, PROXYSQL, REFERENCE, SHARDED, UNSHARDED
 from loadtest.bench.summary import Figure
 
 COLOURS = {
@@ -19,7 +19,7 @@ HEADER, FOOTER = 64, 30
 FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
 
-def svg(figures: Sequence[Figure], title: str, subtitle: str) -> str:
+def svg(figures: Sequence[Figure], title: str, subtitle: str, reference: str = REFERENCE) -> str:
     """A group of bars per cell, a bar per proxy: the median, a whisker for its 95 % interval, the ratio."""
     shown = [figure for figure in figures if figure.proxy_us is not None]
     longest = max((figure.proxy_us.high for figure in shown if figure.proxy_us), default=1.0)
@@ -29,7 +29,7 @@ def svg(figures: Sequence[Figure], title: str, subtitle: str) -> str:
         body.append(_text(16, y + BAR - 4, cell, bold=True))
         y += BAR + GAP
         for figure in (figure for figure in shown if figure.cell == cell):
-            body.append(_bar(figure, y, scale))
+            body.append(_bar(figure, y, scale, reference))
             y += BAR + GAP
         y += GROUP
     height = y + FOOTER
@@ -46,13 +46,13 @@ def svg(figures: Sequence[Figure], title: str, subtitle: str) -> str:
 _LEGEND = "CPU microseconds of the proxy's processes per query: median and 95 % interval over the rounds"
 
 
-def _bar(figure: Figure, y: int, scale: float) -> str:
+def _bar(figure: Figure, y: int, scale: float, reference: str) -> str:
     assert figure.proxy_us is not None
     cpu, colour = figure.proxy_us, COLOURS.get(figure.target, OTHER_COLOUR)
     middle = y + BAR / 2
     label = f"{cpu.median:.2f} µs"
     if figure.ratio is not None:
-        label += f"   {figure.ratio.median:.2f} × haproxy"
+        label += f"   {figure.ratio.median:.2f} × {reference}"
     low, high = LEFT + cpu.low * scale, LEFT + cpu.high * scale
     return "\n".join(
         [

@@ -10,21 +10,34 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Generic, Protocol, TypeVar
 
 from loadtest.bench import procfs, sysbench
 from loadtest.bench.cells import Cell
 from loadtest.bench.targets import Target
 
 
+class AnyCell(Protocol):
+    """What is run on several targets, whatever makes the load."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+
+
+C = TypeVar("C", bound=AnyCell)
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[C]):
     """How the rounds are run.
 
     `cpu` None leaves scheduling alone, and then ratios mean little. `fresh` starts the proxies anew for every
     round, so that the luck of one process (where its memory lies) is not taken for its cost.
     """
 
-    cells: Sequence[Cell]
+    cells: Sequence[C]
     rounds: int
     seconds: int
     cpu: int | None
@@ -32,7 +45,7 @@ class Plan:
     seed: int = 1
     fresh: bool = False
 
-    def seconds_of(self, step: "Step") -> int:
+    def seconds_of(self, step: "Step[C]") -> int:
         return self.warm_seconds if step.warm else self.seconds
 
 
@@ -60,19 +73,19 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[C]):
     """One run to be made. What is `warm` fills plan caches, pools and buffer pools, and is thrown away."""
 
     round: int
-    cell: Cell
+    cell: C
     target: str
     warm: bool
 
 
-def schedule(plan: Plan, available: Iterable[str]) -> list[Step]:
+def schedule(plan: Plan[C], available: Iterable[str]) -> list[Step[C]]:
     """All runs in their order: a warm-up before round 1 (and every round, of fresh processes), the rounds."""
     names, draw = set(available), random.Random(plan.seed)
-    steps: list[Step] = []
+    steps: list[Step[C]] = []
     for number in range(1, plan.rounds + 1):
         for warm in (True, False) if number == 1 or plan.fresh else (False,):
             for cell in plan.cells:
@@ -82,11 +95,16 @@ def schedule(plan: Plan, available: Iterable[str]) -> list[Step]:
     return steps
 
 
-def run_all(plan: Plan, targets: dict[str, Target], report: Callable[[int, int, Run, float], None]) -> list[Run]:
+def run_all(
+    plan: Plan[C],
+    targets: dict[str, Target],
+    measure: Callable[[Plan[C], Step[C], Target], Run],
+    report: Callable[[int, int, Run, float], None],
+) -> list[Run]:
     """Runs the schedule and returns what was measured.
 
-    `report(done, total, run, seconds_left)` is called after each. Raises SysbenchError when a run fails: a
-    bench with a hole in it compares nothing.
+    `measure` makes one run; `report(done, total, run, seconds_left)` is called after each. What `measure` raises
+    ends everything: a bench with a hole in it compares nothing.
     """
     steps = schedule(plan, targets)
     runs: list[Run] = []
@@ -106,14 +124,14 @@ def run_all(plan: Plan, targets: dict[str, Target], report: Callable[[int, int, 
     return runs
 
 
-class Remaining:
+class Remaining(Generic[C]):
     """The time left, from what the runs so far cost beyond their nominal seconds."""
 
-    def __init__(self, steps: Sequence[Step], plan: Plan) -> None:
+    def __init__(self, steps: Sequence[Step[C]], plan: Plan[C]) -> None:
         self._plan, self._overhead = plan, [0.3]
         self._nominal = [plan.seconds_of(step) for step in steps]
 
-    def spent(self, step: Step, seconds: float) -> None:
+    def spent(self, step: Step[C], seconds: float) -> None:
         self._overhead.append(max(0.0, seconds - self._plan.seconds_of(step)))
 
     def left(self, done: int) -> float:
@@ -121,8 +139,8 @@ class Remaining:
         return sum(rest) + len(rest) * sum(self._overhead) / len(self._overhead)
 
 
-def measure(plan: Plan, step: Step, target: Target) -> Run:
-    """Makes one run."""
+def by_sysbench(plan: Plan[Cell], step: Step[Cell], target: Target) -> Run:
+    """Makes one run. Raises SysbenchError."""
     cell = step.cell
     load = sysbench.Load(
         cell.script,
@@ -162,7 +180,7 @@ def measure(plan: Plan, step: Step, target: Target) -> Run:
     )
 
 
-def _prepare(plan: Plan, number: int, targets: Sequence[Target]) -> None:
+def _prepare(plan: Plan[C], number: int, targets: Sequence[Target]) -> None:
     """Before a round: fresh proxies where wanted, and everything on its CPU."""
     if plan.fresh and number > 1:
         for proxy in {id(target.proxy): target.proxy for target in targets if target.proxy}.values():

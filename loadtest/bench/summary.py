@@ -46,11 +46,11 @@ class Verdict:
         return self.ratio.high <= self.promise.at_most or self.ratio.low > self.promise.at_most
 
 
-def summarise(runs: Sequence[Run]) -> list[Figure]:
+def summarise(runs: Sequence[Run], reference: str = REFERENCE) -> list[Figure]:
     """One figure per cell and target, in the order of first appearance of the cell, then of `TARGETS`."""
     cells = list(dict.fromkeys(run.cell for run in runs))
     targets = sorted({run.target for run in runs}, key=_target_order)
-    figures = [_figure(runs, cell, target) for cell in cells for target in targets]
+    figures = [_figure(runs, cell, target, reference) for cell in cells for target in targets]
     return [figure for figure in figures if figure is not None]
 
 
@@ -64,7 +64,7 @@ def ratio(runs: Sequence[Run], cell: str, target: str, against: str) -> Interval
 
 def judge(runs: Sequence[Run], promises: Sequence[Promise]) -> list[Verdict]:
     return [
-        Verdict(promise, ratio(runs, _cell_name(promise), promise.target, promise.against))
+        Verdict(promise, ratio(runs, promise.cell, promise.target, promise.against))
         for promise in promises
     ]
 
@@ -72,7 +72,7 @@ def judge(runs: Sequence[Run], promises: Sequence[Promise]) -> list[Verdict]:
 def verdict_line(verdict: Verdict) -> str:
     """`PASS  fairlead-sharded oltp_point_select text 16: 0.87 [0.86, 0.88] of haproxy's CPU …`."""
     promise, found = verdict.promise, verdict.ratio
-    head = f"{promise.target} {_cell_name(promise)}"
+    head = f"{promise.target} {promise.cell}"
     if found is None:
         return f"----  {head}: not measured against {promise.against} (at most {promise.at_most:.2f})"
     word = "PASS" if verdict.kept else "FAIL"
@@ -83,7 +83,7 @@ def verdict_line(verdict: Verdict) -> str:
     )
 
 
-def _figure(runs: Sequence[Run], cell: str, target: str) -> Figure | None:
+def _figure(runs: Sequence[Run], cell: str, target: str, reference: str) -> Figure | None:
     mine = [run for run in runs if run.cell == cell and run.target == target]
     if not mine:
         return None
@@ -94,7 +94,7 @@ def _figure(runs: Sequence[Run], cell: str, target: str) -> Figure | None:
         target=target,
         rounds=len(mine),
         proxy_us=median_interval(proxy) if proxy else None,
-        ratio=ratio(runs, cell, target, REFERENCE) if proxy and target != REFERENCE else None,
+        ratio=ratio(runs, cell, target, reference) if proxy and target != reference else None,
         spread=spread(proxy) if proxy else None,
         qps=median(run.qps for run in mine),
         p95_ms=median(run.p95_ms for run in mine),
@@ -107,10 +107,6 @@ def _figure(runs: Sequence[Run], cell: str, target: str) -> Figure | None:
 
 def _by_round(runs: Sequence[Run], cell: str, target: str) -> dict[int, float | None]:
     return {run.round: run.proxy_us for run in runs if run.cell == cell and run.target == target}
-
-
-def _cell_name(promise: Promise) -> str:
-    return f"{promise.script} {'prepared' if promise.prepared else 'text'} {promise.threads}"
 
 
 def _target_order(name: str) -> tuple[int, str]:

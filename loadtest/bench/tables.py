@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from loadtest.bench.cells import REFERENCE
 from loadtest.bench.summary import Figure
 
 HEADINGS = (
     "target",
     "proxy µs/query",
-    "× haproxy",
+    "× {reference}",
     "95 % interval",
     "spread",
     "server µs",
@@ -22,12 +23,13 @@ def machine_lines(facts: dict[str, str]) -> list[str]:
     return [f"{name:<{width}}  {text}" for name, text in facts.items()]
 
 
-def figure_lines(figures: Sequence[Figure]) -> list[str]:
+def figure_lines(figures: Sequence[Figure], reference: str = REFERENCE) -> list[str]:
     """One block per cell: its name, then a row per target."""
     lines: list[str] = []
+    headings = tuple(heading.format(reference=reference) for heading in HEADINGS)
     for cell in dict.fromkeys(figure.cell for figure in figures):
         rows = [_row(figure) for figure in figures if figure.cell == cell]
-        lines += ["", cell, *grid([HEADINGS, *rows])]
+        lines += ["", cell, *grid([headings, *rows])]
     return lines
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from loadtest.bench import procfs
 from loadtest.bench.sysbench import Endpoint
 from loadtest.world.process import Server
-from loadtest.world.sqlserver import SqlServer
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class Target:
     endpoint: Endpoint
     rows: int
     proxy: Server | None
-    servers: tuple[SqlServer, ...]
+    servers: tuple[Server, ...]
     version: Callable[[], str]
 
     def proxy_pids(self) -> list[int]:

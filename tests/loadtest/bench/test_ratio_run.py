@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loadtest.bench.__main__ import main
+from loadtest.bench.redis import nutcracker
 from loadtest.world.mariadb import program
 from loadtest.world.sqlserver import ServerMissing
 from tests.servers import absent
@@ -51,7 +52,18 @@ def test_ratio_of_fairlead_sharded_and_not(tmp_path: Path) -> None:
     ratios = {figure["target"]: figure["ratio"] for figure in content["figures"]}
     assert ratios["fairlead"]["n"] == ratios["fairlead-sharded"]["n"] == 1
     judged = [verdict for verdict in content["verdicts"] if verdict["kept"] is not None]
-    assert [verdict["promise"]["threads"] for verdict in judged] == [16]
+    assert [verdict["promise"]["cell"] for verdict in judged] == ["oltp_point_select prepared 16"]
+
+
+@pytest.mark.skipif(nutcracker.program() is None, reason=f"{nutcracker.WANTED} is not on this machine")
+def test_redis_against_twemproxy(tmp_path: Path) -> None:
+    found = bench("redis", "--cell", "GET P16", "--rounds", "1", "--out", str(tmp_path), "--format", "json")
+    assert found.exit_code == 0, found.output
+    content = json.loads(found.stdout)
+    figures = {figure["target"]: figure for figure in content["figures"]}
+    assert figures["direct"]["proxy_us"] is None
+    assert all(figures[name]["proxy_us"]["median"] > 0.05 for name in ("twemproxy", "fairlead", "fairlead-sharded"))
+    assert {"redis-server", "redis-benchmark", "twemproxy", "fairlead-sharded"} <= set(content["machine"])
 
 
 def test_a_cell_that_does_not_exist_is_a_usage_error() -> None:

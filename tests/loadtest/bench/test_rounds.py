@@ -21,8 +21,7 @@ def made(number: int, target: str, proxy: float | None, cell: str = "oltp_point_
 
 
 def test_short_cells_are_those_that_something_is_promised_of() -> None:
-    named = {(cell.script, cell.prepared, cell.threads) for cell in cells.short_cells()}
-    assert named == {(p.script, p.prepared, p.threads) for p in cells.promises()}
+    assert {cell.name for cell in cells.short_cells()} == {promise.cell for promise in cells.promises()}
     assert all({HAPROXY, PROXYSQL, SHARDED} <= set(cell.targets) for cell in cells.short_cells())
 
 
@@ -33,23 +32,23 @@ def test_full_cells_are_every_script_protocol_and_number_of_threads() -> None:
 
 
 def test_promises_are_the_published_ones() -> None:
-    limits = {(p.against, p.prepared, p.threads): p.at_most for p in cells.promises()}
+    limits = {(p.against, p.cell.removeprefix("oltp_point_select ")): p.at_most for p in cells.promises()}
     assert limits == {
-        (HAPROXY, False, 16): 1.00,
-        (HAPROXY, False, 64): 1.00,
-        (HAPROXY, True, 16): 1.05,
-        (HAPROXY, True, 64): 1.05,
-        (PROXYSQL, False, 16): 0.60,
-        (PROXYSQL, False, 64): 0.60,
-        (PROXYSQL, True, 16): 0.60,
-        (PROXYSQL, True, 64): 0.60,
+        (HAPROXY, "text 16"): 1.00,
+        (HAPROXY, "text 64"): 1.00,
+        (HAPROXY, "prepared 16"): 1.05,
+        (HAPROXY, "prepared 64"): 1.05,
+        (PROXYSQL, "text 16"): 0.60,
+        (PROXYSQL, "text 64"): 0.60,
+        (PROXYSQL, "prepared 16"): 0.60,
+        (PROXYSQL, "prepared 64"): 0.60,
     }
 
 
 # --- rounds -------------------------------------------------------------------------------------------------
 
 
-def plan(rounds: int = 3) -> Plan:
+def plan(rounds: int = 3) -> Plan[cells.Cell]:
     return Plan(cells.short_cells(), rounds, 4, 1)
 
 
@@ -127,13 +126,13 @@ def test_direct_has_no_proxy_and_so_no_ratio() -> None:
 )
 def test_verdict(ours: list[float], kept: bool, certain: bool) -> None:
     runs = [made(n, HAPROXY, 10.0) for n in range(1, 10)] + [made(n, SHARDED, cpu) for n, cpu in enumerate(ours, 1)]
-    [verdict] = summary.judge(runs, [Promise(SHARDED, HAPROXY, POINT_SELECT, False, 16, 1.00)])
+    [verdict] = summary.judge(runs, [Promise(SHARDED, HAPROXY, "oltp_point_select text 16", 1.00)])
     assert (verdict.kept, verdict.certain) == (kept, certain)
     assert summary.verdict_line(verdict).startswith("PASS" if kept else "FAIL")
 
 
 def test_what_was_not_measured_is_neither_kept_nor_broken() -> None:
-    [verdict] = summary.judge([made(1, SHARDED, 5.0)], [Promise(SHARDED, PROXYSQL, POINT_SELECT, False, 16, 0.6)])
+    [verdict] = summary.judge([made(1, SHARDED, 5.0)], [Promise(SHARDED, PROXYSQL, "oltp_point_select text 16", 0.6)])
     assert verdict.kept is None
     assert "not measured" in summary.verdict_line(verdict)
 

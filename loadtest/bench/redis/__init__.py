@@ -1,0 +1,1 @@
+"""What a Redis command costs in Fairlead, next to twemproxy."""

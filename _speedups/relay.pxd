@@ -70,6 +70,12 @@ cdef enum PlanFlag:
     PLAN_EVERYWHERE = 256       # OP_ANY: every shard of the configuration can answer
     PLAN_GUARDED = 512          # over data that is restricted for the client: texts of servers' errors are kept back
 
+cdef enum VerdictKind:          # what the policy lets one shard have of a statement
+    VERDICT_PASSES = 0          # the client's own bytes
+    VERDICT_REFUSED = 1         # nothing: `bytes` is the payload of the ERR packet that answers
+    VERDICT_SPLICED = 2         # the client's bytes with `cuts`
+    VERDICT_PREPARED = 3        # another prepared statement
+
 cdef enum Diagnostics:          # of the session's last statement: its errors and warnings
     DIAG_HERE = 0               # on the attached backend
     DIAG_GONE = 1               # on none: counted, but not to be listed
@@ -121,12 +127,32 @@ cdef enum Event:
 cdef struct Session
 cdef struct Backend
 cdef struct Pool
+cdef struct Statement
 
 cdef struct KeyRef:
     uint16_t slot
     uint8_t kind                # 0 the slot itself, 1 every element of the LIST, 2 the item-th of every row
     uint8_t negate
     uint16_t item
+
+cdef struct Cut:                # a splice, placed in the texts that have the same words around it
+    uint16_t gap                # of the spaces between literals the one that it is in: 0 is before the first literal
+    uint32_t start              # what is replaced, from the gap's beginning
+    uint32_t end
+    uint32_t seen               # so many bytes of the gap must read as when the place was found; they are `bytes` …
+    uint32_t seen_at            # … from here
+    uint32_t put                # what is put in its place: the length, and where in `bytes`
+    uint32_t put_at
+
+cdef struct Verdict:            # shared by plans, statements and running commands
+    uint32_t refs
+    uint8_t kind
+    uint32_t ncuts              # VERDICT_SPLICED, in the order of the text
+    Cut* cuts
+    size_t grows                # all that is put
+    uint8_t* bytes
+    uint32_t size
+    Statement* statement        # VERDICT_PREPARED
 
 cdef struct Plan:
     uint64_t fingerprint
@@ -150,6 +176,9 @@ cdef struct Plan:
     uint32_t norm_len
     uint32_t reply_len
     uint8_t* reply              # OP_REPLY: payload of the packet
+    Verdict** verdicts          # by shard, NULL without a policy; what is not decided about a shard parks
+    uint32_t nverdicts
+    size_t verdict_bytes
 
 cdef struct KeySource:          # one shard-key column of one row of a prepared statement
     int32_t param               # ordinal of the parameter; -1: the constant
@@ -250,6 +279,7 @@ cdef struct Session:
     Buf deferred                # framed SAVEPOINT … of a transaction that has no shard yet
     uint16_t ndeferred
     Statement* exec             # COM_STMT_EXECUTE: what is executed
+    Verdict* verdict            # the policy's, of the current command; NULL for none
     ClientStatement* stmts
     uint32_t stmt_cap
     uint32_t exec_stmt          # the client's id of `exec`: its long data end with the command
@@ -445,3 +475,4 @@ cdef struct Core:
     uint8_t* norm
     Slot* slots
     Lexed lexed
+    Session* lexed_for          # whose COM_QUERY `lexed` is about

@@ -11,6 +11,9 @@ class StatementRef:
     id: int
     note: object
 
+class VerdictRef:
+    size: int
+
 class Relay:
     block: WorkerBlock
     epoch: int
@@ -69,7 +72,7 @@ class Relay:
         extra: bytes = ...,
         notify: bool = ...,
         hold: bool = ...,
-        instead: bytes | None = ...,
+        verdict: VerdictRef | None = ...,
         consistency: int = ...,
         max_lag_ms: int = ...,
         digest: int = ...,
@@ -109,7 +112,14 @@ class Relay:
     def forget_statements(self, handle: int) -> None: ...
     def lease_open(self, *, caps: int, ctx: int, state: int, user: int, hop: bool, credit: int = ...) -> int: ...
     def lease_submit(
-        self, handle: int, shard: int, payload: bytes, *, flags: int = ..., statement: StatementRef | None = ...
+        self,
+        handle: int,
+        shard: int,
+        payload: bytes,
+        *,
+        flags: int = ...,
+        statement: StatementRef | None = ...,
+        verdict: VerdictRef | None = ...,
     ) -> bool: ...
     def lease_take(self, handle: int) -> bytes: ...
     def pool_new(self, shard: int, capclass: int, *, server: int, remote: bool = ...) -> int: ...
@@ -130,6 +140,15 @@ class Relay:
     ) -> None: ...
     def peer_route(self, user: int, shard: int, capclass: int, pool: int) -> None: ...
     def plan_put(self, *, fingerprint: int, norm: bytes, ctx: int, epoch: int, opcode: int, **more: Any) -> None: ...
+    def verdict(
+        self,
+        kind: int,
+        *,
+        payload: bytes = ...,
+        cuts: list[tuple[int, int, int, bytes, bytes]] = ...,
+        statement: StatementRef | None = ...,
+    ) -> VerdictRef: ...
+    def spliced(self, ref: VerdictRef, text: bytes, mode: int = ...) -> bytes | None: ...
     def statement_new(
         self,
         *,

@@ -20,6 +20,21 @@ cdef class StatementRef:
             self.relay.unlock()
 
 
+@cython.no_gc_clear
+cdef class VerdictRef:
+    """Keeps a verdict alive; plans, statements and running commands hold references of their own."""
+
+    cdef Relay relay
+    cdef Verdict* verdict
+    cdef readonly size_t size
+
+    def __dealloc__(self):
+        if self.verdict != NULL:
+            self.relay.lock()
+            verdict_release(&self.relay.core, self.verdict)
+            self.relay.unlock()
+
+
 cdef class Relay:
     """One worker's relay. Sizes in bytes, times in seconds; handles are ints that never come back.
 
@@ -114,7 +129,7 @@ cdef class Relay:
         if c.plans != NULL:
             for i in range(c.plan_cap):
                 if c.plans[i] != NULL:
-                    plan_free(c.plans[i])
+                    plan_free(c, c.plans[i])
         for i in range(c.npools):
             free(c.pools[i])
         if c.diffs != NULL:
@@ -375,6 +390,7 @@ cdef class Relay:
                 length = s.cmd_len - 1
                 if s.kept == NULL:
                     lex_into(s.cmd + 1, length, s.lexmode, &c.lexed)
+                    c.lexed_for = NULL
                 found = lexed_copy(&c.lexed if s.kept == NULL else s.kept)
             self.unlock()
         if s == NULL:
@@ -429,11 +445,11 @@ cdef class Relay:
         return s != NULL
 
     def run_on(self, uint64_t handle, int32_t shard, *, uint32_t flags=0, uint32_t pins=0, bytes extra=b"",
-               bint notify=False, bint hold=False, bytes instead=None, int consistency=-1, int64_t max_lag_ms=-1,
+               bint notify=False, bint hold=False, VerdictRef verdict=None, int consistency=-1, int64_t max_lag_ms=-1,
                uint32_t digest=0, uint32_t digest_generation=0):
         """Send the parked command to `shard`.
 
-        `extra`: framed packets to be sent first, each answered by one OK. `instead`: another payload in its place.
+        `extra`: framed packets to be sent first, each answered by one OK. `verdict`: what the policy makes of it.
         `notify`: EVENT_DONE when it is complete; `hold`: and the next command waits for `release`.
         `consistency`, `max_lag_ms`: by which the backend is chosen, for this command only.
         -> False when the session is gone.
@@ -442,13 +458,9 @@ cdef class Relay:
         cdef Session* s
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(extra)
         cdef size_t n = PyBytes_GET_SIZE(extra)
-        cdef const uint8_t* other = NULL
-        cdef size_t length = 0
+        cdef Verdict* ruled = verdict.verdict if verdict is not None else NULL
         cdef uint8_t level
         cdef uint32_t lag
-        if instead is not None:
-            other = <const uint8_t*>PyBytes_AS_STRING(instead)
-            length = PyBytes_GET_SIZE(instead)
         with nogil:
             self.lock()
             s = self.parked(handle)
@@ -461,9 +473,14 @@ cdef class Relay:
                 s.hold = hold
                 s.digest = digest
                 s.digest_generation = digest_generation
-                if s.command == COM_STMT_EXECUTE and other == NULL and client_statement(s) != NULL:
+                if s.command == COM_STMT_EXECUTE and client_statement(s) != NULL:
                     s.exec = client_statement(s).st
-                if not put_extra(s, p, n) or (other != NULL and not replace_command(c, s, other, length)):
+                drop_verdict(c, s)
+                if ruled != NULL:
+                    take_verdict(s, ruled)
+                    if ruled.kind == VERDICT_PREPARED:
+                        s.exec = ruled.statement
+                if not put_extra(s, p, n):
                     s.hangup = 1
                     reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
                 elif s.exec != NULL and s.cmd_len < execute_size(s.exec):
@@ -720,10 +737,12 @@ cdef class Relay:
         return handle
 
     def lease_submit(self, uint64_t handle, int32_t shard, bytes payload, *, uint32_t flags=0,
-                     StatementRef statement=None):
+                     StatementRef statement=None, VerdictRef verdict=None):
         """Send one command (payload with its command byte) to `shard`; EVENT_DATA and EVENT_DONE follow.
 
         `statement`: what a COM_STMT_EXECUTE (with types) executes; the caller keeps it alive until EVENT_DONE.
+
+        `verdict`: one that lets the payload pass as it is.
         -> False when the lease is gone or busy.
         """
         cdef Core* c = &self.core
@@ -731,6 +750,7 @@ cdef class Relay:
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(payload)
         cdef size_t n = PyBytes_GET_SIZE(payload)
         cdef bint taken = False
+        cdef Verdict* ruled = verdict.verdict if verdict is not None else NULL
         with nogil:
             self.lock()
             s = session_at(c, handle)
@@ -743,6 +763,8 @@ cdef class Relay:
                 s.phase = PHASE_BUSY
                 if statement is not None:
                     s.exec = statement.st
+                if ruled != NULL:
+                    take_verdict(s, ruled)
                 taken = True
                 s.shard = shard
                 if s.hangup:
@@ -1053,9 +1075,13 @@ cdef class Relay:
     def plan_put(self, *, uint64_t fingerprint, bytes norm, uint32_t ctx, uint32_t epoch, int opcode, uint32_t id=0,
                  int32_t shard=-1, uint32_t flags=0, uint32_t pins=0, int park_reason=0, uint32_t vindex=0,
                  object keys=(),
-                 int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0):
-        """Cache a plan. `keys`: up to MAX_KEYS tuples of (slot, kind, item, negate), one per vindex column."""
+                 int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0, list verdicts=None):
+        """Cache a plan. `keys`: up to MAX_KEYS tuples of (slot, kind, item, negate), one per vindex column.
+
+        `verdicts`: the policy's by shard (VerdictRef, or None for what it has not decided); None without a policy.
+        """
         cdef Plan* plan = <Plan*>calloc(1, sizeof(Plan))
+        cdef uint32_t nverdicts = 0 if verdicts is None else <uint32_t>len(verdicts)
         if plan == NULL:
             raise MemoryError
         try:
@@ -1069,13 +1095,39 @@ cdef class Relay:
             plan.referenced = 1
             plan.norm = copy_bytes(norm)
             plan.norm_len = <uint32_t>len(norm)
+            put_verdicts(plan, verdicts)
         except BaseException:
-            plan_free(plan)
+            plan_free(&self.core, plan)
             raise
         with nogil:
             self.lock()
+            hold_verdicts(plan, nverdicts)
             plan_put(&self.core, plan)
             self.unlock()
+
+    def verdict(self, int kind, *, bytes payload=b"", object cuts=(), StatementRef statement=None):
+        """What a shard may have. `payload`: of the ERR packet of VERDICT_REFUSED; `statement`: of VERDICT_PREPARED.
+
+        `cuts` of VERDICT_SPLICED, in the order of the text: (gap, start, end, bytes that the gap begins with, put).
+        """
+        cdef VerdictRef ref = VerdictRef()
+        cdef Verdict* v = <Verdict*>calloc(1, sizeof(Verdict))
+        if v == NULL:
+            raise MemoryError
+        v.refs = 1
+        ref.relay = self
+        ref.verdict = v
+        v.kind = <uint8_t>kind
+        if (kind == VERDICT_PREPARED) != (statement is not None) or len(payload) > 4096:
+            raise ValueError("a verdict of another kind")
+        if statement is not None:
+            self.lock()
+            statement.st.refs += 1
+            v.statement = statement.st
+            self.unlock()
+        put_cuts(v, cuts, payload)
+        ref.size = sizeof(Verdict) + v.ncuts * sizeof(Cut) + v.size
+        return ref
 
     cdef int check_plan(self, Plan* plan, list widths) except -1:
         """The relay trusts these numbers at every hit."""
@@ -1087,12 +1139,26 @@ cdef class Relay:
             raise ValueError("no such variant of START TRANSACTION")
         return 0
 
+    def spliced(self, VerdictRef ref not None, bytes text, uint32_t mode=0):
+        """What the verdict makes of a text; None where its places are not known. To test what the relay does."""
+        cdef Core* c = &self.core
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(text)
+        cdef size_t n = PyBytes_GET_SIZE(text), length = 0
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, n + ref.verdict.grows)
+        self.lock()
+        c.lexed_for = NULL
+        if lex_into(p, n, mode, &c.lexed) == LEX_OK:
+            length = splice(ref.verdict, p, n, &c.lexed, <uint8_t*>PyBytes_AS_STRING(out))
+        self.unlock()
+        return out[:length] if length else None
+
     def statement_new(self, *, bytes text, uint32_t ctx, uint32_t epoch, int nparams, int ncolumns,
                       uint64_t fingerprint, int opcode, uint32_t id=0, int32_t shard=-1, uint32_t flags=0,
                       uint32_t pins=0, int park_reason=0, uint32_t vindex=0, object sources=(), bytes constants=b"",
                       int nkeys=0, int begin=0, bytes reply=b"", uint32_t digest=0, uint32_t digest_generation=0,
-                      object note=None):
-        """A prepared statement of the shared store. `sources`: (param or -1, offset, length) per key and column."""
+                      list verdicts=None, object note=None):
+        """A prepared statement of the shared store. `sources`: (param or -1, offset, length) per key and column;
+        `verdicts` as of plan_put."""
         cdef StatementRef ref = StatementRef()
         cdef Statement* st
         cdef Core* c = &self.core
@@ -1133,6 +1199,10 @@ cdef class Relay:
         st.constants = copy_bytes(constants)
         st.text = copy_bytes(text)
         st.text_len = len(text)
+        put_verdicts(&st.plan, verdicts)
+        self.lock()
+        hold_verdicts(&st.plan, 0 if verdicts is None else len(verdicts))
+        self.unlock()
         ref.note = note
         return ref
 
@@ -1399,6 +1469,52 @@ cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t 
     return 0
 
 
+cdef int put_verdicts(Plan* plan, list verdicts) except -1:
+    """Name a plan's verdicts; they are not held yet, nor are they looked at."""
+    cdef Py_ssize_t i
+    cdef VerdictRef ref
+    if not verdicts:
+        return 0
+    plan.verdicts = <Verdict**>calloc(len(verdicts), sizeof(void*))
+    if plan.verdicts == NULL:
+        raise MemoryError
+    for i, ref in enumerate(verdicts):
+        if ref is not None:
+            plan.verdicts[i] = ref.verdict
+            plan.verdict_bytes += ref.size
+    plan.verdict_bytes += len(verdicts) * sizeof(void*)
+    return 0
+
+
+cdef void hold_verdicts(Plan* plan, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        if plan.verdicts[i] != NULL:
+            plan.verdicts[i].refs += 1
+    plan.nverdicts = n
+
+
+cdef int put_cuts(Verdict* v, object cuts, bytes payload) except -1:
+    cdef Py_ssize_t i
+    cdef bytearray kept = bytearray(payload)
+    v.cuts = <Cut*>calloc(len(cuts) + 1, sizeof(Cut))
+    if v.cuts == NULL:
+        raise MemoryError
+    for i, (gap, start, end, seen, put) in enumerate(cuts):
+        if not 0 <= start <= end:
+            raise ValueError("a cut that ends before it begins")
+        v.cuts[i].gap, v.cuts[i].start, v.cuts[i].end = gap, start, end
+        v.cuts[i].seen, v.cuts[i].seen_at = len(seen), len(kept)
+        kept += seen
+        v.cuts[i].put, v.cuts[i].put_at = len(put), len(kept)
+        kept += put
+        v.grows += len(put)
+    v.ncuts = <uint32_t>len(cuts)
+    v.size = <uint32_t>len(kept)
+    v.bytes = copy_bytes(bytes(kept))
+    return 0
+
+
 cdef bint put_extra(Session* s, const uint8_t* p, size_t n) noexcept nogil:
     """Framed packets, each at most 16 MiB, to be sent before the command. False when memory is refused."""
     cdef size_t at = 0
@@ -1454,7 +1570,9 @@ cdef void resume_command(Core* c, Session* s) noexcept nogil:
     s.awaiting_way = 0
     if awaited and s.backend != NULL and not s.linger and not s.backend.busy:
         advance(c, s)
-    elif is_lexed:
+        return
+    drop_verdict(c, s)          # it is decided anew
+    if is_lexed:
         lexed_query(c, s)
     elif s.command == COM_QUERY:
         command_query(c, s)

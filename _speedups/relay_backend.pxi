@@ -422,6 +422,8 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
         expect = EXPECT_PREPARE
     if s.exec != NULL and s.command == COM_STMT_EXECUTE:
         sent = send_execute(c, s, b)
+    elif s.verdict != NULL and s.verdict.kind == VERDICT_SPLICED:
+        sent = send_spliced(c, s, b)
     elif s.big:
         sent = send_big(c, s, b, expect)
     else:
@@ -1111,4 +1113,5 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
     buf_free(&s.inb)
     buf_free(&s.out)
     buf_free(&s.extra)
+    drop_verdict(c, s)
     push_event(c, s, EVENT_CLOSED)

@@ -215,6 +215,7 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
 # ---------------------------------------------------------------- COM_QUERY
 cdef inline void command_query(Core* c, Session* s) noexcept nogil:
     lex_into(s.cmd + 1, s.cmd_len - 1, s.lexmode, &c.lexed)
+    c.lexed_for = s
     lexed_query(c, s)
 
 
@@ -403,6 +404,8 @@ cdef inline void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) n
     else:
         execute_here(c, s, plan)
         return
+    if plan.verdicts != NULL and not obey(c, s, plan, shard):
+        return
     go_to_shard(c, s, shard)
 
 
@@ -432,20 +435,32 @@ cdef void execute_here(Core* c, Session* s, Plan* plan) noexcept nogil:
 
 
 cdef void canned_reply(Core* c, Session* s, Plan* plan) noexcept nogil:
-    cdef uint8_t head[4]
     if plan.flags & PLAN_REFUSAL:
-        c.stats.refusals += 1
-        c.stats.errors_by_class[ERR_REFUSED] += 1
-        keep_own_error(s, plan.reply, plan.reply_len)
-    head[0] = plan.reply_len & 0xff
-    head[1] = (plan.reply_len >> 8) & 0xff
-    head[2] = (plan.reply_len >> 16) & 0xff
-    head[3] = 1
-    memcpy(c.out, head, 4)
-    memcpy(c.out + 4, plan.reply, plan.reply_len)
-    client_send(c, s, c.out, plan.reply_len + 4)
-    count_query(c, s, plan.flags & PLAN_REFUSAL)
+        refuse_here(c, s, plan.reply, plan.reply_len)
+    else:
+        send_payload(c, s, plan.reply, plan.reply_len)
+        count_query(c, s, False)
+        end_command(c, s)
+
+
+cdef void refuse_here(Core* c, Session* s, const uint8_t* payload, uint32_t n) noexcept nogil:
+    """The command is refused, as its plan says."""
+    c.stats.refusals += 1
+    c.stats.errors_by_class[ERR_REFUSED] += 1
+    keep_own_error(s, payload, n)
+    send_payload(c, s, payload, n)
+    count_query(c, s, True)
     end_command(c, s)
+
+
+cdef void send_payload(Core* c, Session* s, const uint8_t* payload, uint32_t n) noexcept nogil:
+    """One packet of at most 4 KiB as the answer."""
+    c.out[0] = n & 0xff
+    c.out[1] = (n >> 8) & 0xff
+    c.out[2] = 0
+    c.out[3] = 1
+    memcpy(c.out + 4, payload, n)
+    client_send(c, s, c.out, n + 4)
 
 
 cdef void begin_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:

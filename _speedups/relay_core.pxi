@@ -166,6 +166,7 @@ cdef bint recall_lexed(Core* c, Session* s) noexcept nogil:
     c.lexed = s.kept[0]
     c.lexed.norm = norm
     c.lexed.slots = slots
+    c.lexed_for = s
     memcpy(norm, s.kept.norm, s.kept.norm_len)
     memcpy(slots, s.kept.slots, s.kept.n_slots * sizeof(Slot))
     return True
@@ -195,6 +196,8 @@ cdef inline void end_now(Core* c, Session* s) noexcept nogil:
     s.cmd = NULL
     s.cmd_len = s.cmd_total = 0
     s.exec = NULL
+    if s.verdict != NULL:
+        drop_verdict(c, s)
     s.big = 0
     s.nextra = 0
     s.committing = 0

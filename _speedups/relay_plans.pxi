@@ -20,10 +20,11 @@ cdef inline Plan* plan_find(Core* c, uint64_t fingerprint, uint32_t ctx, const u
 
 
 cdef inline size_t plan_size(Plan* plan) noexcept nogil:
-    return sizeof(Plan) + plan.norm_len + plan.reply_len + 64
+    return sizeof(Plan) + plan.norm_len + plan.reply_len + plan.verdict_bytes + 64
 
 
-cdef void plan_free(Plan* plan) noexcept nogil:
+cdef void plan_free(Core* c, Plan* plan) noexcept nogil:
+    verdicts_release(c, plan)
     free(plan.norm)
     free(plan.reply)
     free(plan)
@@ -35,7 +36,7 @@ cdef void plan_remove(Core* c, uint32_t i) noexcept nogil:
     cdef Plan* plan = c.plans[i]
     c.plan_bytes -= plan_size(plan)
     c.plan_count -= 1
-    plan_free(plan)
+    plan_free(c, plan)
     c.plans[hole] = NULL
     while True:
         j = (j + 1) & (c.plan_cap - 1)
@@ -88,6 +89,7 @@ cdef inline void statement_release(Core* c, Statement* st) noexcept nogil:
     st.refs -= 1
     if st.refs == 0:
         c.stats.statements -= 1
+        verdicts_release(c, &st.plan)
         free(st.sources)
         free(st.constants)
         free(st.text)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from _speedups.lexer import LexedStatement
+from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Execution, Reduced
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARKED, CLOSED, DRAINED, DONE = 1, 2, 4, 16
-CONNECT, TRANSACTION, SESSION = (PARK_REASONS.index(name) for name in ("connect", "transaction", "session"))
+CONNECT, TRANSACTION, SESSION, OTHER = map(PARK_REASONS.index, ("connect", "transaction", "session", "other"))
 LACKING = frozenset({PARK_REASONS.index("plan_miss"), PARK_REASONS.index("plan_stale")})
 """What a plan in the relay's cache helps against."""
 PLANNED_MAX = 8192
@@ -344,13 +345,19 @@ class Dispatcher:
         compiled = self.worker.compiler.compile(planned)
         cached = planned.facts.cacheable and not found.error and compiled.opcode != OP_PARK
         if cached and reason in LACKING and self._came_back(handle, info) <= RETRIES:
-            self._install(session, found, compiled)
+            self._install(session, sql, found, planned, compiled)
             self.relay.resume(handle)
             return
+        if cached and reason == OTHER:
+            # The policy's places are those of a text with other spaces or comments: the last one wins.
+            self._install(session, sql, found, planned, compiled)
         self.carry_out(handle, session, sql, found, planned, compiled)
 
-    def _install(self, session: Session, found: Any, compiled: Compiled) -> None:
+    def _install(self, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled) -> None:
         digest, generation = self.worker.claim_digest(session, found)
+        policy, verdicts = planned.policy, None
+        if policy is not None and not policy.direct:
+            verdicts = self.worker.verdicts.of_plan(self.worker.compiler, policy, sql, found, session.mode)
         self.relay.plan_put(
             fingerprint=found.fingerprint,
             norm=found.norm,
@@ -360,6 +367,7 @@ class Dispatcher:
             reply=compiled.reply,
             digest=digest,
             digest_generation=generation,
+            verdicts=verdicts,
             **compiled.arguments(),
         )
 
@@ -401,7 +409,7 @@ class Dispatcher:
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
         if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
-            reduced = self._reduced(handle, session, sql, found, planned, shards, execution)
+            reduced = self._reduced(session, sql, found, planned, shards, execution)
             self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced)
             return
         if planned.facts.implicit_commit:
@@ -410,15 +418,26 @@ class Dispatcher:
         info = self.relay.info(handle)
         if info is not None:
             shard = self._one_of(shards, planned, info)
-            name = self.worker.shard_of_number(shard).name
-            reduced = self._reduced(handle, session, sql, found, planned, (name,), execution)
-            self._on_one_shard(handle, session, found, planned, compiled, shard, info, reduced.payloads.get(name))
+            verdict = self._verdict(session, sql, found, planned, shard, execution)
+            self._on_one_shard(handle, session, found, planned, compiled, shard, info, verdict)
+
+    def _verdict(
+        self, session: Session, sql: Text, found: Any, planned: Planned, shard: int, execution: Execution | None
+    ) -> VerdictRef | None:
+        """What the policy makes of the statement on one shard. Raises Refusal."""
+        policy = planned.policy
+        if policy is None:
+            return None
+        name = self.worker.shard_of_number(shard).name
+        if execution is None:
+            return self.worker.verdicts.of_text(policy, name, sql, found, session.mode)
+        return self.worker.statements.verdict(session, execution.number, name)
 
     def _reduced(
-        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
+        self, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
         execution: Execution | None,
     ) -> Reduced:  # fmt: skip
-        """What the policy makes of the statement on each shard. Raises Refusal."""
+        """What the policy makes of the statement on each of several shards. Raises Refusal."""
         policy = planned.policy
         if policy is None:
             return NOT_REDUCED
@@ -429,7 +448,7 @@ class Dispatcher:
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items() if text is not None}
             return Reduced(payloads, flags=flags, unlike=unlike)
-        statements = self.worker.statements.forms(handle, session, execution.number, texts)
+        statements = self.worker.statements.forms(session, execution.number, texts)
         return Reduced(statements=statements, flags=flags, unlike=unlike)
 
     def _one_of(self, shards: tuple[str, ...], planned: Planned, info: dict[str, Any]) -> int:
@@ -444,7 +463,7 @@ class Dispatcher:
 
     def _on_one_shard(
         self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
-        shard: int, info: dict[str, Any], instead: bytes | None,
+        shard: int, info: dict[str, Any], verdict: VerdictRef | None,
     ) -> None:  # fmt: skip
         facts = planned.facts
         extra = b""
@@ -466,7 +485,7 @@ class Dispatcher:
             pins=compiled.pins,
             extra=extra,
             hold=facts.ddl,
-            instead=instead,
+            verdict=verdict,
             consistency=consistency,
             max_lag_ms=max_lag,
         )

@@ -58,7 +58,7 @@ def reason(name: str) -> int:
     return PARK_REASONS.index(name)
 
 
-MULTI_SHARD, SESSION, PREPARE, KEY, OTHER = map(reason, ("multi_shard", "session", "prepare", "key", "other"))
+MULTI_SHARD, SESSION, PREPARE, KEY = map(reason, ("multi_shard", "session", "prepare", "key"))
 
 
 def begin_text(variant: int) -> bytes:
@@ -123,10 +123,6 @@ class Compiler:
             return done
         if facts.hints.consistency is not None or facts.hints.max_lag is not None:
             done.park_reason = reason("hint")
-            return done
-        if planned.policy is not None and not planned.policy.direct and not isinstance(planned.plan, plans.Refuse):
-            # Another text for some shards, or none: looked up by the shard that an execution goes to.
-            done.park_reason = OTHER
             return done
         match planned.plan:
             case plans.OneShard(shard):

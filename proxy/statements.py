@@ -8,11 +8,11 @@ session holds a backend of its own (transaction, temporary table), the metadata 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from _speedups import lexer
-from _speedups.relay import StatementRef
+from _speedups.relay import StatementRef, VerdictRef
 from proxy.compile import OP_KEY, OP_PARK, PREPARE, Compiled
 from proxy.executor import Execution
 from proxy.mysql.constants.status import Status
@@ -24,6 +24,7 @@ from proxy.session import Session
 from router import plan as plans
 from router.errors import CATALOGUE, Refusal, refusal
 from router.plan import ByKey, Planned
+from router.policy.enforce import Part
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -41,8 +42,7 @@ text when it prepares it, and how it describes the columns."""
 
 @dataclass(slots=True)
 class Entry:
-    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id. `forms`: the
-    policy's other texts for some shards, as prepared."""
+    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id."""
 
     ref: StatementRef
     epoch: int
@@ -52,11 +52,37 @@ class Entry:
     compiled: Compiled
     answer: bytes
     nparams: int
-    forms: dict[bytes, StatementRef] = field(default_factory=dict)
+    forms: Forms
 
     @property
     def size(self) -> int:
         return 2 * len(self.text) + len(self.answer) + OVERHEAD
+
+
+class Forms:
+    """A statement's other texts, which some shards get, as prepared statements of their own. Their executions are
+    never looked up: whoever sends one has been told to."""
+
+    def __init__(
+        self, worker: Worker, session: Session, found: Any, compiled: Compiled, head: StmtPrepareOk, epoch: int
+    ) -> None:
+        self._worker = worker
+        self._found = found
+        self._head = head
+        self._fixed = Compiled(flags=compiled.flags, pins=compiled.pins, park_reason=PREPARE).arguments()
+        self._fixed |= {"ctx": worker.contexts.number(session.context()), "epoch": epoch}
+        self._made: dict[bytes, StatementRef] = {}
+
+    def of(self, text: bytes) -> StatementRef:
+        if text not in self._made:
+            self._made[text] = self._worker.relay.statement_new(
+                text=frame(b"\x16" + text, 0),
+                nparams=self._head.params,
+                ncolumns=self._head.columns,
+                fingerprint=self._found.fingerprint,
+                **self._fixed,
+            )
+        return self._made[text]
 
 
 class Statements:
@@ -90,7 +116,7 @@ class Statements:
         planned = self._worker.dispatcher.plan(session, text, found)
         if isinstance(planned.plan, plans.Refuse):
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
-        compiled = self._worker.compiler.compile(_fixed(planned, session))
+        compiled = self._worker.compiler.compile(planned)
         answer = await self._describe(session, text, found, planned, info)
         if answer[HEADER_SIZE] == 0xFF:
             if planned.policy is not None and planned.policy.guarded:
@@ -122,8 +148,16 @@ class Statements:
         arguments = compiled.arguments() | {"opcode": opcode}
         if opcode == OP_PARK:
             arguments["park_reason"] = PREPARE
+        forms = Forms(self._worker, session, found, compiled, head, epoch)
+        policy = planned.policy
+        if policy is not None and not policy.direct and opcode != OP_PARK:
+
+            def form(part: Part) -> StatementRef:
+                return forms.of(policy.placed(part, text, found, session.mode).text)
+
+            arguments["verdicts"] = self._worker.verdicts.of_statement(self._worker.compiler, policy, form)
         ref = self._worker.relay.statement_new(
-            text=frame(b"\x16" + _form(planned, session, text, found), 0),
+            text=frame(b"\x16" + text, 0),
             ctx=self._worker.contexts.number(session.context()),
             epoch=epoch,
             nparams=head.params,
@@ -136,7 +170,7 @@ class Statements:
             digest_generation=generation,
             **arguments,
         )
-        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params)
+        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params, forms)
 
     async def _describe(
         self, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
@@ -239,7 +273,7 @@ class Statements:
         if isinstance(planned.plan, plans.Refuse):
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
         fresh = self._make(
-            session, entry.text, found, planned, self._worker.compiler.compile(_fixed(planned, session)), entry.answer,
+            session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer,
             self._worker.epoch,
         )  # fmt: skip
         self._worker.relay.client_replace(handle, number, fresh.ref)
@@ -257,57 +291,21 @@ class Statements:
         )
 
     def forms(
-        self, handle: int, session: Session, number: int, texts: dict[str, bytes | None]
-    ) -> dict[str, StatementRef]:
-        """The prepared statement of each shard that gets another text. What goes to one shard only is put in the place
-        of the client's own, where the relay looks for it."""
+        self, session: Session, number: int, texts: dict[str, bytes | None]
+    ) -> dict[str, StatementRef]:  # fmt: skip
+        """The prepared statement of each shard that gets another text."""
         entry = session.prepared[number]
         assert isinstance(entry, Entry)
-        found = {name: self._form_of(session, entry, text) for name, text in texts.items() if text is not None}
-        if len(texts) == 1:
-            self._worker.relay.client_replace(handle, number, next(iter(found.values()), entry.ref))
-        return found
+        return {name: entry.forms.of(text) for name, text in texts.items() if text is not None}
 
-    def _form_of(self, session: Session, entry: Entry, text: bytes) -> StatementRef:
-        if text not in entry.forms:
-            made = self._prepared(session, entry, text)
-            entry.forms[text] = made
-        return entry.forms[text]
-
-    def _prepared(self, session: Session, entry: Entry, text: bytes) -> StatementRef:
-        """Another text of the same statement, whose every execution comes here first."""
-        head = StmtPrepareOk.parse(entry.answer[HEADER_SIZE : HEADER_SIZE + 12])
-        digest, generation = self._worker.claim_digest(session, entry.found)
-        arguments = Compiled(flags=entry.compiled.flags, pins=entry.compiled.pins, park_reason=PREPARE).arguments()
-        return self._worker.relay.statement_new(
-            text=frame(b"\x16" + text, 0),
-            ctx=self._worker.contexts.number(session.context()),
-            epoch=entry.epoch,
-            nparams=head.params,
-            ncolumns=head.columns,
-            fingerprint=entry.found.fingerprint,
-            sources=[],
-            constants=b"",
-            nkeys=0,
-            digest=digest,
-            digest_generation=generation,
-            **arguments,
-        )
-
-
-def _fixed(planned: Planned, session: Session) -> Planned:
-    """The plan as it is compiled for a prepared statement: when all shards get one text, it is prepared as that, and
-    the relay need not ask here. A peer's session only reaches shards of this region."""
-    policy = planned.policy
-    if policy is None or policy.form(local=session.hop) is None:
-        return planned
-    return replace(planned, policy=replace(policy, parts={}))
-
-
-def _form(planned: Planned, session: Session, text: bytes, found: Any) -> bytes:
-    """The text that all shards get, if there is one, else the client's own."""
-    policy = planned.policy
-    part = policy.form(local=session.hop) if policy is not None else None
-    if policy is None or part is None or part.as_it_is:
-        return text
-    return policy.spliced(part, text, found, session.mode)
+    def verdict(self, session: Session, number: int, shard: str) -> VerdictRef:
+        """What the policy makes of a prepared statement on one shard. Raises Refusal."""
+        entry = session.prepared[number]
+        assert isinstance(entry, Entry)
+        policy = entry.planned.policy
+        assert policy is not None
+        part = policy.part(shard)
+        if part.as_it_is:
+            return self._worker.verdicts.passes(part)
+        text = policy.placed(part, entry.text, entry.found, session.mode).text
+        return self._worker.verdicts.prepared(part, entry.forms.of(text))

@@ -49,6 +49,7 @@ from proxy.redis.service import RedisService
 from proxy.session import ContextTable, Session
 from proxy.statements import Statements
 from proxy.variables import Variables
+from proxy.verdicts import Verdicts
 from router.context import Context
 from router.errors import refusal
 from router.plan import Planned
@@ -110,6 +111,7 @@ class Worker:
         self.backends = Backends(self.relay, self.page, start.index)
         self.variables = Variables(self)
         self.local = LocalAnswers(self)
+        self.verdicts = Verdicts(self.relay)
         self.statements = Statements(self)
         self.executor = Executor(self)
         self.schemas = Schemas(self._schemas_changed)

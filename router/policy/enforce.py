@@ -31,7 +31,7 @@ from router.policy.lineage import Lineage, lineage
 from router.policy.model import Policy, Subject
 from router.policy.proof import Proof, prove
 from router.policy.reach import Reach, reach
-from router.policy.splices import Splice, in_norm, in_text, ordered
+from router.policy.splices import Placed, Splice, in_norm, ordered, place
 from router.policy.substitute import splices
 from router.relations import SYSTEM, Relation
 from router.template import NotUnderstood, places, spliced_text
@@ -91,25 +91,23 @@ class Enforcement:
         """Do all shards get the same form, so that their answers are described alike?"""
         return len({part.splices for part in self.parts.values() if part.refusal is None}) <= 1
 
-    def form(self, *, local: bool) -> Part | None:
-        """The one part that all shards have that are not refused, of the own region only if `local`; None when they
-        differ or one is refused."""
-        parts = [part for part in self.parts.values() if not (local and part.remote)]
-        same = len({(part.splices if not part.remote else (), part.refusal is None) for part in parts}) == 1
-        return parts[0] if same and parts[0].refusal is None else None
-
-    def text(self, shard: str, sql: Text, lexed: LexedStatement, mode: int) -> bytes | None:
-        """What the shard is sent in place of `sql`; None for `sql` itself. Raises Refusal."""
+    def part(self, shard: str) -> Part:
+        """What the shard gets, which is something. Raises Refusal."""
         part = self.parts.get(shard)
         if part is None:
             raise refusal("POLICY_PROOF", "nothing was decided about this shard")
         if part.refusal is not None:
             raise Refusal(CATALOGUE[part.refusal.entry], part.refusal.args)
-        return None if part.as_it_is else self.spliced(part, sql, lexed, mode)
+        return part
 
-    def spliced(self, part: Part, sql: Text, lexed: LexedStatement, mode: int) -> bytes:
-        """The text with the part's splices. Raises Refusal."""
-        return in_text(sql, lexed, self.tokens, part.splices, mode, part.norm)
+    def text(self, shard: str, sql: Text, lexed: LexedStatement, mode: int) -> bytes | None:
+        """What the shard is sent in place of `sql`; None for `sql` itself. Raises Refusal."""
+        part = self.part(shard)
+        return None if part.as_it_is else self.placed(part, sql, lexed, mode).text
+
+    def placed(self, part: Part, sql: Text, lexed: LexedStatement, mode: int) -> Placed:
+        """The part's splices in the text. Raises Refusal."""
+        return place(sql, lexed, self.tokens, part.splices, mode, part.norm)
 
     @property
     def allowed(self) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 A splice is bound to a token of norm. In a text, the token is looked for between the literals around it, whose
 offsets the lexer gives, and must read there exactly as in norm; what was put together is lexed again and must be the
 template that was checked. So literals, comments and white space stay the client's own bytes.
+
+The relay does it without a lexer, by anchors: texts of one norm have the same words between the same literals, so
+where the gap between two begins with the very bytes in which a place was found, the place is there again.
 """
 
 from __future__ import annotations
@@ -32,8 +35,27 @@ class Splice:
     text: str = ""
 
 
-Cut = tuple[int, int, bytes]
-"""Bytes [start, end) of a text are replaced."""
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A cut in the gap behind the `gap`-th literal (0: before the first), counted from where that begins: bytes
+    [start, end) become `put`. It holds in every text of the norm whose gap begins with `seen`. A list in IN (…) and
+    the rows behind VALUES are one literal each."""
+
+    gap: int
+    start: int
+    end: int
+    seen: bytes
+    put: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Splices in one text. `text`: the outgoing one; `here`: the cuts of this very text, all in gap 0; `anchors`: those
+    that hold in others too, None where that cannot be said."""
+
+    text: bytes
+    here: tuple[Anchor, ...]
+    anchors: tuple[Anchor, ...] | None
 
 
 def ordered(splices: Sequence[Splice]) -> list[Splice]:
@@ -59,23 +81,61 @@ def _span(side: Side, start: int, end: int) -> tuple[int, int]:
     return (start, start) if side == "before" else (end, end)
 
 
-def in_text(
+def place(
     given: Text, lexed: LexedStatement, tokens: Sequence[Token], splices: Sequence[Splice], mode: int, norm: bytes
-) -> bytes:
-    """The outgoing text of one execution; `norm` is what it must lex to. Raises Refusal."""
+) -> Placed:
+    """The splices in one text; `norm` is what the outgoing one must lex to. Raises Refusal."""
     sql = bytes(given)
     places = _places(sql, lexed, tokens, {one.token for one in splices}, mode)
-    out: list[bytes] = []
-    at = 0
+    cuts: list[Anchor] = []
+    sure: list[int] = []
     for one in ordered(splices):
         start, end = _span(one.side, *places[one.token])
-        out += (sql[at:start], b" " + one.text.encode() + b" " if one.text else b" ")
-        at = end
-    text = b"".join((*out, sql[at:]))
+        cuts.append(Anchor(0, start, end, b"", b" " + one.text.encode() + b" " if one.text else b" "))
+        # A place before a word is known by the word, too.
+        sure.append(places[one.token][1] if one.side == "before" else end)
+    text = _cut(sql, cuts)
     found = lexer.lex(text, mode)
     if found.error or found.norm != norm:
         raise refusal("POLICY_PROOF", "the text is not the one that was checked")
-    return text
+    return Placed(text, tuple(cuts), _anchored(sql, lexed, cuts, sure))
+
+
+def _cut(sql: bytes, cuts: Sequence[Anchor]) -> bytes:
+    out: list[bytes] = []
+    at = 0
+    for one in cuts:
+        out += (sql[at : one.start], one.put)
+        at = one.end
+    return b"".join((*out, sql[at:]))
+
+
+def _anchored(
+    sql: bytes, lexed: LexedStatement, cuts: Sequence[Anchor], sure: Sequence[int]
+) -> tuple[Anchor, ...] | None:
+    """The cuts by their gaps; the first of each gap tells what the gap must begin with for all of them."""
+    gaps = list(_gaps(lexed, len(sql)))
+    homes = [max(gap for gap, (start, _) in enumerate(gaps) if start <= one.start) for one in cuts]
+    known: dict[int, int] = {}
+    for one, gap, end in zip(cuts, homes, sure, strict=True):
+        if one.end > gaps[gap][1]:
+            return None
+        known[gap] = max(known.get(gap, 0), min(end, gaps[gap][1]))
+    found: list[Anchor] = []
+    for one, gap in zip(cuts, homes, strict=True):
+        start = gaps[gap][0]
+        found.append(Anchor(gap, one.start - start, one.end - start, sql[start : known.pop(gap, start)], one.put))
+    return tuple(found)
+
+
+def _gaps(lexed: LexedStatement, length: int) -> Iterator[tuple[int, int]]:
+    """What stands between the literals, from end to begin."""
+    at = 0
+    for slot in lexed.slots:
+        if slot.offset >= at:
+            yield at, slot.offset
+            at = slot.offset + slot.length
+    yield at, length
 
 
 def _places(

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
-from tests.proxy.clients import ask, client, ids_on, raw, refused, threads_of, value
+from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, threads_of, together, value
 
 pytestmark = pytest.mark.world(regions=2)
 
@@ -134,6 +134,100 @@ def test_a_prepared_statement_goes_to_shards_in_different_forms(world: World, us
         for _ in range(3):
             assert connection.execute(statement, [here]).rows[0][0] == clear(world, here)[2].encode()
             assert b"*" in (connection.execute(statement, [there]).rows[0][0] or b"")
+
+
+def parks(member: Fairlead) -> float:
+    return metric(member, "fairlead_parks_total")
+
+
+@pytest.mark.parametrize("region", ["eu", "us"])
+def test_a_masked_text_is_put_together_by_the_relay(world: World, eu: Fairlead, us: Fairlead, region: str) -> None:
+    member = {"eu": eu, "us": us}[region]
+    keys = [key for shard in ("eu-0", "eu-1", "us-0") for key in ids_on(world, shard, 3)]
+    with as_analyst(member) as connection:
+        for note in ("", " -- trace 1", " /* 2 */"):
+            for key in keys:
+                ask(connection, f"SELECT email, country AS c FROM customers WHERE id = {key} AND email <> 'x'{note}")
+        before = parks(eu), parks(us)
+        for number, key in enumerate(keys * 3):
+            text = f"SELECT email, country AS c FROM customers WHERE id = {key} AND email <> '{number}' /* {number} */"
+            ((shown, country),) = ask(connection, text)
+            _, _, email, there = clear(world, key)
+            assert country == there and (shown == email if key in ids_on(world, "us-0", 3) else "*" in shown)
+        assert (parks(eu), parks(us)) == before
+
+
+def test_a_text_with_other_spaces_is_put_together_too(world: World, eu: Fairlead) -> None:
+    (key,) = ids_on(world, "eu-0")
+    forms = ["SELECT email FROM customers WHERE id = {}", "SELECT email\n\tFROM  customers/* all */WHERE id={}", "/**/"]
+    with as_analyst(eu) as connection:
+        for form in [*forms[:2], forms[2] + forms[0]] * 2:
+            for _ in range(3):
+                before = parks(eu)
+                assert "*" in value(connection, form.format(key))
+            assert parks(eu) == before
+
+
+def test_labels_are_the_clients_own_words(world: World, eu: Fairlead) -> None:
+    (key,) = ids_on(world, "eu-0")
+    text = f"SELECT UPPER( email ) , email, customers.email e2, LENGTH(/* x */email) FROM customers WHERE id = {key}"
+    with as_analyst(eu) as connection, client(eu, user="clerk", password="x") as clerk:
+        labels = []
+        for one in (connection, connection, clerk):
+            with one.cursor() as cursor:
+                cursor.execute(text)
+                labels.append([column[0] for column in cursor.description])
+    assert labels[0] == labels[1] == labels[2] and labels[0][0] == "UPPER( email )"
+
+
+def test_shards_that_refuse_answer_from_the_plan(world: World, us: Fairlead) -> None:
+    there, here = ids_on(world, "eu-0")[0], ids_on(world, "us-0")[0]
+    with as_analyst(us) as connection, raw(us, user="analyst", password="x") as prepared:
+        statement = prepared.prepare("SELECT name FROM customers WHERE id = ?")
+        for number in range(4):
+            if number == 1:
+                before = parks(us)
+            refused(connection, f"SELECT name FROM customers WHERE id = {there}", "FL2101")
+            assert value(connection, f"SELECT name FROM customers WHERE id = {here}") == clear(world, here)[1]
+            assert prepared.execute(statement, [there]).message.startswith("FL2101")
+            assert prepared.execute(statement, [here]).rows[0][0] == clear(world, here)[1].encode()
+        assert parks(us) == before
+
+
+def test_executions_under_a_policy_need_nothing_but_the_relay(world: World, us: Fairlead) -> None:
+    keys = [key for shard in ("eu-0", "us-0") for key in ids_on(world, shard, 2)]
+    with raw(us, user="analyst", password="x") as connection:
+        statement = connection.prepare("SELECT email FROM customers WHERE id = ?")
+        for key in keys:
+            connection.execute(statement, [key])
+        before = parks(us)
+        for key in keys * 3:
+            shown = connection.execute(statement, [key]).rows[0][0] or b""
+            assert (b"*" in shown) == (key in ids_on(world, "eu-0", 2))
+        assert parks(us) == before
+
+
+def test_masked_texts_that_wait_are_still_masked(world: World, eu: Fairlead) -> None:
+    """Behind BEGIN, SET and PREPARE steps, and behind each other for few connections, with other texts in between."""
+    keys = ids_on(world, "eu-0", 12)
+    rows = {key: clear(world, key) for key in keys}
+
+    def work(start: int) -> None:
+        with as_analyst(eu) as connection, client(eu, user="clerk", password="x") as clerk:
+            for number in range(30):
+                key = keys[(start + number) % len(keys)]
+                if number % 5 == 0:
+                    mode = ("", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES")[(start + number) % 3]
+                    ask(connection, f"SET sql_mode = '{mode}'")
+                ask(connection, "BEGIN")
+                filler = "z" * (70_000 if number % 7 == 0 else number)
+                text = f"SELECT id, email FROM customers WHERE id = {key} AND email NOT IN ('', '{filler}')"
+                ((found, shown),) = ask(connection, text)
+                assert found == key and "*" in shown
+                ask(connection, "COMMIT")
+                assert value(clerk, f"SELECT email FROM customers WHERE id = {key}") == rows[key][2]
+
+    together([lambda start=start: work(start) for start in range(8)])  # type: ignore[misc]
 
 
 def test_an_aggregate_over_enough_persons_leaves(world: World, eu: Fairlead) -> None:

@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-mysql lint bench bench-full bench-instructions soak fuzz clean
+.PHONY: help build demo test test-mysql lint bench bench-full bench-instructions soak reloads fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -58,8 +58,11 @@ bench-instructions: build  ## user instructions per query and per Redis request,
 soak: build  ## 500 clients over 20 connections for a minute, with kills
 	@$(PY) -m loadtest.soak
 
+reloads: build  ## 200 reloads between two policies under 64 clients (5 minutes)
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 1800 -m slow tests/proxy/test_reloads_world.py
+
 fuzz: build  ## the longer property tests
-	@$(PY) -m pytest -q --timeout 3600 -m slow $(TESTS)
+	@$(PY) -m pytest -q --timeout 3600 -m slow --ignore tests/proxy/test_reloads_world.py $(TESTS)
 
 clean:  ## remove .venv and everything built
 	rm -rf .venv build *.egg-info _speedups/*.c _speedups/*.so

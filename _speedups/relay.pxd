@@ -258,6 +258,7 @@ cdef struct Session:
     uint32_t cmd_pins
     uint32_t digest
     uint32_t digest_generation
+    uint64_t digest_shards      # a mask, of a command that the event loop answers
     uint64_t fingerprint
     uint64_t affected
     uint64_t insert_id

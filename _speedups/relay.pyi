@@ -78,6 +78,7 @@ class Relay:
         digest: int = ...,
         digest_generation: int = ...,
     ) -> bool: ...
+    def count_as(self, handle: int, digest: int, digest_generation: int, shards: int) -> bool: ...
     def reply(
         self,
         handle: int,

@@ -473,6 +473,7 @@ cdef class Relay:
                 s.hold = hold
                 s.digest = digest
                 s.digest_generation = digest_generation
+                s.digest_shards = 0
                 if s.command == COM_STMT_EXECUTE and client_statement(s) != NULL:
                     s.exec = client_statement(s).st
                 drop_verdict(c, s)
@@ -518,6 +519,19 @@ cdef class Relay:
                 after_command(c, s)
             self.unlock()
 
+    def count_as(self, uint64_t handle, uint32_t digest, uint32_t digest_generation, uint64_t shards):
+        """The parked command is this digest's, and concerns these shards (a mask): `reply` counts it."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                s.digest = digest
+                s.digest_generation = digest_generation
+                s.digest_shards = shards
+            self.unlock()
+        return s != NULL
+
     def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False, affected=None,
               uint64_t insert_id=0, uint16_t warnings=0, bint keep_diagnostics=False):
         """Answer the parked command with framed packets. -> False when the session is gone.
@@ -547,6 +561,7 @@ cdef class Relay:
                 if insert_id:
                     s.insert_id = insert_id
                 client_send(c, s, p, n)
+                count_reply(c, s, error)
                 end_command(c, s)
             self.unlock()
         return s != NULL

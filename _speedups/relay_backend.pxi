@@ -743,6 +743,16 @@ cdef inline void count_query(Core* c, Session* s, bint error) noexcept nogil:
         log_slow(c, s, us)
 
 
+cdef void count_reply(Core* c, Session* s, bint error) noexcept nogil:
+    """Digest of a command that the event loop has answered, by whose thread this is called."""
+    cdef uint64_t now
+    if s.digest:
+        now = clock_ns()
+        digest_count(digest_at(c.digests, s.digest, s.digest_generation), LANE_LOOP, now,
+                     (now - s.t_received) // 1000, error, s.digest_shards, s.bytes_out)
+    s.digest_shards = 0
+
+
 cdef void log_slow(Core* c, Session* s, uint64_t us) noexcept nogil:
     cdef SlowEntry entry
     memset(&entry, 0, sizeof(entry))

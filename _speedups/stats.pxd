@@ -387,12 +387,18 @@ cdef inline DigestEntry *digest_at(DigestEntry *table, uint32_t index, uint32_t 
 cdef inline void digest_add(DigestEntry *entry, int lane, uint64_t now_ns, uint64_t us, bint error,
                             uint32_t shard, uint64_t bytes_out) noexcept nogil:
     """Count one execution. Only the lane's own thread may call it with that lane."""
+    digest_count(entry, lane, now_ns, us, error, (<uint64_t>1) << (shard if shard < 63 else 63), bytes_out)
+
+
+cdef inline void digest_count(DigestEntry *entry, int lane, uint64_t now_ns, uint64_t us, bint error,
+                              uint64_t shards, uint64_t bytes_out) noexcept nogil:
+    """The same for any number of shards, given as a mask."""
     cdef DigestCounts *c = &entry.lane[lane]
     c.hist[bucket_of(us) >> 1] += 1
     c.sum_us += us
     c.last_seen_ns = now_ns
     c.bytes_out += bytes_out
-    c.shard_mask |= (<uint64_t>1) << (shard if shard < 63 else 63)
+    c.shard_mask |= shards
     if us > c.max_us:
         c.max_us = us
     if error:

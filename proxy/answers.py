@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from _speedups.lexer import LexedStatement
@@ -378,6 +378,24 @@ class Dispatcher:
         params: Params = (), execution: Execution | None = None,
     ) -> None:  # fmt: skip
         """One execution of a plan that the relay does not carry out by itself."""
+        try:
+            self._carry_out(handle, session, sql, found, planned, compiled, params, execution)
+        except Refusal:
+            self.count(handle, session, found)
+            raise
+
+    def count(self, handle: int, session: Session, found: Any, shards: Iterable[str] = ()) -> None:
+        """The parked command's answer from here is to be counted among the digests."""
+        digest, generation = self.worker.claim_digest(session, found)
+        mask = 0
+        for name in shards:
+            mask |= 1 << min(self.worker.compiler.shard(name), 63)
+        self.relay.count_as(handle, digest, generation, mask)
+
+    def _carry_out(
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,
+        params: Params, execution: Execution | None,
+    ) -> None:  # fmt: skip
         plan = planned.plan
         if isinstance(plan, plans.Refuse):
             raise Refusal(CATALOGUE[plan.entry], plan.args)
@@ -410,6 +428,7 @@ class Dispatcher:
             plan = plan.otherwise
         if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
             reduced = self._reduced(session, sql, found, planned, shards, execution)
+            self.count(handle, session, found, shards)
             self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced)
             return
         if planned.facts.implicit_commit:
@@ -439,17 +458,25 @@ class Dispatcher:
     ) -> Reduced:  # fmt: skip
         """What the policy makes of the statement on each of several shards. Raises Refusal."""
         policy = planned.policy
+        elsewhere = self._decided_elsewhere(shards)
         if policy is None:
-            return NOT_REDUCED
+            return Reduced(unlike=True) if elsewhere else NOT_REDUCED
         texts = {name: policy.text(name, sql, found, session.mode) for name in shards}
         if planned.facts.writes and len(shards) > 1 and any(texts.values()):
             raise refusal("POLICY_FORM", "a write to several shards")
-        flags, unlike = GUARDED if policy.guarded else 0, not policy.alike
+        flags, unlike = GUARDED if policy.guarded else 0, elsewhere or not policy.alike
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items() if text is not None}
             return Reduced(payloads, flags=flags, unlike=unlike)
         statements = self.worker.statements.forms(session, execution.number, texts)
         return Reduced(statements=statements, flags=flags, unlike=unlike)
+
+    def _decided_elsewhere(self, shards: tuple[str, ...]) -> bool:
+        """May another region's Fairlead mask what is shown in clear here? It decides by its own version of the policy,
+        which for a moment is another one."""
+        topology = self.worker.generation.topology
+        found = [topology.shard(name) for name in shards if len(shards) > 1]
+        return self.worker.generation.policy is not None and not all(one is None or one.is_local for one in found)
 
     def _one_of(self, shards: tuple[str, ...], planned: Planned, info: dict[str, Any]) -> int:
         """The shard of an execution that may go to any of `shards`: the one that the session holds, or the nearest."""

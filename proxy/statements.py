@@ -115,6 +115,7 @@ class Statements:
         found = lexer.lex(text, session.mode)
         planned = self._worker.dispatcher.plan(session, text, found)
         if isinstance(planned.plan, plans.Refuse):
+            self._worker.dispatcher.count(handle, session, found)
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
         compiled = self._worker.compiler.compile(planned)
         answer = await self._describe(session, text, found, planned, info)
@@ -271,6 +272,7 @@ class Statements:
         found = lexer.lex(entry.text, session.mode)
         planned = self._worker.dispatcher.plan(session, entry.text, found)
         if isinstance(planned.plan, plans.Refuse):
+            self._worker.dispatcher.count(handle, session, found)
             raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
         fresh = self._make(
             session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer,

@@ -796,7 +796,7 @@ _BACKENDS = (
         "SHARDS_DISAGREE", 4018, UNKNOWN_ERROR,
         "shards {0} answered with different columns",
         "Rows of different shape cannot be put together.",
-        "Bring the shards' schemas into line; fairlead check shows the difference.",
+        "Bring the shards' schemas into line; while a version is being put in force, ask again.",
     ),
     _entry(
         "SHARD_FAILED", 4019, UNKNOWN_ERROR,

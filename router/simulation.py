@@ -17,7 +17,7 @@ from config.settings import Settings
 from router.context import Context
 from router.errors import refusal
 from router.explain import describe
-from router.plan import ByKey, OneShard, Plan, Planned, Refuse
+from router.plan import ByKey, OneShard, Plan, Planned, Refuse, Scatter
 from router.policy.compiled import build as build_policy
 from router.policy.enforce import Enforcement, plan
 from router.policy.model import Action, FlowKind
@@ -44,12 +44,14 @@ class Shape:
 class Outcome:
     """What one configuration does with a shape: aspect -> what it says ('plan', 'shards', 'tables', 'column x' …).
 
-    `refused`: why it is refused, None when it is answered. `leaves`: (what, to which legal domain) pairs, when there is
-    a policy: 'shop.customers.email of eea, masked (email)'.
+    `refused`: why it is refused, None when it is answered; `refused_on`: shard -> why, when only some of those that it
+    may lead to refuse. `leaves`: (what, to which legal domain) pairs, when there is a policy: 'shop.customers.email of
+    eea, masked (email)'.
     """
 
     aspects: Mapping[str, str]
     refused: str | None = None
+    refused_on: Mapping[str, str] = field(default_factory=dict)
     leaves: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -125,10 +127,23 @@ def _change(shape: Shape, before: Outcome, after: Outcome) -> Change:
     if after.refused is not None and before.refused is None:
         return Change(shape, "refused", (after.refused, *details))
     if before.refused is not None and after.refused is None:
-        return Change(shape, "allowed", (f"was: {before.refused}", *details))
+        still = _on_shards(after.refused_on, "still refused")
+        return Change(shape, "allowed", (f"was: {before.refused}", *still, *details))
     if before.refused != after.refused:
         details.insert(0, f"refused for another reason: {after.refused}")
-    return Change(shape, "changed", (*details, *_differences(before.aspects, after.aspects)))
+    lost = {name: why for name, why in after.refused_on.items() if name not in before.refused_on}
+    gained = {name: why for name, why in before.refused_on.items() if name not in after.refused_on}
+    details = [*_on_shards(lost, "refused"), *_on_shards(gained, "no longer refused"), *details]
+    what = "changed"
+    if bool(lost) != bool(gained):
+        what = "refused" if lost else "allowed"
+    return Change(shape, what, (*details, *_differences(before.aspects, after.aspects)))
+
+
+def _on_shards(refused: Mapping[str, str], how: str) -> Iterator[str]:
+    """'refused for rows on eu-0, eu-1: FL2101: …'"""
+    for why in dict.fromkeys(refused.values()):
+        yield f"{how} for rows on {', '.join(name for name in refused if refused[name] == why)}: {why}"
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -194,7 +209,17 @@ def outcome_of(planned: Planned, topology: Topology, sharding: str = "") -> Outc
     kept = {name: text for name, text in aspects.items() if text}
     if planned.policy is None:
         return Outcome(kept, refused)
-    return Outcome(kept | _rulings(planned.policy), refused, frozenset(_leaving(planned.policy)))
+    refused_on = _refused_on(planned.policy, found) if refused is None else {}
+    return Outcome(kept | _rulings(planned.policy), refused, refused_on, frozenset(_leaving(planned.policy)))
+
+
+def _refused_on(enforcement: Enforcement, found: Plan) -> dict[str, str]:
+    """Reads of several shards are answered without those whose rows do not exist for the user, which is no refusal."""
+    return {
+        name: str(refusal(part.refusal.entry, *part.refusal.args))
+        for name, part in enforcement.parts.items()
+        if part.refusal is not None and not (part.hidden and isinstance(found, Scatter))
+    }
 
 
 def _shards_of(found: Plan, topology: Topology) -> tuple[Shard, ...]:
@@ -239,10 +264,7 @@ def _rulings(enforcement: Enforcement) -> dict[str, str]:
     for _, finding in _findings(enforcement):
         aspect = f"policy on {_column(finding)} of {', '.join(finding.homes)}, {finding.flow.name.lower()}"
         told.setdefault(aspect, set()).add(_verdict(finding))
-    refused = {name: part.refusal.entry for name, part in enforcement.parts.items() if part.refusal is not None}
-    return {aspect: "; ".join(sorted(verdicts)) for aspect, verdicts in sorted(told.items())} | {
-        f"policy on shard {name}": entry for name, entry in refused.items()
-    }
+    return {aspect: "; ".join(sorted(verdicts)) for aspect, verdicts in sorted(told.items())}
 
 
 def _verdict(finding: Finding) -> str:

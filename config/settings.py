@@ -606,6 +606,18 @@ class MysqlListener:
     collation: Annotated[str, Option("The collation announced, and used by clients that name none.")] = (
         "utf8mb4_general_ci"
     )
+    compression: Annotated[
+        bool, Option("Offer compressed packets (zlib and zstd). Only clients that ask for them pay for it.")
+    ] = True
+    proxied_from: Annotated[
+        tuple[str, ...],
+        Option(
+            "Networks of balancers that begin each connection with a PROXY protocol header (version 1 or 2), which "
+            "says where the client comes from. From them a connection without one is refused; from elsewhere "
+            "a header is.",
+            NETWORK,
+        ),
+    ] = ()
     backlog: Annotated[int, Option("How many connections may wait to be accepted.", low=1, high=65535)] = 1024
     limits: Annotated[ListenerLimits, Option("What this listener accepts.")] = field(
         default_factory=ListenerLimits

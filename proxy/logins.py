@@ -15,7 +15,7 @@ from proxy.mysql.auth.rsa import RsaKeyPair
 from proxy.mysql.auth.scramble import CACHING_SHA2
 from proxy.mysql.certificates import ServerFiles, TlsContexts, TlsProblem
 from proxy.mysql.constants import collations
-from proxy.mysql.constants.capabilities import PEER_SERVER_CAPABILITIES
+from proxy.mysql.constants.capabilities import COMPRESSION, PEER_SERVER_CAPABILITIES, SERVER_CAPABILITIES
 from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
@@ -88,7 +88,9 @@ class Logins:
         assert self._contexts is not None
         has_tls = peer or (isinstance(listener, MysqlListener) and listener.tls is not None)
         required = peer or (isinstance(listener, MysqlListener) and listener.tls is not None and listener.tls.required)
-        more = {"capabilities": PEER_SERVER_CAPABILITIES} if peer else {}
+        capabilities = PEER_SERVER_CAPABILITIES if peer else SERVER_CAPABILITIES
+        if isinstance(listener, MysqlListener) and listener.compression:
+            capabilities |= COMPRESSION
         return ServerHandshakeConfig(
             accounts=self._peer_accounts if peer else self._accounts,
             server_version=greeting_version(version),
@@ -100,7 +102,8 @@ class Logins:
             timeout=generation.settings.limits.handshake,
             rsa=self._rsa,
             admit=lambda identity: self._admit(identity, name),
-            **more,
+            capabilities=capabilities,
+            proxied_from=[ip_network(network, strict=False) for network in getattr(listener, "proxied_from", ())],
         )
 
     def announce(self, versions: Collection[str]) -> None:

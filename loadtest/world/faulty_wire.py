@@ -40,6 +40,8 @@ class FaultyWire:
         self._splits = False
         self._cut_after: int | None = None
         self._refuses = False
+        self.carried = 0
+        """Bytes in both directions, of all connections."""
 
     @property
     def address(self) -> str:
@@ -166,6 +168,7 @@ class FaultyWire:
                 await self._send(writer, data)
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        self.carried += len(data)
         if self._splits:
             for byte in data[:SPLIT_LIMIT]:
                 writer.write(bytes((byte,)))

@@ -12,18 +12,29 @@ WANTED = "haproxy (apt-get install haproxy)"
 
 
 class HAProxy(Server):
-    """One single-threaded haproxy that relays TCP from `port` to `targets` (`host:port`), round robin."""
+    """One single-threaded haproxy that relays TCP from `port` to `targets` (`host:port`), round robin.
+
+    `options`: of each target, such as "send-proxy-v2".
+    """
 
     def __init__(
-        self, name: str, directory: Path, *, port: int, targets: list[str], max_connections: int = 4096
+        self,
+        name: str,
+        directory: Path,
+        *,
+        port: int,
+        targets: list[str],
+        max_connections: int = 4096,
+        options: str = "",
     ):
         super().__init__(name, directory)
         self.port = port
         self.targets = targets
         self.max_connections = max_connections
+        self.options = options
 
     def prepare(self) -> None:
-        servers = "\n".join(f"    server s{number} {target}" for number, target in enumerate(self.targets))
+        servers = "\n".join(f"    server s{n} {target} {self.options}" for n, target in enumerate(self.targets))
         self._configuration.write_text(
             f"""global
     nbthread 1

@@ -1,6 +1,6 @@
 """The connection phase towards a client, from the greeting to the final OK.
 
-    greeting -> [SSLRequest -> TLS] -> HandshakeResponse41 -> authentication -> admission -> OK
+    [PROXY header ->] greeting -> [SSLRequest -> TLS] -> HandshakeResponse41 -> authentication -> admission -> OK
 
 A phase that fails raises; the client has then been told by an ERR packet (unless it is gone, broke the
 protocol before speaking it, or ran out of time) and the connection is closed. Success is a `ClientIdentity`
@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from proxy.mysql import proxy_protocol
 from proxy.mysql.auth.accounts import Account, Accounts
 from proxy.mysql.auth.rsa import RsaKeyPair
 from proxy.mysql.auth.scramble import CACHING_SHA2, NATIVE, make_nonce
@@ -28,6 +29,7 @@ from proxy.mysql.auth.server import (
     Steps,
     authenticate,
 )
+from proxy.mysql.compression import compressor_of
 from proxy.mysql.constants import collations
 from proxy.mysql.constants.capabilities import SERVER_CAPABILITIES, Capability
 from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI, Collation, Flavour, Lexing
@@ -91,6 +93,7 @@ class ServerHandshakeConfig:
 
     `admit` is asked after authentication and before OK: it returns the status flags of the OK packet or
     raises HandshakeRefused (no right on the database, too many connections).
+    `proxied_from`: where balancers stand, which begin with a PROXY header.
     `flavour` says which collation ids exist. `default_collation` is a full id; it also stands in for an id
     that the flavour does not know, as in MySQL.
     """
@@ -106,6 +109,7 @@ class ServerHandshakeConfig:
     timeout: float = 10.0
     rsa: RsaKeyPair = field(default_factory=RsaKeyPair)
     admit: Admit = _admit_everyone
+    proxied_from: Sequence[proxy_protocol.Network] = ()
 
     def __post_init__(self) -> None:
         if self.tls_required and self.tls is None:
@@ -137,8 +141,8 @@ async def serve_handshake(
     stream = PacketStream(sock, loop or asyncio.get_running_loop())
     try:
         tune(sock)
-        peer = _peer_name(sock)
         async with asyncio.timeout(config.timeout):
+            peer = await _client_behind(sock, config)
             return await _connection_phase(stream, config, connection_id, peer)
     except (AuthenticationFailed, HandshakeRefused, MalformedPacket, ProtocolViolation) as error:
         await _tell(stream, error)
@@ -147,6 +151,14 @@ async def serve_handshake(
     except BaseException:
         stream.close()
         raise
+
+
+async def _client_behind(sock: socket.socket, config: ServerHandshakeConfig) -> str:
+    """The client's address: a balancer says it, else the socket."""
+    peer = _peer_name(sock)
+    if not proxy_protocol.is_from(config.proxied_from, peer):
+        return peer
+    return await proxy_protocol.read_header(sock) or peer
 
 
 async def _connection_phase(
@@ -181,7 +193,8 @@ async def _connection_phase(
     )
     status = config.admit(identity)
     await stream.write(OkPacket(status=status).build(identity.capabilities))
-    return identity
+    compressor = compressor_of(identity.capabilities, response.zstd_level)
+    return identity if compressor is None else replace(identity, sock=stream.compress(compressor))
 
 
 def _greeting(config: ServerHandshakeConfig, connection_id: int, nonce: bytes) -> HandshakeV10:

@@ -10,7 +10,9 @@ import socket
 import ssl
 from typing import Final
 
+from proxy.mysql.compression import CompressedCodec, Compressor
 from proxy.mysql.errors import ConnectionClosed, ProtocolViolation
+from proxy.mysql.shuttle import attach
 from proxy.mysql.tls import TLSInfo, shuttle_client, shuttle_server
 from proxy.mysql.wire import HEADER_SIZE, frame
 
@@ -61,6 +63,11 @@ class PacketStream:
         """Go on inside TLS, as the client. Raises TlsRefused, OSError."""
         self.sock, self.tls = await shuttle_client(self._loop, self.sock, context, server_name)
         return self.tls
+
+    def compress(self, compressor: Compressor) -> socket.socket:
+        """Go on in compressed packets, as the server; gives the plain end."""
+        self.sock = attach(self._loop, self.sock, CompressedCodec(compressor))
+        return self.sock
 
     def close(self) -> None:
         """Close the connection; what was sent still goes out."""

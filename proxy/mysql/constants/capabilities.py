@@ -44,9 +44,11 @@ class Capability(IntFlag):
     REMEMBER_OPTIONS = 1 << 31
 
 
+COMPRESSION = Capability.COMPRESS | Capability.ZSTD_COMPRESSION
+
 # What a listener announces. Absent on purpose: MULTI_STATEMENTS (one statement, one plan), LOCAL_FILES,
-# COMPRESS and ZSTD_COMPRESSION, SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES. SSL is added when the
-# listener has a certificate.
+# SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES. SSL is added when the listener has a certificate,
+# COMPRESSION where it is not switched off.
 SERVER_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.FOUND_ROWS

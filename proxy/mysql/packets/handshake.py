@@ -136,6 +136,7 @@ class HandshakeResponse41:
     database: bytes | None = None
     plugin: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    zstd_level: int = 0
 
     def build(self) -> bytes:
         """The payload, laid out as `capabilities` says."""
@@ -153,6 +154,8 @@ class HandshakeResponse41:
             parts.append(nul_bytes((self.plugin or "").encode("ascii")))
         if flags & Capability.CONNECT_ATTRS:
             parts.append(_build_attributes(self.attributes))
+        if flags & Capability.ZSTD_COMPRESSION:
+            parts.append(self.zstd_level.to_bytes(1, "little"))
         return b"".join(parts)
 
     @classmethod
@@ -175,8 +178,8 @@ class HandshakeResponse41:
         attributes: dict[str, str] = {}
         if flags & Capability.CONNECT_ATTRS and reader.remaining:
             attributes = _parse_attributes(reader.lenenc_bytes())
-        # The zstd level may follow; compression is never announced, so it means nothing here.
-        return cls(flags, max_packet, collation, user, auth, database, plugin, attributes)
+        level = reader.uint(1) if flags & Capability.ZSTD_COMPRESSION and reader.remaining else 0
+        return cls(flags, max_packet, collation, user, auth, database, plugin, attributes, level)
 
 
 def _parse_auth(reader: Reader, flags: Capability) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from proxy.mysql import tls
+from proxy.mysql import shuttle
 from proxy.mysql.errors import TlsRefused
 from proxy.mysql.tls import TLSInfo, shuttle_client, shuttle_server
 from tests.proxy.mysql.helpers import PATIENCE, Certificates, receive, run, tcp_pair
@@ -300,8 +300,8 @@ def test_bytes_that_are_no_tls_end_both_sides(loop: str, certificates: Certifica
 def test_a_remote_that_takes_nothing_is_dropped_after_a_while(
     loop: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "FLUSH_SECONDS", 0.05)
-    monkeypatch.setattr(tls, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(shuttle, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(shuttle, "LINGER_SECONDS", 0.05)
 
     async def main() -> None:
         running = asyncio.get_running_loop()

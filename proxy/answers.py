@@ -12,18 +12,23 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from _speedups.lexer import LexedStatement
+from _speedups.lexer import LexedStatement, lex
 from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
-from proxy.executor import NOT_REDUCED, Execution, Reduced
+from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
+from proxy.merging import Bounds, bounds_of
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
+from proxy.params import rearranged
 from proxy.session import Session
 from proxy.text import ParkedText, SessionGone
 from router import plan as plans
+from router.engine.assemble import assemble
+from router.engine.recipe import Recipe
 from router.errors import CATALOGUE, Refusal, refusal
 from router.literals import Params
 from router.plan import Planned
@@ -426,6 +431,14 @@ class Dispatcher:
         plan = planned.plan
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
+        if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
+            bounds = bounds_of(plan.merge.limit, sql, found, session.mode, params)
+            if bounds.count != 0:
+                self.count(handle, session, found, shards)
+                self._merged(handle, session, sql, found, planned, plan.merge, bounds, shards, params, execution)
+                return
+            # LIMIT 0: there is nothing to merge, and servers describe its columns in their own way.
+            shards = shards[:1]
         if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
             reduced = self._reduced(session, sql, found, planned, shards, execution)
             self.count(handle, session, found, shards)
@@ -451,6 +464,43 @@ class Dispatcher:
         if execution is None:
             return self.worker.verdicts.of_text(policy, name, sql, found, session.mode)
         return self.worker.statements.verdict(session, execution.number, name)
+
+    def _merged(
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, recipe: Recipe,
+        bounds: Bounds, shards: tuple[str, ...], params: Params, execution: Execution | None,
+    ) -> None:  # fmt: skip
+        """A read whose rows the engine merges: shards get it with helper columns. Raises Refusal."""
+        prepared = execution is not None
+        limit = bounds.of_shard(whole=recipe.whole)
+        outgoing = assemble(recipe, sql, found, session.mode, limit, prepared=prepared)
+        texts, flags, unlike = self._forms_of(session, outgoing.text, planned, shards)
+        if execution is None:
+            payloads = {name: b"\x03" + text for name, text in texts.items()}
+            reduced, payload = Reduced(payloads, flags=flags, unlike=unlike), b""
+        else:
+            refs = self.worker.statements.forms(session, execution.number, texts, len(outgoing.params))
+            payload = rearranged(execution.payload, len(params), outgoing.params, limit)
+            reduced = Reduced(statements=refs, flags=flags, unlike=unlike)
+        asked = Asked(shards, payload, bounds, prepared)
+        self.worker.executor.merge(handle, session, planned, recipe, asked, reduced)
+
+    def _forms_of(
+        self, session: Session, text: bytes, planned: Planned, shards: tuple[str, ...]
+    ) -> tuple[dict[str, bytes], int, bool]:
+        """What the policy makes of a text of ours on each shard, as of one that a client had sent there; the relay's
+        flags; may columns differ? Raises Refusal."""
+        if planned.policy is None:
+            return dict.fromkeys(shards, text), 0, False
+        lexed = lex(text, session.mode)
+        context = replace(self.worker.context_of(session), bound=True)
+        sent = self.worker.make_plan(lexed, text, context)
+        if isinstance(sent.plan, plans.Refuse):
+            raise Refusal(CATALOGUE[sent.plan.entry], sent.plan.args)
+        policy = sent.policy
+        if policy is None:
+            raise refusal("POLICY_PROOF", "nothing was decided about what merging asks for")
+        texts = {name: policy.text(name, text, lexed, session.mode) or text for name in shards}
+        return texts, GUARDED if policy.guarded else 0, not policy.alike
 
     def _reduced(
         self, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],

@@ -1,7 +1,8 @@
-"""Statements of several shards: scatter reads that need no merging, and best-effort writes.
+"""Statements of several shards: reads whose rows are relayed shard by shard or merged by the engine, and best-effort
+writes.
 
-Everything runs on leases, so back-pressure, transactions and the proof of idleness are the relay's. A read is
-relayed shard by shard while the others wait at their credit. A write is begun on all shards, executed on all, then
+Everything runs on leases, so back-pressure, transactions and the proof of idleness are the relay's. While one shard's
+rows go to the client the others wait at their credit. A write is begun on all shards, executed on all, then
 committed on all; what fails before the commits is rolled back everywhere.
 """
 
@@ -14,19 +15,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from _speedups.packet import split_packets
 from _speedups.relay import StatementRef
-from _speedups.scanner import RowStream, renumber
-from proxy.compile import error_payload
+from proxy.cursors import LeaseCursor, ShardError
 from proxy.leases import Lease
+from proxy.merging import Bounds, merge_rows
 from proxy.mysql.constants.capabilities import Capability
-from proxy.mysql.constants.field_types import ColumnFlag
 from proxy.mysql.constants.status import Status
-from proxy.mysql.packets.replies import EOF_HEAD, ERR_HEAD, EofPacket, OkPacket
-from proxy.mysql.packets.resultset import ColumnDefinition41
+from proxy.mysql.packets.replies import ERR_HEAD, OkPacket
 from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.session import Session
 from router import plan as plans
+from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
 from router.plan import Planned
 from router.route import split
@@ -35,8 +35,6 @@ from router.text import Text
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
-FIRST_SEQUENCE = 1
-EOF_SIZE = HEADER_SIZE + 5
 _WORDS_AND_NUMBERS = re.compile(rb"([^0-9]+)([0-9]+)")
 _IGNORE = re.compile(rb"(?is)insert(?:\s|/\*.*?\*/|low_priority|high_priority|delayed)*\signore\b")
 WRITES = 2
@@ -65,6 +63,16 @@ class Reduced:
 
 
 NOT_REDUCED = Reduced()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the shards of a merged read are asked, `payload`, and what of their rows the client gets."""
+
+    shards: tuple[str, ...]
+    payload: bytes
+    bounds: Bounds
+    binary: bool
 
 
 class Branches:
@@ -110,17 +118,9 @@ class Executor:
         shards: Sequence[str], execution: Execution | None, reduced: Reduced = NOT_REDUCED,
     ) -> None:  # fmt: skip
         """Carry out a parked statement on `shards`; some get another form of it. Raises Refusal."""
-        info = self._worker.relay.info(handle)
+        info = self._free(handle, planned)
         if info is None:
             return
-        if info["trx"] or not info["autocommit"]:
-            raise refusal("MULTI_SHARD_IN_TRANSACTION")
-        if info["pins"]:
-            bound = self._worker.shard_of_number(info["shard"]).name
-            raise refusal("PINNED_SESSION", bound, "its state", "several shards")
-        if planned.facts.pins or planned.facts.needs_last_insert_id or planned.facts.needs_connection:
-            # The planner refuses these; on leases they would answer for whoever had the backend before.
-            raise refusal("INTERNAL", "a statement about one connection over several shards")
         match plan:
             case plans.Scatter():
                 payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
@@ -140,7 +140,42 @@ class Executor:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self._worker.dispatcher.spawn(handle, work)
 
+    def merge(
+        self, handle: int, session: Session, planned: Planned, recipe: Recipe, asked: Asked, reduced: Reduced
+    ) -> None:
+        """Carry out a parked read whose rows have to be merged. Raises Refusal."""
+        info = self._free(handle, planned)
+        if info is not None:
+            self._worker.dispatcher.spawn(handle, self._merge(handle, session, recipe, asked, reduced, info))
+
+    def _free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
+        """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
+        info = self._worker.relay.info(handle)
+        if info is None:
+            return None
+        if info["trx"] or not info["autocommit"]:
+            raise refusal("MULTI_SHARD_IN_TRANSACTION")
+        if info["pins"]:
+            bound = self._worker.shard_of_number(info["shard"]).name
+            raise refusal("PINNED_SESSION", bound, "its state", "several shards")
+        if planned.facts.pins or planned.facts.needs_last_insert_id or planned.facts.needs_connection:
+            # The planner refuses these; on leases they would answer for whoever had the backend before.
+            raise refusal("INTERNAL", "a statement about one connection over several shards")
+        return info
+
     # --- reads ----------------------------------------------------------------------------------------------
+
+    async def _merge(
+        self, handle: int, session: Session, recipe: Recipe, asked: Asked, reduced: Reduced, info: dict[str, Any]
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            branches = await self._branches(stack, session, asked.shards)
+            for name in asked.shards:
+                payload = reduced.payloads.get(name, asked.payload)
+                branches.send(name, payload, reduced.statements.get(name), reduced.flags)
+            answer = ResultSet(self._worker, handle, session, Status(info["status"]))
+            cursors = [LeaseCursor(name, lease, deprecate=answer.deprecate) for name, lease in branches.leases.items()]
+            await merge_rows(answer, cursors, recipe, asked.bounds, binary=asked.binary, unlike=reduced.unlike)
 
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,
@@ -151,11 +186,39 @@ class Executor:
             branches = await self._branches(stack, session, payloads)
             for name, payload in payloads.items():
                 branches.send(name, payload, reduced.statements.get(name, statement), reduced.flags)
-            answer = _Answer(self._worker, handle, session, Status(info["status"]), unlike=reduced.unlike)
+            answer = ResultSet(self._worker, handle, session, Status(info["status"]))
+            first: tuple[str, Head] | None = None
             for name, lease in branches.leases.items():
-                if not await answer.append(name, lease):
+                cursor = LeaseCursor(name, lease, deprecate=answer.deprecate)
+                first = await self._append(answer, cursor, first, unlike=reduced.unlike)
+                if first is None:
                     return
             answer.finish()
+
+    async def _append(
+        self, answer: ResultSet, cursor: LeaseCursor, first: tuple[str, Head] | None, *, unlike: bool
+    ) -> tuple[str, Head] | None:
+        """Relay one shard's rows behind the `first` one's. None when the answer has ended, by an error or because the
+        client is gone."""
+        try:
+            head = await cursor.head()
+            if first is None:
+                first = cursor.name, head
+                if not await answer.send(bytearray(head.packets)):
+                    return None
+            elif not alike([first[1], head], unlike=unlike):
+                raise refusal("SHARDS_DISAGREE", f"{first[0]} and {cursor.name}")
+            while (rows := await cursor.rows()) is not None:
+                if not await answer.send(rows):
+                    return None
+        except Refusal as reason:
+            answer.fail(reason)
+            return None
+        except ShardError as error:
+            answer.ended(error.payload)
+            return None
+        assert cursor.end is not None
+        return first if answer.ended(cursor.end) else None
 
     async def _branches(self, stack: AsyncExitStack, session: Session, shards: Iterable[str]) -> Branches:
         numbers = {name: self._worker.compiler.shard(name) for name in shards}
@@ -280,85 +343,3 @@ def sum_infos(infos: Sequence[bytes]) -> bytes:
         return b""
     sums = [sum(int(part[at][1]) for part in parts) for at in range(len(parts[0]))]
     return b"".join(word + b"%d" % number for (word, _), number in zip(parts[0], sums, strict=True))
-
-
-def _shapes(packets: bytes) -> list[tuple[object, ...]]:
-    """Of each column, what a client reads its values by."""
-    _, *columns = split_packets(packets)
-    found = (ColumnDefinition41.parse(payload) for _, payload in columns)
-    return [(one.name, one.type, one.collation, one.flags & ColumnFlag.UNSIGNED) for one in found]
-
-
-class _Answer:
-    """A result set put together from several shards': the first one's head, all rows, one end."""
-
-    def __init__(
-        self, worker: Worker, handle: int, session: Session, status: Status, *, unlike: bool = False
-    ) -> None:  # fmt: skip
-        self._worker = worker
-        self._handle = handle
-        self._session = session
-        self._status = status
-        self._unlike = unlike
-        self._deprecate = bool(session.capabilities & Capability.DEPRECATE_EOF)
-        self._head: bytes | None = None
-        self._first = ""
-        self._sequence = FIRST_SEQUENCE
-        self._warnings = 0
-
-    async def append(self, name: str, lease: Lease) -> bool:
-        """Relay one shard's rows. False when the answer has ended, by an error or because the client is gone."""
-        stream = RowStream(self._deprecate)
-        started = False
-        async for data in lease.stream():
-            rows = stream.feed(data)
-            if stream.head is not None and not started:
-                started = True
-                if not await self._start(name, stream.head):
-                    return False
-            if rows:
-                self._sequence = renumber(rows, self._sequence)
-                if not await self._worker.dispatcher.drained(self._handle, bytes(rows)):
-                    return False
-        return self._ended(name, stream.end)
-
-    async def _start(self, name: str, head: bytes) -> bool:
-        if self._head is not None:
-            if self._definitions(head) == self._definitions(self._head):
-                return True
-            self._fail(refusal("SHARDS_DISAGREE", f"{self._first} and {name}"))
-            return False
-        self._head, self._first = head, name
-        packets = bytearray(head)
-        self._sequence = renumber(packets, self._sequence)
-        return await self._worker.dispatcher.drained(self._handle, bytes(packets))
-
-    def _definitions(self, head: bytes) -> object:
-        """Without the EOF packet behind them, whose flags say which indexes a server used."""
-        packets = head if self._deprecate else head[:-EOF_SIZE]
-        return _shapes(packets) if self._unlike else packets
-
-    def _ended(self, name: str, end: bytes | None) -> bool:
-        if end is None:
-            self._fail(refusal("SHARD_FAILED", name, "its answer broke off"))
-            return False
-        if end[0] == ERR_HEAD:
-            self._worker.relay.reply(self._handle, frame(end, self._sequence), error=True)
-            return False
-        if self._deprecate or end[0] != EOF_HEAD:
-            self._warnings += OkPacket.parse(end, self._session.capabilities).warnings
-        else:
-            self._warnings += EofPacket.parse(end).warnings
-        return True
-
-    def _fail(self, error: Refusal) -> None:
-        self._worker.loop_block.error("unavailable")
-        self._worker.relay.reply(self._handle, frame(error_payload(error), self._sequence), error=True)
-
-    def finish(self) -> None:
-        warnings = min(self._warnings, 0xFFFF)
-        if self._deprecate:
-            end = OkPacket(status=self._status, warnings=warnings, head=EOF_HEAD).build(self._session.capabilities)
-        else:
-            end = EofPacket(warnings, self._status).build()
-        self._worker.relay.reply(self._handle, frame(end, self._sequence), warnings=warnings)

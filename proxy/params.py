@@ -6,7 +6,7 @@ https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_binary_resultset
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.mysql.constants.field_types import FieldType
 from proxy.mysql.errors import MalformedPacket
@@ -50,6 +50,44 @@ def with_types(command: bytes, count: int, types: bytes) -> bytes:
     if count == 0 or command[at] == 1:
         return command
     return command[:at] + b"\x01" + types + command[at + 1 :]
+
+
+def rearranged(payload: bytes, count: int, order: Sequence[int], number: int) -> bytes:
+    """A COM_STMT_EXECUTE with its types in it, for a statement that has other parameters: `order` says which of the
+    `count` ones stands where; -1 is `number`, an unsigned BIGINT."""
+    given = [*_slices(payload, count), (_BIGINT, number.to_bytes(8, "little"))]
+    chosen = [given[index] for index in order]
+    nulls = bytearray((len(order) + 7) // 8)
+    for index, (_, data) in enumerate(chosen):
+        nulls[index // 8] |= (data is None) << index % 8
+    head = payload[:HEAD] + bytes(nulls)
+    if not order:
+        return head
+    return b"".join((head, b"\x01", *(kind for kind, _ in chosen), *(data or b"" for _, data in chosen)))
+
+
+_BIGINT = bytes((FieldType.LONGLONG, 0x80))
+
+
+def _slices(payload: bytes, count: int) -> list[tuple[bytes, bytes | None]]:
+    """The type and the bytes of each parameter; None for NULL. Raises MalformedPacket."""
+    if count == 0:
+        return []
+    reader = Reader(payload)
+    reader.skip(HEAD)
+    nulls = reader.take((count + 7) // 8)
+    reader.skip(1)
+    kinds = reader.take(2 * count)
+    found: list[tuple[bytes, bytes | None]] = []
+    for index in range(count):
+        kind = kinds[2 * index : 2 * index + 2]
+        if nulls[index // 8] >> index % 8 & 1:
+            found.append((kind, None))
+            continue
+        begin = len(payload) - reader.remaining
+        _value(reader, kind[0], kind[1], "latin1")
+        found.append((kind, payload[begin : len(payload) - reader.remaining]))
+    return found
 
 
 def _value(reader: Reader, kind: int, flags: int, charset: str) -> Value:

@@ -8,6 +8,7 @@ session holds a backend of its own (transaction, temporary table), the metadata 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +74,12 @@ class Forms:
         self._fixed |= {"ctx": worker.contexts.number(session.context()), "epoch": epoch}
         self._made: dict[bytes, StatementRef] = {}
 
-    def of(self, text: bytes) -> StatementRef:
+    def of(self, text: bytes, nparams: int | None = None) -> StatementRef:
+        """`nparams`: of this text, when it has other parameters than the client's."""
         if text not in self._made:
             self._made[text] = self._worker.relay.statement_new(
                 text=frame(b"\x16" + text, 0),
-                nparams=self._head.params,
+                nparams=self._head.params if nparams is None else nparams,
                 ncolumns=self._head.columns,
                 fingerprint=self._found.fingerprint,
                 **self._fixed,
@@ -293,12 +295,12 @@ class Statements:
         )
 
     def forms(
-        self, session: Session, number: int, texts: dict[str, bytes | None]
-    ) -> dict[str, StatementRef]:  # fmt: skip
-        """The prepared statement of each shard that gets another text."""
+        self, session: Session, number: int, texts: Mapping[str, bytes | None], nparams: int | None = None
+    ) -> dict[str, StatementRef]:
+        """The prepared statement of each shard that gets another text. `nparams`: of these, when not the client's."""
         entry = session.prepared[number]
         assert isinstance(entry, Entry)
-        return {name: entry.forms.of(text) for name, text in texts.items() if text is not None}
+        return {name: entry.forms.of(text, nparams) for name, text in texts.items() if text is not None}
 
     def verdict(self, session: Session, number: int, shard: str) -> VerdictRef:
         """What the policy makes of a prepared statement on one shard. Raises Refusal."""

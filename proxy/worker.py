@@ -370,6 +370,7 @@ class Worker:
             hints=frozenset(hint.value for hint in user.hints),
             policy=self.generation.policy,
             subject=session.subject,
+            bound=session.bound is not None,
         )
 
     def identify(self, session: Session) -> None:

@@ -323,6 +323,44 @@ _READS = (
         "Send the value in the column's own type.",
     ),
     _entry(
+        "MERGE_FORM", 1219, NOT_SUPPORTED_YET,
+        "this statement over several shards is not merged: {0}",
+        "Its clauses cannot be told apart for certain, so what shards would have to be asked besides is not known.",
+        "Write it in a plainer form, or fix the shard key.",
+    ),
+    _entry(
+        "MERGE_TYPE", 1220, NOT_SUPPORTED_YET,
+        "values of {0} cannot be compared outside of a server",
+        "JSON, spatial values, vectors and values of unusual types compare by rules that only a server knows, so rows "
+        "of several shards cannot be ordered, grouped or made distinct by them.",
+        "Order or group by another column or by a part of it, or fix the shard key.",
+    ),
+    _entry(
+        "MERGE_COLLATION", 1221, NOT_SUPPORTED_YET,
+        "text in collation {0} cannot be compared outside of a server",
+        "Shards give the weights of the text, and how weights of this collation compare is not known here.",
+        "Compare in another collation (COLLATE), or fix the shard key.",
+    ),
+    _entry(
+        "DISTINCT_ORDER", 1222, NOT_SUPPORTED_YET,
+        "SELECT DISTINCT over several shards is ordered by what is not selected",
+        "Of equal rows any may be the one that stays, and then the order of the others' values is arbitrary; MySQL "
+        "refuses it too (ONLY_FULL_GROUP_BY).",
+        "Select what it is ordered by.",
+    ),
+    _entry(
+        "MERGE_LIMIT", 1223, WRONG_ARGUMENTS,
+        "LIMIT takes whole numbers",
+        "A LIMIT that is merged must be known to this Fairlead: a number without a sign, or a parameter that is one.",
+        "Send the limit as a whole number.",
+    ),
+    _entry(
+        "MERGE_ROW", 1224, NOT_SUPPORTED_YET,
+        "a row of 16 MB or more cannot be merged with those of other shards",
+        "Such a row comes in several packets, and merging looks at whole rows.",
+        "Select less of it, or fix the shard key.",
+    ),
+    _entry(
         "EXPLAIN_SCATTER", 1214, NOT_SUPPORTED_YET,
         "EXPLAIN of a statement for several shards",
         "Each shard has its own execution plan.",

@@ -20,7 +20,8 @@ class Context:
 
     `schemas`: the live schema per keyspace. `offline`: there are no servers to ask (`fairlead explain`), so
     declared types stand in for a missing schema; otherwise a sharded keyspace without one is refused.
-    `policy` in force, if any, and who asks (`subject`).
+    `policy` in force, if any, and who asks (`subject`). `bound`: the statement is one shard's part of a larger one,
+    and somebody else puts the answers together.
     """
 
     topology: Topology
@@ -32,6 +33,7 @@ class Context:
     hints: frozenset[str] = ALL_HINTS
     policy: Policy | None = None
     subject: Subject | None = None
+    bound: bool = False
 
     @property
     def keyspace(self) -> Keyspace | None:

@@ -184,7 +184,8 @@ def describe(plan: Plan) -> str:
             return _by_key(plan)
         case plans.Scatter() | plans.MultiWrite():
             limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
-            return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited})"
+            merged = f", {plan.merge.describe()}" if isinstance(plan, plans.Scatter) and plan.merge is not None else ""
+            return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged})"
         case plans.SplitInsert():
             return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
         case plans.Refuse(entry, args):

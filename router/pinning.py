@@ -82,7 +82,7 @@ def _unknown(column: ColumnId) -> bool:
 
 
 def _key_column(column: ColumnId) -> KeyColumn | None:
-    source = _source(column)
+    source = source_of(column)
     live = source[0].live.column(source[1]) if source and source[0].live else None
     if live is None:
         return None
@@ -92,7 +92,7 @@ def _key_column(column: ColumnId) -> KeyColumn | None:
         return None
 
 
-def _source(column: ColumnId) -> ColumnId | None:
+def source_of(column: ColumnId) -> ColumnId | None:
     """The base table's column behind a derived table's, when it is a plain column."""
     seen: ColumnId | None = column
     while seen is not None and seen[0].body is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from router.engine.recipe import Recipe
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
 from router.topology import Topology
@@ -68,7 +69,8 @@ class AnyShard:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Send verbatim to several shards and concatenate their rows: nothing has to be merged.
+    """Send to several shards and make one answer of theirs, as `merge` says; None: verbatim, and the rows of one
+    behind the other's are the whole answer.
 
     `keys` None: all of `shards`. Otherwise only those of `shards` that hold one of the keys; the whole text
     still goes to each of them, which is right for plain filters.
@@ -78,6 +80,7 @@ class Scatter:
     shards: tuple[str, ...]
     vindex: str | None = None
     keys: tuple[Key, ...] | None = None
+    merge: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)

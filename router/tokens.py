@@ -60,6 +60,11 @@ def unquoted(text: str) -> str:
     return text
 
 
+def quoted(name: str) -> str:
+    """a`b → `a``b`."""
+    return "`" + name.replace("`", "``") + "`"
+
+
 def decode(norm: bytes) -> str:
     """Norm as text; bytes that are not UTF-8 survive as surrogates and compare unequal to any real name."""
     return norm.decode("utf-8", "surrogateescape")

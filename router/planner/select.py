@@ -9,10 +9,12 @@ from sqlglot import exp
 
 from config.words import Scatter as ScatterPolicy
 from router import functions
+from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
 from router.pinning import connected
 from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Scatter
 from router.planner import metadata, session
+from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
 from router.planner.request import Draft, Request
@@ -84,11 +86,15 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
         return first if draft.locks else AnyShard(keyspace.name, placement.shards)
     check_vindexes(placement)
     if placement.unpinned:
+        if request.context.bound:
+            draft.because("it is one shard's part of a larger statement")
+            return Scatter(keyspace.name, placement.shards)
         problem = scatter_problem(request, parsed, placement, draft)
         if problem is not None:
             raise problem
-        draft.because("no merging is needed: every shard's rows are part of the answer")
-        return Scatter(keyspace.name, placement.shards)
+        recipe = recipe_of(request, parsed)
+        draft.because(_how(recipe))
+        return Scatter(keyspace.name, placement.shards, merge=recipe)
     keys = placement.all_keys()
     return by_key(placement, draft, keys, _otherwise(request, parsed, placement, draft, keys))
 
@@ -97,15 +103,25 @@ def _otherwise(
     request: Request, parsed: Parsed, placement: Placement, draft: Draft, keys: tuple[Key, ...]
 ) -> Scatter | Refuse:
     """When the keys lead to several shards, or a value does not say which."""
-    problem = scatter_problem(request, parsed, placement, draft)
+    problem = None if request.context.bound else scatter_problem(request, parsed, placement, draft)
     if problem is None:
-        return Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys)
+        try:
+            recipe = None if request.context.bound else recipe_of(request, parsed)
+            return Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys, recipe)
+        except Refusal as reason:
+            problem = reason
     if many(keys):
         draft.because(f"over several shards it is refused: {problem.entry.id}")
     return Refuse(problem.entry.name, problem.filling)
 
 
-# --- can the shards' rows simply be concatenated? ---------------------------------------------------
+def _how(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return "no merging is needed: every shard's rows are part of the answer"
+    return "the shards' rows are merged into one server's answer"
+
+
+# --- can the shards' rows be put together? ----------------------------------------------------------
 
 
 def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Refusal | None:
@@ -177,12 +193,8 @@ def _join_problem(query: Query, placement: Placement) -> Refusal | None:
 
 def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
     parts = {
-        "distinct": "DISTINCT",
         "group": "GROUP BY",
         "having": "HAVING",
-        "order": "ORDER BY",
-        "limit": "LIMIT",
-        "offset": "LIMIT",
         "windows": "a window",
     }
     for part, name in parts.items():

@@ -86,7 +86,7 @@ def place(
 ) -> Placed:
     """The splices in one text; `norm` is what the outgoing one must lex to. Raises Refusal."""
     sql = bytes(given)
-    places = _places(sql, lexed, tokens, {one.token for one in splices}, mode)
+    places = token_places(sql, lexed, tokens, {one.token for one in splices}, mode)
     cuts: list[Anchor] = []
     sure: list[int] = []
     for one in ordered(splices):
@@ -138,7 +138,7 @@ def _gaps(lexed: LexedStatement, length: int) -> Iterator[tuple[int, int]]:
     yield at, length
 
 
-def _places(
+def token_places(
     sql: bytes, lexed: LexedStatement, tokens: Sequence[Token], wanted: set[int], mode: int
 ) -> dict[int, tuple[int, int]]:
     """Where the wanted tokens stand in the text. Raises Refusal for one that is not found as it is in norm."""

@@ -20,7 +20,7 @@ from router.planner.parsed import Parsed
 from router.policy.decide import PERSON, PLAIN_PARTS, Count, Decision, Leaf
 from router.policy.splices import Splice
 from router.relations import Relation
-from router.tokens import Token, closings
+from router.tokens import Token, closings, quoted
 
 _ENDS_HAVING = frozenset(
     {"ORDER", "LIMIT", "FOR", "LOCK", "UNION", "EXCEPT", "INTERSECT", "INTO", "PROCEDURE", "WINDOW"}
@@ -79,10 +79,6 @@ def _leaf(leaf: Leaf, place: Place, tokens: Sequence[Token], *, counted: bool) -
 
 def _columns(leaf: Leaf) -> Iterator[tuple[str, str | None]]:
     yield from ((quoted(name), mask) for name, mask in leaf.columns)
-
-
-def quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _check_hints(leaf: Leaf, hints: Sequence[Token]) -> None:

@@ -115,6 +115,8 @@ def test_reads_equal_one_server(seed: int, servers: tuple[Server, dict[str, Serv
             continue
         answered += 1
         action, chosen, _ = found
+        if isinstance(action, Scatter) and action.merge is not None:
+            continue  # merged by what only MySQL's servers compute: tests/differential compares it
         if isinstance(action, AnyShard):
             for name in chosen:
                 assert same(shards[name].query(sql), expected), sql

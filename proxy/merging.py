@@ -1,0 +1,152 @@
+"""A merged read: cursors over the shards' answers, the engine's primitives between them and the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from _speedups.rows import Encoder, Funnel, RowTooLong, Shape
+from proxy.cursors import LeaseCursor, ShardError
+from proxy.result_set import Head, ResultSet, alike
+from router.engine import stream
+from router.engine.columns import Column, parts_of
+from router.engine.recipe import Key, Limit, Recipe
+from router.errors import Refusal, refusal
+from router.literals import Params, value
+from router.text import Text
+
+DRAIN_BYTES = 1 << 20
+"""What is left of an answer that nobody needs is read to its end up to this; beyond, the connection is closed."""
+DRAIN_SECONDS = 1.0
+MOST_ROWS = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """LIMIT of one execution: rows that are left out, rows that come (None: all)."""
+
+    offset: int = 0
+    count: int | None = None
+
+    def of_shard(self, *, whole: bool) -> int:
+        """The LIMIT of each shard."""
+        return MOST_ROWS if whole or self.count is None else min(self.offset + self.count, MOST_ROWS)
+
+
+def bounds_of(limit: Limit | None, sql: Text, found: Any, mode: int, params: Params) -> Bounds:
+    """Raises Refusal for what is no number of rows."""
+    if limit is None:
+        return Bounds()
+    slots = [limit.count] if limit.offset is None else [limit.count, limit.offset]
+    count, offset = ([_rows(value(sql, found.slots[slot], mode, params)) for slot in slots] + [0])[:2]
+    return Bounds(offset, count)
+
+
+def _rows(given: object) -> int:
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise refusal("MERGE_LIMIT")
+    return min(given, MOST_ROWS)
+
+
+async def merge_rows(
+    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, *, binary: bool, unlike: bool
+) -> None:
+    """The whole answer: one result set, or the error of whichever shard failed first."""
+    try:
+        if not await _merge(answer, cursors, recipe, bounds, binary=binary, unlike=unlike):
+            return
+    except ShardError as error:
+        answer.ended(error.payload)
+        return
+    except RowTooLong:
+        answer.fail(refusal("MERGE_ROW"))
+        return
+    except Refusal as reason:
+        answer.fail(reason)
+        return
+    for cursor in cursors:
+        if cursor.end is not None:
+            answer.ended(cursor.end)
+    answer.finish()
+    await _drain(cursors)
+
+
+async def _merge(
+    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, *, binary: bool, unlike: bool
+) -> bool:
+    """False when the client is gone. Raises Refusal and ShardError."""
+    heads = [await cursor.head() for cursor in cursors]
+    if not alike(heads, unlike=unlike):
+        raise refusal("SHARDS_DISAGREE", " and ".join(cursor.name for cursor in cursors))
+    columns = heads[0].columns()
+    visible = len(columns) - recipe.helpers
+    shape = Shape([column.type for column in columns], binary, visible)
+    typed = _Typed(columns, visible, await _collations(cursors, recipe, columns, visible, binary=binary), binary)
+    distinct = typed.encoder(recipe.distinct) if recipe.distinct is not None else None
+    order = typed.encoder(recipe.order) if recipe.order else None
+    funnel = Funnel(shape, distinct, bounds.offset, -1 if bounds.count is None else bounds.count)
+    if not await answer.send(_visible(heads[0], recipe, visible)):
+        return False
+    if order is None:
+        return await stream.concatenate(cursors, funnel, answer.send)
+    return await stream.merge(cursors, order, funnel, answer.send)
+
+
+def _visible(head: Head, recipe: Recipe, visible: int) -> bytearray:
+    return head.of_first(visible) if recipe.helpers else bytearray(head.packets)
+
+
+@dataclass(slots=True)
+class _Typed:
+    """Keys as encoders, now that the columns are known. `collations`: of 'auto' keys, by their first helper."""
+
+    columns: Sequence[Column]
+    visible: int
+    collations: dict[int, str]
+    binary: bool
+
+    def encoder(self, keys: Sequence[Key]) -> Encoder:
+        """Raises Refusal for values that cannot be compared here."""
+        told = [self.collations.get(key.helper) for key in keys if key.form == "auto"]
+        return Encoder(parts_of(keys, self.columns, self.visible, told, binary=self.binary), self.binary)
+
+
+async def _collations(
+    cursors: Sequence[LeaseCursor], recipe: Recipe, columns: Sequence[Column], visible: int, *, binary: bool
+) -> dict[int, str]:
+    """The collations of 'auto' keys, as the first row of each shard says. Raises Refusal when shards differ."""
+    keys = [key for key in (*recipe.order, *(recipe.distinct or ())) if key.form == "auto"]
+    wanted = [key.helper for key in keys if columns[visible + key.helper].is_text]
+    if not wanted:
+        return {}
+    found: dict[int, str] = {}
+    for cursor in cursors:
+        row = await cursor.peek()
+        if not row:
+            continue
+        for helper in wanted:
+            name = _text_at(row, visible + helper + 2, columns, binary=binary)
+            if found.setdefault(helper, name) != name:
+                raise refusal("SHARDS_DISAGREE", f"{cursor.name} and others, whose collations differ")
+    return found
+
+
+def _text_at(rows: bytearray, at: int, columns: Sequence[Column], *, binary: bool) -> str:
+    """A text column of the first of these rows."""
+    size = int.from_bytes(rows[:3], "little")
+    shape = Shape([column.type for column in columns], binary, len(columns))
+    return (shape.cells(bytes(rows[4 : 4 + size]))[at] or b"").decode("ascii", "replace")
+
+
+async def _drain(cursors: Sequence[LeaseCursor]) -> None:
+    """Shards that the client's rows did not need to the end: their connections are kept if that is soon over."""
+    left = [cursor for cursor in cursors if cursor.end is None]
+    if not left:
+        return
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await asyncio.gather(*(cursor.drain(DRAIN_BYTES) for cursor in left))
+    except TimeoutError:
+        return

@@ -1,0 +1,105 @@
+"""One result set for a client, put together from several shards': a head, rows, one end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from _speedups.packet import split_packets
+from _speedups.scanner import renumber
+from proxy.compile import error_payload
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.constants.field_types import ColumnFlag
+from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.replies import EOF_HEAD, ERR_HEAD, EofPacket, OkPacket
+from proxy.mysql.packets.resultset import ColumnDefinition41
+from proxy.mysql.wire import HEADER_SIZE, frame, lenenc_int
+from proxy.session import Session
+from router.engine.columns import Column
+from router.errors import Refusal
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+FIRST_SEQUENCE = 1
+EOF_SIZE = HEADER_SIZE + 5
+
+
+class Head:
+    """A result set's head as a shard gave it: framed packets of the count, the definitions and the classic EOF."""
+
+    def __init__(self, packets: bytes, *, deprecate: bool) -> None:
+        self.packets = packets
+        self._deprecate = deprecate
+        _, *payloads = [payload for _, payload in split_packets(packets)]
+        self._payloads = payloads if deprecate else payloads[:-1]
+        self._eof = b"" if deprecate else payloads[-1]
+
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    def definitions(self, *, unlike: bool) -> object:
+        """What must be the same on all shards: everything, or what a client reads values by."""
+        if not unlike:
+            return self._payloads
+        parsed = (ColumnDefinition41.parse(payload) for payload in self._payloads)
+        return [(one.name, one.type, one.collation, one.flags & ColumnFlag.UNSIGNED) for one in parsed]
+
+    def columns(self) -> list[Column]:
+        parsed = (ColumnDefinition41.parse(payload) for payload in self._payloads)
+        return [Column(one.name, int(one.type), one.collation, int(one.flags), one.decimals) for one in parsed]
+
+    def of_first(self, count: int) -> bytearray:
+        """The head of the first `count` columns alone."""
+        payloads = [lenenc_int(count), *self._payloads[:count], *([self._eof] if self._eof else [])]
+        return bytearray(b"".join(frame(payload, 0) for payload in payloads))
+
+
+class ResultSet:
+    """What goes to the client. Every method that sends gives False when the client is gone."""
+
+    def __init__(self, worker: Worker, handle: int, session: Session, status: Status) -> None:
+        self._worker = worker
+        self._handle = handle
+        self._session = session
+        self._status = status
+        self.deprecate = bool(session.capabilities & Capability.DEPRECATE_EOF)
+        self._sequence = FIRST_SEQUENCE
+        self._warnings = 0
+
+    async def send(self, packets: bytearray) -> bool:
+        """Whole packets, numbered here."""
+        if not packets:
+            return True
+        self._sequence = renumber(packets, self._sequence)
+        return await self._worker.dispatcher.drained(self._handle, bytes(packets))
+
+    def ended(self, end: bytes) -> bool:
+        """A shard's last packet. False when it is an error, which then is the client's answer too."""
+        if end[0] == ERR_HEAD:
+            self._worker.relay.reply(self._handle, frame(end, self._sequence), error=True)
+            return False
+        if self.deprecate or end[0] != EOF_HEAD:
+            self._warnings += OkPacket.parse(end, self._session.capabilities).warnings
+        else:
+            self._warnings += EofPacket.parse(end).warnings
+        return True
+
+    def fail(self, error: Refusal) -> None:
+        """An error in place of the end, behind whatever rows were sent."""
+        self._worker.loop_block.error("unavailable")
+        self._worker.relay.reply(self._handle, frame(error_payload(error), self._sequence), error=True)
+
+    def finish(self) -> None:
+        warnings = min(self._warnings, 0xFFFF)
+        if self.deprecate:
+            end = OkPacket(status=self._status, warnings=warnings, head=EOF_HEAD).build(self._session.capabilities)
+        else:
+            end = EofPacket(warnings, self._status).build()
+        self._worker.relay.reply(self._handle, frame(end, self._sequence), warnings=warnings)
+
+
+def alike(heads: Sequence[Head], *, unlike: bool) -> bool:
+    """Do all shards describe their columns alike?"""
+    first, *others = (head.definitions(unlike=unlike) for head in heads)
+    return all(one == first for one in others)

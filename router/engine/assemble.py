@@ -1,0 +1,74 @@
+"""The text that shards get: pieces of the client's own bytes, and what goes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from _speedups import lexer
+from _speedups.lexer import LexedStatement
+from router.engine.recipe import Piece, Recipe, ShardLimit, Span
+from router.errors import refusal
+from router.longtext import patterns
+from router.policy.splices import token_places
+from router.text import Text
+from router.tokens import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A statement as shards get it. `params`: for each `?` of it, which of the client's parameters it is; -1: how many
+    rows each shard gives."""
+
+    text: bytes
+    params: tuple[int, ...] = ()
+
+
+def assemble(
+    recipe: Recipe, given: Text, lexed: LexedStatement, mode: int, limit: int, *, prepared: bool = False
+) -> Outgoing:
+    """`limit`: how many rows each shard gives; a parameter of what is `prepared`. Raises Refusal."""
+    sql = bytes(given)
+    ends = {at for piece in recipe.pieces if isinstance(piece, Span) for at in (piece.first, piece.last)}
+    places = token_places(sql, lexed, recipe.tokens, ends, mode)
+    out: list[bytes] = []
+    params: list[int] = []
+    marks = _parameters(sql, mode) if lexed.params else []
+    for piece in recipe.pieces:
+        if isinstance(piece, Span):
+            start = places[piece.first][0] if piece.first else 0
+            end = places[piece.last][1]
+            out.append(sql[start:end])
+            params += (number for number, at in enumerate(marks) if start <= at < end)
+        elif isinstance(piece, ShardLimit):
+            out.append(b"?" if prepared else b"%d" % limit)
+            params += [-1] if prepared else []
+        else:
+            out.append(piece.encode())
+    text = b" ".join(out)
+    found = lexer.lex(text, mode)
+    if found.error or found.norm != recipe.norm:
+        raise refusal("INTERNAL", "the shards' text is not the one that was planned")
+    return Outgoing(text, tuple(params))
+
+
+def _parameters(sql: bytes, mode: int) -> list[int]:
+    """Where each `?` that is a parameter stands; lists hold some that have no slot of their own."""
+    pattern, _ = patterns(mode)
+    text = sql.decode("latin-1")  # so that positions are those of bytes
+    return [match.start() for match in pattern.finditer(text) if match["literal"] == "?"]
+
+
+def norm_of(pieces: Sequence[Piece], norm: str, tokens: Sequence[Token], mode: int) -> bytes:
+    """What the text of these pieces lexes to, whatever the literals. Raises Refusal when that cannot be said."""
+    out: list[str] = []
+    for piece in pieces:
+        if isinstance(piece, Span):
+            last = tokens[piece.last]
+            out.append(norm[tokens[piece.first].at if piece.first else 0 : last.at + len(last.text)])
+        else:
+            out.append("1" if isinstance(piece, ShardLimit) else piece)
+    found = lexer.lex(" ".join(out).encode("utf-8", "surrogateescape"), mode)
+    if found.error:
+        raise refusal("TOO_LARGE_TO_PLAN", "its text with what merging adds")
+    return bytes(found.norm)

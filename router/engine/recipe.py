@@ -1,0 +1,87 @@
+"""How the answers of several shards become one: a printable value, made once per template.
+
+Helper columns stand behind the client's own; a `Key` names its first helper by number, from 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from router.tokens import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The client's own bytes from token `first` of norm to token `last`, both included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLimit:
+    """How many rows each shard gives: offset + count of the client's LIMIT, or all (`whole`) where rows that a shard
+    takes for different may be equal."""
+
+    whole: bool = False
+
+
+Piece: TypeAlias = str | Span | ShardLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A column, or what stands for it, to compare rows by.
+
+    'value': the helper itself, by its type; 'weights': WEIGHT_STRING of a string of this collation; 'auto': three
+    helpers: the expression, its WEIGHT_STRING and its COLLATION, and its type in the answer says which counts.
+    """
+
+    form: Literal["value", "weights", "auto"]
+    helper: int
+    descending: bool = False
+    collation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """LIMIT of the client, as slots of its literals; None: all, from the first."""
+
+    count: int
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`pieces`: the shards' text, which must lex to `norm`. `helpers`: how many columns are behind the client's.
+
+    Rows are merged by `order` (empty: shard by shard), of those that are equal by `distinct` the first stays, and of
+    what is left the client gets those of `limit`.
+    """
+
+    pieces: tuple[Piece, ...]
+    helpers: int = 0
+    order: tuple[Key, ...] = ()
+    distinct: tuple[Key, ...] | None = None
+    limit: Limit | None = None
+    norm: bytes = field(default=b"", repr=False)
+    tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def whole(self) -> bool:
+        """Does each shard give all its rows?"""
+        return ShardLimit(whole=True) in self.pieces
+
+    def describe(self) -> str:
+        """In one line, outermost first: `Limit(MergeSort(…))`."""
+        text = ", ".join(_key(key) for key in self.order)
+        found = f"MergeSort({text})" if self.order else "Concatenate"
+        if self.distinct is not None:
+            found = f"Distinct({found})"
+        return f"Limit({found})" if self.limit is not None else found
+
+
+def _key(key: Key) -> str:
+    name = f"{key.form} {key.helper}" + (f" {key.collation}" if key.collation else "")
+    return f"{name} desc" if key.descending else name

@@ -1,0 +1,43 @@
+"""Rows of sorted or unsorted runs to the client, without holding more of them than the runs' last pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from _speedups.rows import Concatenation, Encoder, Funnel, Merge
+from router.engine.cursor import Cursor, Sink
+
+AT_ONCE = 64 << 10
+"""Bytes that are gathered before they go to the client."""
+
+
+async def merge(cursors: Sequence[Cursor], order: Encoder, funnel: Funnel, sink: Sink) -> bool:
+    """Merge sorted runs; of equal rows the first cursor's come first. False when the sink wants no more."""
+    merging = Merge(funnel, order, len(cursors))
+    while not merging.done:
+        merging.advance(AT_ONCE)
+        if funnel.waiting >= AT_ONCE and not await sink(funnel.take()):
+            return False
+        if merging.wanting >= 0 and not funnel.full:
+            await _feed(merging, cursors[merging.wanting])
+    return await sink(funnel.take())
+
+
+async def _feed(merging: Merge, cursor: Cursor) -> None:
+    run = merging.wanting
+    rows = await cursor.rows()
+    if rows is None:
+        merging.finish(run)
+    elif rows:
+        merging.feed(run, rows)
+
+
+async def concatenate(cursors: Sequence[Cursor], funnel: Funnel, sink: Sink) -> bool:
+    """One run after the other, until the funnel is full. False when the sink wants no more."""
+    joined = Concatenation(funnel)
+    for cursor in cursors:
+        while not funnel.full and (rows := await cursor.rows()) is not None:
+            joined.feed(rows)
+            if funnel.waiting >= AT_ONCE and not await sink(funnel.take()):
+                return False
+    return await sink(funnel.take())

@@ -1,0 +1,81 @@
+"""Where the clauses of a SELECT are among its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from router.tokens import Token
+
+Range = tuple[int, int]
+"""Tokens [first, behind the last)."""
+
+_MODIFIERS = frozenset(
+    {"ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY", "STRAIGHT_JOIN", "SQL_SMALL_RESULT", "SQL_BIG_RESULT"}
+    | {"SQL_BUFFER_RESULT", "SQL_CACHE", "SQL_NO_CACHE", "SQL_CALC_FOUND_ROWS"}
+)
+_CLAUSES = ("FROM", "WHERE", "GROUP", "HAVING", "WINDOW", "ORDER", "LIMIT")
+_TWO_WORDS = frozenset({"GROUP", "ORDER"})
+_END = frozenset({"PROCEDURE", "INTO", "FOR", "LOCK", "UNION", "EXCEPT", "INTERSECT", ";"})
+
+
+@dataclass(frozen=True, slots=True)
+class Clauses:
+    """`items`: the select list. `clauses`: of what is written, by its first word, without its words."""
+
+    items: tuple[Range, ...]
+    clauses: dict[str, Range]
+    begins: dict[str, int]
+
+    def parts(self, tokens: Sequence[Token], name: str) -> tuple[Range, ...]:
+        """The clause's parts between commas; none when it is not there."""
+        return _split(tokens, self.clauses[name]) if name in self.clauses else ()
+
+
+def clauses_of(tokens: Sequence[Token]) -> Clauses | None:
+    """Of the one SELECT that the statement is; None for other forms (set operations, parentheses around it)."""
+    marks = _marks(tokens)
+    selects = [at for at, word in marks if word == "SELECT"]
+    if len(selects) != 1 or any(word in ("UNION", "EXCEPT", "INTERSECT") for _, word in marks):
+        return None
+    start = selects[0] + 1
+    while start < len(tokens) and tokens[start].upper in _MODIFIERS:
+        start += 1
+    marks = [one for one in marks if one[0] >= start and one[1] != "SELECT"]
+    names = [word for _, word in marks if word in _CLAUSES]
+    if len(set(names)) != len(names) or names != sorted(names, key=_CLAUSES.index):
+        return None
+    ends = [at for at, _ in marks[1:]] + [len(tokens)]
+    found: dict[str, Range] = {}
+    begins: dict[str, int] = {}
+    for (at, word), end in zip(marks, ends, strict=True):
+        if word in _CLAUSES:
+            found[word] = (at + (2 if word in _TWO_WORDS else 1), end)
+            begins[word] = at
+    first = marks[0][0] if marks else len(tokens)
+    return Clauses(_split(tokens, (start, first)), found, begins)
+
+
+def _marks(tokens: Sequence[Token]) -> list[tuple[int, str]]:
+    """The words that begin a clause, outside of all parentheses."""
+    found: list[tuple[int, str]] = []
+    depth = 0
+    for index, token in enumerate(tokens):
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0 and (token.upper in _CLAUSES or token.upper in _END or token.upper == "SELECT"):
+            follows = tokens[index + 1].upper if index + 1 < len(tokens) else ""
+            if token.upper not in _TWO_WORDS or follows == "BY":
+                found.append((index, token.upper))
+    return found
+
+
+def _split(tokens: Sequence[Token], within: Range) -> tuple[Range, ...]:
+    found: list[Range] = []
+    depth, first = 0, within[0]
+    for index in range(*within):
+        token = tokens[index]
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0 and token.text == ",":
+            found.append((first, index))
+            first = index + 1
+    return (*found, (first, within[1]))

@@ -1,0 +1,299 @@
+"""From a SELECT over several shards to the recipe by which their answers are merged.
+
+Shards get the statement as it is, with helper columns behind its select list and LIMIT widened. Everything errs
+towards a refusal: what is not certain to be one server's answer is not merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlglot import exp
+
+from router.engine.assemble import norm_of
+from router.engine.collations import UnknownCollation, space_weight
+from router.engine.recipe import Key, Limit, Piece, Recipe, ShardLimit, Span
+from router.errors import refusal
+from router.planner.clauses import Clauses, Range, clauses_of
+from router.planner.items import Item, items_of, live_of
+from router.planner.parsed import Parsed
+from router.planner.request import Request
+from router.relations import Query, resolve
+from router.schema import LiveColumn
+from router.template import literal_slots, places
+from router.tokens import Token
+
+_NUMBERS = frozenset(
+    {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "double", "real", "year"}
+    | {"date", "datetime", "time", "bit", "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
+)
+_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+
+
+@dataclass(slots=True)
+class Helpers:
+    """The helper columns in the making."""
+
+    columns: list[tuple[Piece, ...]] = field(default_factory=list)
+
+    def add(self, *pieces: Piece) -> int:
+        """The number of a helper with this text; the same text is asked for once."""
+        if pieces not in self.columns:
+            self.columns.append(pieces)
+        return self.columns.index(pieces)
+
+    def key(self, pieces: tuple[Piece, ...], live: LiveColumn | None, *, descending: bool = False) -> Key:
+        """The key for values of this text. `live`: the column that it is, when it is one. Raises Refusal."""
+        kind = live.data_type.lower() if live is not None else None
+        if live is None or kind is None:
+            first = len(self.columns)
+            self.columns += [pieces, ("WEIGHT_STRING(", *pieces, ")"), ("COLLATION(", *pieces, ")")]
+            return Key("auto", first, descending)
+        if kind in _TEXTS:
+            check_collation(live.collation)
+            return Key("weights", self.add("WEIGHT_STRING(", *pieces, ")"), descending, live.collation)
+        if kind in ("enum", "set", "float"):
+            return Key("value", self.add(*pieces, "+ 0"), descending)
+        if kind == "timestamp":
+            return Key("value", self.add("UNIX_TIMESTAMP(", *pieces, ")"), descending)
+        if kind in _NUMBERS:
+            return Key("value", self.add(*pieces), descending)
+        raise refusal("MERGE_TYPE", live.name)
+
+
+def check_collation(collation: str | None) -> None:
+    """Raises Refusal for a collation whose weights cannot be compared outside of a server."""
+    try:
+        space_weight(collation or "binary")
+    except UnknownCollation:
+        raise refusal("MERGE_COLLATION", collation or "") from None
+
+
+def recipe_of(request: Request, parsed: Parsed) -> Recipe | None:
+    """How the statement's rows are merged; None: by concatenating them. Raises Refusal."""
+    tree = parsed.tree
+    if not any(tree.args.get(part) for part in ("order", "limit", "offset", "distinct")):
+        return None
+    clauses = clauses_of(request.tokens) if isinstance(tree, exp.Select) else None
+    if clauses is None or parsed.query is None:
+        raise refusal("MERGE_FORM", "parentheses around the whole")
+    return _Merging(request, parsed.query, clauses).recipe()
+
+
+@dataclass(slots=True)
+class _Merging:
+    request: Request
+    query: Query
+    clauses: Clauses
+    helpers: Helpers = field(default_factory=Helpers)
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return self.request.tokens
+
+    def recipe(self) -> Recipe:
+        limit = self._limit()
+        distinct = bool(self.query.tree.args.get("distinct"))
+        known = Orders(self.request, self.query, self.clauses, self.helpers)
+        order = tuple(known.keys(distinct=distinct))
+        same = tuple(self._every_column()) if distinct else None
+        edits = self._edits(limit, whole=not _limits_apart(same))
+        pieces = edited(self.tokens, edits)
+        norm = norm_of(pieces, self.request.norm, self.tokens, self.request.context.mode)
+        return Recipe(pieces, len(self.helpers.columns), order, same, limit, norm, self.tokens)
+
+    def _every_column(self) -> list[Key]:
+        items = items_of(self.query, self.tokens, self.clauses.items)
+        return [self.helpers.key(item.pieces, item.live) for item in items]
+
+    def _limit(self) -> Limit | None:
+        """Raises Refusal for a LIMIT that is not of literals and parameters."""
+        within = self.clauses.clauses.get("LIMIT")
+        if within is None:
+            return None
+        tokens = self.tokens[within[0] : within[1]]
+        words = ["?" if token.kind == "literal" else token.upper for token in tokens]
+        slots = literal_slots(self.request.lexed)
+        values = [slots[token.literal] for token in tokens if token.kind == "literal"]
+        if words == ["?"]:
+            return Limit(values[0])
+        if words == ["?", ",", "?"]:
+            return Limit(values[1], values[0])
+        if words == ["?", "OFFSET", "?"]:
+            return Limit(*values)
+        raise refusal("MERGE_FORM", "LIMIT in an unusual form")
+
+    def _edits(self, limit: Limit | None, *, whole: bool) -> list[Edit]:
+        edits: list[Edit] = []
+        if self.helpers.columns:
+            listed = tuple(piece for column in self.helpers.columns for piece in (",", *column))
+            at = self.clauses.begins["FROM"]
+            edits.append(Edit((at, at), listed))
+        if limit is not None:
+            edits.append(Edit(self._of("LIMIT"), ("LIMIT", ShardLimit(whole))))
+        return edits
+
+    def _of(self, clause: str) -> Range:
+        return self.clauses.begins[clause], self.clauses.clauses[clause][1]
+
+
+def _limits_apart(same: tuple[Key, ...] | None) -> bool:
+    """May each shard stop at offset + count rows? Not when rows that it takes for different are equal for us."""
+    return same is None or all(key.form == "value" for key in same)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Tokens [first, end) are replaced; an empty range: the pieces go before `first`."""
+
+    at: Range
+    pieces: tuple[Piece, ...]
+
+
+def edited(tokens: Sequence[Token], edits: Sequence[Edit]) -> tuple[Piece, ...]:
+    """The whole text with its edits."""
+    found: list[Piece] = []
+    at = 0
+    for edit in sorted(edits, key=lambda one: one.at):
+        first, end = edit.at
+        if first > at:
+            found.append(Span(at, first - 1))
+        found += edit.pieces
+        at = end
+    if at < len(tokens):
+        found.append(Span(at, len(tokens) - 1))
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class Orders:
+    """ORDER BY as keys."""
+
+    request: Request
+    query: Query
+    clauses: Clauses
+    helpers: Helpers
+    _items: list[Item] | None = None
+
+    def keys(self, *, distinct: bool = False) -> list[Key]:
+        """Raises Refusal for an order that cannot be followed outside of a server."""
+        order = self.query.tree.args.get("order")
+        nodes = order.expressions if order is not None else []
+        ranges = self.clauses.parts(self.request.tokens, "ORDER")
+        if len(nodes) != len(ranges):
+            raise refusal("MERGE_FORM", "ORDER BY in an unusual form")
+        keys = [self._key(node, within, distinct=distinct) for node, within in zip(nodes, ranges, strict=True)]
+        return [key for key in keys if key is not None]
+
+    def _key(self, node: exp.Expr, within: Range, *, distinct: bool) -> Key | None:
+        """None: a constant, which orders nothing."""
+        tokens = self.request.tokens
+        first, end = within
+        descending = tokens[end - 1].upper == "DESC"
+        if tokens[end - 1].upper in ("ASC", "DESC"):
+            end -= 1
+        node = node.this if isinstance(node, exp.Ordered) else node
+        if end - first == 1 and (tokens[first].kind == "literal" or tokens[first].upper == "NULL"):
+            return None
+        item = self._item(node, tokens[first : end])
+        if item is None and distinct and not self._is_selected(node):
+            raise refusal("DISTINCT_ORDER")
+        if item is not None:
+            return self.helpers.key(item.pieces, item.live, descending=descending)
+        pieces = self._expression(node, first, end)
+        return self.helpers.key(pieces, live_of(resolve(self.query, node)), descending=descending)
+
+    def items(self) -> list[Item]:
+        if self._items is None:
+            self._items = items_of(self.query, self.request.tokens, self.clauses.items)
+        return self._items
+
+    def _item(self, node: exp.Expr, tokens: Sequence[Token]) -> Item | None:
+        """The column of the select list that an order names by its place, its alias or its name."""
+        if len(tokens) == 1 and tokens[0].kind == "number":
+            return self._at(tokens[0].text)
+        if len(tokens) != 1 or not tokens[0].is_name or not isinstance(node, exp.Column):
+            return None
+        return self._named(tokens[0].name.lower())
+
+    def _at(self, number: str) -> Item:
+        place = int(number) if number.isdigit() else 0
+        if not 1 <= place <= len(self.items()):
+            raise refusal("MERGE_FORM", "ORDER BY a column that is not there")
+        return self.items()[place - 1]
+
+    def _named(self, name: str) -> Item | None:
+        """Raises Refusal when several columns are called so."""
+        if all(one.is_star for one in self.query.tree.expressions):
+            return None
+        listed = self._listed()
+        found = [one for one in listed if one.alias == name] or [
+            one for one in listed if one.alias is None and one.name == name
+        ]
+        if len({one.pieces for one in found}) > 1 and len({one.column for one in found}) > 1:
+            raise refusal("MERGE_FORM", "ORDER BY a name that several columns have")
+        return found[0] if found else None
+
+    def _listed(self) -> list[Item]:
+        """The columns that are written one by one."""
+        if not any(one.is_star for one in self.query.tree.expressions):
+            return self.items()
+        pairs = zip(self.query.tree.expressions, self.clauses.items, strict=False)
+        written = [(node, within) for node, within in pairs if not node.is_star]
+        tree = replace_expressions(self.query.tree, [node for node, _ in written])
+        return items_of(replace(self.query, tree=tree), self.request.tokens, [within for _, within in written])
+
+    def _is_selected(self, node: exp.Expr) -> bool:
+        """Is this very expression in the select list?"""
+        column = resolve(self.query, node)
+        if column is not None:
+            return any(item.column == column for item in self.items())
+        return any(item.node == node for item in self.items())
+
+    def _expression(self, node: exp.Expr, first: int, end: int) -> tuple[Piece, ...]:
+        """Its text, with the select list's in place of aliases that no table has a column of. Raises Refusal."""
+        where: dict[int, tuple[Piece, ...]] = {}
+        for column in node.find_all(exp.Column):
+            if column.table or not isinstance(column.this, exp.Identifier):
+                continue
+            item = self._alias_of(column)
+            if item is not None:
+                where[self._token_of(column.this)] = ("(", *item.pieces, ")")
+        return within_edits(first, end, where)
+
+    def _token_of(self, name: exp.Expr) -> int:
+        found = places(self.request.lexed, self.request.tokens).get(name.meta.get("start", -1))
+        if found is None:
+            raise refusal("MERGE_FORM", "a name whose place in the text is not known")
+        return found
+
+    def _alias_of(self, column: exp.Column) -> Item | None:
+        name = column.name.lower()
+        found = [one for one in self._listed() if one.alias == name]
+        if not found or any(one.has(name) is True for one in self.query.relations):
+            return None
+        if any(one.has(name) is None for one in self.query.relations):
+            raise refusal("MERGE_FORM", "ORDER BY an expression of a name that may be a column's or an alias")
+        return found[0]
+
+
+def replace_expressions(tree: exp.Expr, expressions: list[exp.Expr]) -> exp.Expr:
+    """A shallow stand-in of a SELECT with another list."""
+    stand_in = exp.Select()
+    stand_in.args["expressions"] = expressions
+    return stand_in
+
+
+def within_edits(first: int, end: int, where: dict[int, tuple[Piece, ...]]) -> tuple[Piece, ...]:
+    """Tokens [first, end) with some of them replaced."""
+    found: list[Piece] = []
+    at = first
+    for token in sorted(where):
+        if token > at:
+            found.append(Span(at, token - 1))
+        found += where[token]
+        at = token + 1
+    if at < end:
+        found.append(Span(at, end - 1))
+    return tuple(found)

@@ -1,0 +1,60 @@
+"""Reads over several shards, feature by feature: what is answered is what one server answers.
+
+FAIRLEAD_DIFFERENTIAL_READS is how many statements of each feature run (default 60).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from tests.differential.duel import Duel, Pair, Way, ask, differences
+from tests.differential.features import FEATURES, Read, Reads
+
+STATEMENTS = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_READS", "60"))
+SEED = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_SEED", "0"))
+ANSWERED = 0.9
+WAYS = (Way(), Way(deprecate_eof=True))
+ALLOWED = ("warnings",)
+"""Shards compute helper columns as well, and warn of them."""
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_feature(duel: Duel, feature: str) -> None:
+    reads = Reads(hash_of(feature) + SEED)
+    outcomes: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    wrong: list[str] = []
+    duel.reset()
+    for number in range(STATEMENTS):
+        pair = duel.pair(WAYS[number % len(WAYS)])
+        read = FEATURES[feature](reads)
+        outcome, what = judge(pair, read)
+        outcomes[outcome] += 1
+        if outcome == "refused":
+            refused[what] += 1
+        elif outcome == "wrong":
+            wrong.append(what)
+    assert not wrong, f"{len(wrong)} of {STATEMENTS}\n" + "\n".join(wrong[:5])
+    answered = outcomes["same"] / max(1, outcomes["same"] + outcomes["refused"])
+    assert answered >= ANSWERED, f"{answered:.0%} answered; refused: {refused.most_common(5)}"
+
+
+def hash_of(feature: str) -> int:
+    """A seed of its own for each feature, the same in every run."""
+    return sum(ord(letter) * 31**at for at, letter in enumerate(feature)) % 10**6 * 1000
+
+
+def judge(pair: Pair, read: Read) -> tuple[str, str]:
+    """(same, refused, error or wrong; what)"""
+    sql = read.sql.encode()
+    mine, prepared = ask(pair.mine, sql, read.params)
+    theirs, their_prepared = ask(pair.theirs, sql, read.params)
+    if mine.refused:
+        return ("error", "") if theirs.kind == "error" else ("refused", f"{mine.message[:90]} | {read.sql}")
+    found = differences(mine, theirs, ordered=read.ordered, allowed=ALLOWED)
+    if prepared is not None and their_prepared is not None and theirs.kind != "error":
+        found += [f"PREPARE: {one}" for one in differences(prepared, their_prepared)]
+    return ("wrong", f"{read.sql} {read.params}\n    {found}") if found else ("same", "")

@@ -13,7 +13,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from _speedups.packet cimport PACKET_MAX, u16, u24, u32, u64
+from _speedups.packet cimport PACKET_MAX, u24, u32, u64
 from _speedups.scanner cimport lenenc
 
 cdef extern from "Python.h":
@@ -329,7 +329,7 @@ cdef int64_t duration(Cell* cell, bint binary) except? -1:
     """Microseconds of a TIME: [-]hhh:mm:ss[.ffffff], or sign, days, h, m, s, µs."""
     cdef const uint8_t* p = cell.at
     cdef int64_t total = 0, part = 0
-    cdef uint32_t i = 0, digits = 0
+    cdef uint32_t i = 0, _
     cdef bint negative = False
     if binary:
         if cell.size == 0:
@@ -353,7 +353,7 @@ cdef int64_t duration(Cell* cell, bint binary) except? -1:
     total += part
     part = 0
     i += 1
-    for digits in range(6):
+    for _ in range(6):
         part = part * 10 + (p[i] - c"0" if i < cell.size else 0)
         i += 1
     total = total * 1000000 + part
@@ -469,7 +469,6 @@ cdef class Reader:
         free(self.cells)
 
     cdef give(self, object data):
-        cdef const unsigned char[::1] view
         self.data = data if isinstance(data, bytes) else bytes(data)
         self.size = len(self.data)
         self.bytes = <const uint8_t*><bytes>self.data
@@ -587,11 +586,11 @@ cdef class Merge:
     cdef readonly int wanting
 
     def __cinit__(self, Funnel funnel not None, Encoder order not None, int runs):
-        cdef int run
+        cdef int run, _
         self.funnel = funnel
         self.order = order
         self.count = runs
-        self.readers = [Reader(funnel.shape) for run in range(runs)]
+        self.readers = [Reader(funnel.shape) for _ in range(runs)]
         self.keys = <Buffer*>malloc(max(1, runs) * sizeof(Buffer))
         self.state = <uint8_t*>malloc(max(1, runs))
         if self.keys == NULL or self.state == NULL:

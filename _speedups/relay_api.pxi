@@ -560,7 +560,7 @@ cdef class Relay:
                         s.diagnostics = DIAG_GONE
                 if insert_id:
                     s.insert_id = insert_id
-                client_send(c, s, p, n)
+                send_numbered(c, s, p, n)
                 count_reply(c, s, error)
                 end_command(c, s)
             self.unlock()
@@ -591,7 +591,7 @@ cdef class Relay:
             s = self.parked(handle)
             if s != NULL:
                 s.response_started = 1
-                client_send(c, s, p, n)
+                send_numbered(c, s, p, n)
                 if s.broken:
                     session_close(c, s)
                 else:
@@ -889,7 +889,7 @@ cdef class Relay:
                 stop_waiting(c, s)
                 c.stats.errors_by_class[ERR_UNAVAILABLE] += 1
                 keep_own_error(s, p + 4, n - 4)
-                client_send(c, s, p, n)
+                send_numbered(c, s, p, n)
                 if s.kind == KIND_LEASE:
                     push_event(c, s, EVENT_LOST)
                 end_command(c, s)

@@ -928,7 +928,7 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
     cdef uint8_t step = b.step
     cdef size_t n = b.scan.final_length
     memcpy(c.out, c.scratch + b.scan.final_offset, n)
-    c.out[3] = 1
+    c.out[3] = first_seq(s)
     c.stats.errors_by_class[ERR_BACKEND] += 1
     note_error(s, SERVER_ERROR, DIAG_GONE)
     if step == STEP_PROBE:
@@ -1071,7 +1071,7 @@ cdef void fail_parked(Core* c, Session* s) noexcept nogil:
 
 cdef void fail_command(Core* c, Session* s, Backend* b, bint bound) noexcept nogil:
     """Answer the running command with error 2013. Inside a transaction the connection is closed behind it."""
-    cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else 1
+    cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else first_seq(s)
     cdef uint8_t kind = lost_kind(s, b, bound)
     c.stats.errors_by_class[ERR_BACKEND_LOST if kind == ERROR_LOST_READ else ERR_UNKNOWN_OUTCOME] += 1
     send_err(c, s, seq, kind)

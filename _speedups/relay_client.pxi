@@ -458,7 +458,7 @@ cdef void send_payload(Core* c, Session* s, const uint8_t* payload, uint32_t n) 
     c.out[0] = n & 0xff
     c.out[1] = (n >> 8) & 0xff
     c.out[2] = 0
-    c.out[3] = 1
+    c.out[3] = first_seq(s)
     memcpy(c.out + 4, payload, n)
     client_send(c, s, c.out, n + 4)
 

@@ -278,6 +278,31 @@ cdef void client_send(Core* c, Session* s, const uint8_t* p, size_t n) noexcept 
     send_now(c, s, p, n)
 
 
+cdef inline uint8_t first_seq(Session* s) noexcept nogil:
+    """The number of the answer's first packet: behind the last of the command's, which has several above 16 MB."""
+    return <uint8_t>(1 + s.cmd_len // PACKET_MAX)
+
+
+cdef void send_numbered(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """`client_send` of whole packets, which may be numbered as if the command were one packet."""
+    cdef uint8_t more = first_seq(s) - (1 if s.response_started else p[3])
+    cdef size_t at = 0
+    cdef uint8_t* copy
+    if not more:
+        client_send(c, s, p, n)
+        return
+    copy = <uint8_t*>malloc(n)
+    if copy == NULL:
+        s.broken = 1
+        return
+    memcpy(copy, p, n)
+    while at + 4 <= n:
+        copy[at + 3] += more
+        at += 4 + get24(copy + at)
+    client_send(c, s, copy, n)
+    free(copy)
+
+
 cdef inline bint client_blocked(Session* s) noexcept nogil:
     """Does the receiver of a response hold it up? Then its backend is not read."""
     if s.kind == KIND_LEASE:
@@ -397,7 +422,7 @@ cdef void keep_own_error(Session* s, const uint8_t* payload, size_t n) noexcept 
 
 cdef void reply_ok(Core* c, Session* s) noexcept nogil:
     cdef uint8_t packet[16]
-    cdef size_t n = put_ok(packet, 1, session_status(s))
+    cdef size_t n = put_ok(packet, first_seq(s), session_status(s))
     s.affected = 0
     if not s.lexmode & MODE_MARIADB:    # which keeps them behind statements that read no table
         s.warnings = 0
@@ -410,7 +435,7 @@ cdef void reply_ok(Core* c, Session* s) noexcept nogil:
 cdef void reply_err(Core* c, Session* s, uint8_t error_class, uint8_t kind) noexcept nogil:
     """Our own ERR as the answer to the current command."""
     c.stats.errors_by_class[error_class] += 1
-    send_err(c, s, 1, kind)
+    send_err(c, s, first_seq(s), kind)
     end_command(c, s)
 
 

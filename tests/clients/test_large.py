@@ -9,6 +9,7 @@ import pytest
 
 from tests.clients.conftest import Way
 from tests.clients.drivers import CommandLine, Driver
+from tests.differential.wire import Raw
 from tests.servers import BOTH_SERVERS
 
 pytestmark = [BOTH_SERVERS, pytest.mark.timeout(300)]
@@ -122,3 +123,17 @@ def test_command_line_clients_carry_a_64_mb_value(command_line: CommandLine, way
         received = command_line.run(way.target, "SELECT value FROM blobs WHERE id = 1", "--raw")
     assert received == f"{sent}\n"
     assert result.growth < RESULT_GROWTH
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_an_error_of_fairlead_is_numbered_behind_all_packets_of_its_command(way: Way, prepared: bool) -> None:
+    """Drivers give the connection up when a packet has not the number that follows."""
+    member = way.world.fairlead()
+    text = f"SELECT 1 /* {'x' * (17 << 20)} */ FROM customers, orders ORDER BY nothing"
+    connection = Raw(member.connect())
+    try:
+        answer = connection.prepare(text).answer if prepared else connection.query(text)
+        assert answer.refused, answer
+        assert connection.query("SELECT 1").value == b"1"
+    finally:
+        connection.close()

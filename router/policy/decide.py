@@ -82,8 +82,8 @@ class Judge:
     policy: Policy
     subject: Subject
     lineage: Lineage
-    unaccounted: frozenset[str]
-    """Names in the text that could be columns and were not followed."""
+    names: frozenset[str]
+    """All names in the text, in lower case."""
 
     def on(self, shard: Shard) -> Decision:
         """Raises Refusal, and Hidden for a home whose rows do not exist for the subject."""
@@ -218,7 +218,8 @@ class Judge:
     def _as_it_is(self, relation: Relation, live: LiveTable, verdicts: dict[str, Verdict], closed: set[str]) -> bool:
         if any(verdict.action is not Action.ALLOW for verdict in verdicts.values()):
             return False
-        if not closed.isdisjoint(self.unaccounted) or not closed.isdisjoint(verdicts) or not _is_plain(relation):
+        # The checker resolves no names: one that could be a closed column must find a leaf.
+        if not closed.isdisjoint(self.names) or not _is_plain(relation):
             return False
         return _is_one_row(relation, live, closed)
 

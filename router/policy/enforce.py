@@ -180,7 +180,8 @@ class _Enforcer:
             raise refusal("POLICY_FORM", "columns named with their database")
         found = lineage(parsed)
         at = places(self.lexed, self.tokens)
-        judge = Judge(self.policy, self.subject, found, _unaccounted(parsed, self.tokens, at))
+        names = frozenset(token.name.lower() for token in self.tokens if token.is_name)
+        judge = Judge(self.policy, self.subject, found, names)
         parts: dict[str, Part] = {}
         made: dict[tuple[str, str, bool], Part] = {}
         for shard in candidates(self.planned.plan, self.context.topology):
@@ -324,17 +325,6 @@ def _by_token(put: tuple[Splice, ...]) -> dict[int, list[tuple[str, str]]]:
     for one in put:
         found.setdefault(one.token, []).append((one.side, one.text))
     return found
-
-
-def _unaccounted(parsed: Parsed, tokens: tuple[Token, ...], at: dict[int, int]) -> frozenset[str]:
-    """Names of the text that no identifier of the tree was read from; they may be columns in disguise."""
-    names = (node for node in parsed.tree.find_all(exp.Identifier) if isinstance(node.parent, _NAMED))
-    read = {at.get(node.meta.get("start", -1)) for node in names}
-    return frozenset(token.name.lower() for index, token in enumerate(tokens) if token.is_name and index not in read)
-
-
-_NAMED = (exp.Column, exp.Table, exp.TableAlias, exp.Alias, exp.Schema, exp.IndexTableHint, exp.Join)
-"""What an identifier can be read as that lineage knows."""
 
 
 def _reasons(parts: dict[str, Part]) -> Iterator[str]:

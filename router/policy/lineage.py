@@ -80,9 +80,9 @@ class Lineage:
         yield from self.influence
 
     def flows(self) -> dict[Relation, dict[str, set[FlowKind]]]:
-        """The uses of each mention's columns."""
+        """The uses of each mention's columns, by name: which column a refusal names must not vary by process."""
         found: dict[Relation, dict[str, set[FlowKind]]] = {one: {} for one in self.mentions}
-        for source in self.sources():
+        for source in sorted(self.sources(), key=lambda one: one.column):
             found.setdefault(source.relation, {}).setdefault(source.column, set()).add(source.flow)
         return found
 

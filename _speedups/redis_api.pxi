@@ -4,6 +4,7 @@ class RelayFull(Exception):
     """All places for clients or connections are taken."""
 
 
+NO_WAYS = NO_WAY
 PARKED = EVENT_PARKED
 CLOSED = EVENT_CLOSED
 ENDED = EVENT_ENDED
@@ -31,6 +32,10 @@ cdef class RedisRelay:
         c.client_gens = <uint32_t*>calloc(max_clients, 4)
         c.client_stack = <uint32_t*>calloc(max_clients, 4)
         c.scratch = <uint8_t*>malloc(SCRATCH)
+        c.ways = <ShardPlace**>calloc(MAX_WAYS, sizeof(void*))
+        c.remote_most = 64
+        if c.ways == NULL:
+            raise MemoryError
         if c.clients == NULL or c.client_gens == NULL or c.client_stack == NULL or c.scratch == NULL:
             raise MemoryError
         for i in range(max_clients):
@@ -75,6 +80,14 @@ cdef class RedisRelay:
         tables_free(c)
         for i in range(TEXTS):
             buf_free(&c.texts[i])
+        if c.ways != NULL:
+            for i in range(MAX_WAYS):
+                if c.ways[i] != NULL:
+                    buf_free(&c.ways[i].away)
+                    free(c.ways[i])
+        forget_ways(c)
+        free(c.way_of)
+        free(c.ways)
         free(c.clients)
         free(c.client_gens)
         free(c.client_stack)
@@ -159,8 +172,12 @@ cdef class RedisRelay:
         return found
 
     # ------------------------------------------------------------ configuration
-    def limits(self, *, size_t client_buffer, uint32_t pipeline, double login, double idle):
+    def limits(self, *, size_t client_buffer, uint32_t pipeline, double login, double idle, uint32_t remote=64,
+               bint one_region=False):
+        """`remote`: requests of one client under way in other regions. `one_region`: a command's keys are of one."""
         self.lock()
+        self.core.remote_most = remote
+        self.core.one_region = one_region
         self.core.client_buffer = client_buffer
         self.core.pipeline = pipeline
         self.core.login_ns = <uint64_t>(login * 1e9)
@@ -176,19 +193,22 @@ cdef class RedisRelay:
         self.unlock()
 
     def shards(self, list places):
-        """For every shard of the topology, in its order: (error line while it is out of reach, deadline).
-
-        Connections to shards stay; call it before the first `backend`.
+        """For every shard of the topology, in its order: (error line while it is out of reach, deadline, number of the
+        other region that it is of and 1, 0 for the own). Connections to shards stay; ways have to be
+        given anew. Call it before the first `backend`.
         """
         cdef Core* c = self.core
         cdef uint32_t n = <uint32_t>len(places), i, cap = 4 * n + 8
         cdef ShardPlace* fresh = <ShardPlace*>calloc(n + 1, sizeof(ShardPlace))
-        cdef uint32_t* touched = <uint32_t*>calloc(n + 1, 4)
+        cdef uint32_t* touched = <uint32_t*>calloc(n + 1 + MAX_WAYS, 4)
         cdef bytes line
         cdef double deadline
         if fresh == NULL or touched == NULL:
             raise MemoryError
+        if n >= WAY_BASE:
+            raise ValueError("too many shards")
         self.lock()
+        forget_ways(c)
         for i in range(min(n, c.nshards)):
             fresh[i] = c.shards[i]
         for i in range(n, c.nshards):
@@ -198,8 +218,9 @@ cdef class RedisRelay:
         c.shards = fresh
         c.touched = touched
         c.nshards = n
-        for i, (line, deadline) in enumerate(places):
+        for i, (line, deadline, foreign) in enumerate(places):
             put_text(&fresh[i].away, line)
+            fresh[i].foreign = foreign
             fresh[i].deadline_ns = <uint64_t>(deadline * 1e9)
         if cap > c.backend_cap:
             grow_backends(c, cap)
@@ -316,34 +337,135 @@ cdef class RedisRelay:
         if b == NULL:
             raise MemoryError
         self.lock()
+        if not is_place(c, shard):
+            self.unlock()
+            free(b)
+            raise ValueError("no such place")
         for i in range(c.backend_cap):
             if c.backends[i] == NULL:
                 break
         else:
-            self.unlock()
-            free(b)
-            raise RelayFull("connections")
-        if c.shards[shard].conns[protocol - 2] != NULL:
-            backend_lost(c, c.shards[shard].conns[protocol - 2])
+            i = c.backend_cap
+            grow_backends(c, 2 * i + 8)
+            if i == c.backend_cap:
+                self.unlock()
+                free(b)
+                raise MemoryError
+        if place_at(c, shard).conns[protocol - 2] != NULL:
+            backend_lost(c, place_at(c, shard).conns[protocol - 2])
         b.fd, b.index, b.gen, b.shard, b.protocol = fd, i, c.backend_gens[i], shard, <uint8_t>(protocol - 2)
         b.readable = 1
         b.t_progress = c.now
         c.backends[i] = b
-        c.shards[shard].conns[b.protocol] = b
+        place_at(c, shard).conns[b.protocol] = b
+        place_at(c, shard).broken &= ~<uint8_t>(1 << b.protocol)
         e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
         e.data.u64 = event_key(i | BACKEND_BIT, b.gen)
         epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e)
         self.unlock()
 
-    def connected(self, uint32_t shard, int protocol):
+    def connected(self, int32_t shard, int protocol):
         """Is there a connection?"""
-        return shard < self.core.nshards and self.core.shards[shard].conns[protocol - 2] != NULL
+        return connection(self.core, shard, <uint8_t>(protocol - 2)) != NULL
 
-    def disconnect(self, uint32_t shard, int protocol):
+    def disconnect(self, int32_t shard, int protocol):
         """Give the connection up; what is under way there is answered with an error."""
+        cdef Backend* b
         self.lock()
-        if shard < self.core.nshards and self.core.shards[shard].conns[protocol - 2] != NULL:
-            backend_lost(self.core, self.core.shards[shard].conns[protocol - 2])
+        b = connection(self.core, shard, <uint8_t>(protocol - 2))
+        if b != NULL:
+            backend_lost(self.core, b)
+        self.unlock()
+
+    def progress(self, int32_t shard, int protocol):
+        """(requests for the place ever, replies ever, requests under way there)."""
+        cdef Backend* b
+        cdef ShardPlace* place
+        cdef uint64_t requests, answered, under_way
+        self.lock()
+        b = connection(self.core, shard, <uint8_t>(protocol - 2))
+        requests = answered = under_way = 0
+        if is_place(self.core, shard):
+            place = place_at(self.core, shard)
+            requests, answered = place.requests, place.answered
+        if b != NULL:
+            answered, under_way = answered + b.answered, b.inflight
+        self.unlock()
+        return requests, answered, under_way
+
+    # ------------------------------------------------------------ ways into other regions
+    def way_add(self, bytes away not None, double deadline):
+        """A place for one identity's connections to a shard of another region. Raises RelayFull."""
+        cdef Core* c = self.core
+        cdef uint32_t i
+        cdef ShardPlace* place = <ShardPlace*>calloc(1, sizeof(ShardPlace))
+        if place == NULL:
+            raise MemoryError
+        self.lock()
+        try:
+            for i in range(MAX_WAYS):
+                if c.ways[i] == NULL:
+                    break
+            else:
+                free(place)
+                raise RelayFull("ways")
+            place.remote = 1
+            place.deadline_ns = <uint64_t>(deadline * 1e9)
+            put_text(&place.away, away)
+            c.ways[i] = place
+            return WAY_BASE + i
+        finally:
+            self.unlock()
+
+    def way_set(self, uint32_t who, uint32_t shard, int32_t place):
+        """Whose requests for the shard go that way; 0: they are parked."""
+        cdef Core* c = self.core
+        cdef uint16_t** more
+        self.lock()
+        try:
+            if shard >= c.nshards or (place and (place < WAY_BASE or not is_place(c, place))):
+                raise ValueError("no such place")
+            if who >= c.nwho:
+                more = <uint16_t**>realloc(c.way_of, (who + 64) * sizeof(void*))
+                if more == NULL:
+                    raise MemoryError
+                memset(more + c.nwho, 0, (who + 64 - c.nwho) * sizeof(void*))
+                c.way_of = more
+                c.nwho = who + 64
+            if c.way_of[who] == NULL:
+                c.way_of[who] = <uint16_t*>calloc(c.nshards, 2)
+                if c.way_of[who] == NULL:
+                    raise MemoryError
+            c.way_of[who][shard] = <uint16_t>place
+        finally:
+            self.unlock()
+
+    def way_break(self, int32_t place, int protocol):
+        """Until there is a connection again, requests are answered with the error line at once."""
+        self.lock()
+        if place >= WAY_BASE and is_place(self.core, place):
+            place_at(self.core, place).broken |= 1 << (protocol - 2)
+        self.unlock()
+
+    def way_drop(self, int32_t place):
+        """Connections and the place are given up."""
+        cdef Core* c = self.core
+        cdef ShardPlace* gone
+        cdef uint32_t i, k
+        self.lock()
+        if place >= WAY_BASE and is_place(c, place):
+            gone = place_at(c, place)
+            for i in range(2):
+                if gone.conns[i] != NULL:
+                    backend_lost(c, gone.conns[i])
+            for i in range(c.nwho):
+                if c.way_of[i] != NULL:
+                    for k in range(c.nshards):
+                        if c.way_of[i][k] == place:
+                            c.way_of[i][k] = 0
+            c.ways[place - WAY_BASE] = NULL
+            buf_free(&gone.away)
+            free(gone)
         self.unlock()
 
     def call(self, int32_t shard, int protocol, bytes data not None, bint writes=False, int replies=1):
@@ -395,7 +517,7 @@ cdef class RedisRelay:
         return found
 
     # ------------------------------------------------------------ clients
-    def adopt(self, int fd, int level=0, uint32_t subject=0):
+    def adopt(self, int fd, int level=0, uint32_t subject=0, uint32_t who=NO_WAY, int protocol=2):
         """A client's non-blocking socket, the relay's from here on -> its handle. Raises RelayFull."""
         cdef Core* c = self.core
         cdef Client* cl = <Client*>calloc(1, sizeof(Client))
@@ -413,6 +535,8 @@ cdef class RedisRelay:
         cl.fd = fd
         cl.level = <uint8_t>level
         cl.subject = subject
+        cl.who = who
+        cl.protocol = <uint8_t>(protocol - 2)
         cl.t_last = c.now
         c.clients[cl.index] = cl
         c.nclients += 1
@@ -493,7 +617,7 @@ cdef class RedisRelay:
         cdef bint there
         self.lock()
         cl = self.at(handle)
-        there = cl != NULL and cl.phase == PHASE_PARKED and 0 <= shard < <int32_t>self.core.nshards
+        there = cl != NULL and cl.phase == PHASE_PARKED and is_place(self.core, shard)
         if there:
             cl.phase = PHASE_OPEN
             if forward(self.core, cl, shard, writes, buf_head(&cl.inb), cl.parked) == TAKEN:
@@ -543,8 +667,9 @@ cdef class RedisRelay:
         self.unlock()
         return there
 
-    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None, subject=None):
-        """Its rights, its protocol (2 or 3), whether everything it sends is parked, who it is to the policy."""
+    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None, subject=None, who=None):
+        """Its rights, its protocol (2 or 3), whether everything it sends is parked, who it is to the policy and to
+        other regions."""
         cdef Client* cl
         self.lock()
         cl = self.at(handle)
@@ -557,6 +682,8 @@ cdef class RedisRelay:
                 cl.collect = collect
             if subject is not None:
                 cl.subject = subject
+            if who is not None:
+                cl.who = who
         self.unlock()
         return cl != NULL
 
@@ -602,6 +729,14 @@ cdef int put_text(Buf* text, bytes line) except -1:
     if not buf_append(text, <const uint8_t*>PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line)):
         raise MemoryError
     return 0
+
+
+cdef void forget_ways(Core* c) noexcept nogil:
+    """Where they lead to; they themselves stay."""
+    cdef uint32_t i
+    for i in range(c.nwho):
+        free(c.way_of[i])
+        c.way_of[i] = NULL
 
 
 cdef void drop_shard(Core* c, uint32_t shard) noexcept nogil:

@@ -1,9 +1,7 @@
 # A connection to a Redis server: requests out, replies in, and its end. Included by redis_relay.pyx.
 
 cdef inline Backend* connection(Core* c, int32_t shard, uint8_t protocol) noexcept nogil:
-    if shard < 0 or <uint32_t>shard >= c.nshards:
-        return NULL
-    return c.shards[shard].conns[protocol]
+    return place_at(c, shard).conns[protocol] if is_place(c, shard) else NULL
 
 
 cdef inline bint too_full(Backend* b) noexcept nogil:
@@ -84,6 +82,8 @@ cdef void finish(Core* c, Req* r) noexcept nogil:
         c.done_calls_tail = r
         c.notify = True
         return
+    if r.remote:
+        left_region(r)
     if r.kind == REQ_PART:
         parent = r.parent
         parent.pending -= 1
@@ -99,6 +99,12 @@ cdef void finish(Core* c, Req* r) noexcept nogil:
         req_free(c, r)
     elif r.client.head == r:
         advance(c, r.client)
+
+
+cdef void left_region(Req* r) noexcept nogil:
+    cdef Client* cl = r.client if r.kind == REQ_ONE else r.parent.client
+    if cl != NULL:
+        cl.remote -= 1
 
 
 cdef void advance(Core* c, Client* cl) noexcept nogil:
@@ -206,6 +212,7 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
             if b.head == NULL:
                 b.tail = NULL
             b.inflight -= 1
+            b.answered += 1
             finish(c, r)
     return True
 
@@ -216,7 +223,7 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
     cdef Req* r
     cdef Req* following
     cdef uint64_t sent = b.queued_bytes - b.out.len
-    cdef ShardPlace* place = &c.shards[b.shard]
+    cdef ShardPlace* place = place_at(c, b.shard)
     cdef Client* cl
     cdef uint32_t i
     if b.fd < 0:
@@ -227,6 +234,7 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
     if place.conns[b.protocol] == b:
         place.conns[b.protocol] = NULL
     place.lost += 1
+    place.answered += b.answered
     c.lost += 1
     for i in range(c.client_cap):
         if c.clients[i] != NULL and c.clients[i].stalls == b:

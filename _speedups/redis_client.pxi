@@ -94,12 +94,16 @@ cdef void stop_waiting(Client* cl) noexcept nogil:
 
 cdef int forward(Core* c, Client* cl, int shard, uint8_t writes, const uint8_t* p, size_t n) noexcept nogil:
     """The frame to its shard, as it was sent."""
-    cdef Backend* b = connection(c, shard, cl.protocol)
+    cdef ShardPlace* place = place_at(c, shard)
+    cdef Backend* b = place.conns[cl.protocol]
     cdef Req* r
-    c.shards[shard].requests += 1
+    place.requests += 1
     if b == NULL:
-        answer_text(c, cl, &c.shards[shard].away)
+        answer_text(c, cl, &place.away)
         return TAKEN
+    if place.remote and cl.remote >= c.remote_most:
+        cl.throttled = 1
+        return STOP
     if too_full(b):
         wait_for(b, cl)
         return STOP
@@ -108,6 +112,9 @@ cdef int forward(Core* c, Client* cl, int shard, uint8_t writes, const uint8_t* 
         client_close(c, cl)
         return GONE
     r.writes = writes
+    if place.remote:
+        r.remote = 1
+        cl.remote += 1
     backend_enqueue(c, b, r)
     client_enqueue(cl, r)
     if not backend_write(c, b, p, n):
@@ -167,7 +174,27 @@ cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
     if shard < 0:
         park(c, cl, cl.scan.at)
         return STOP
+    if c.shards[shard].foreign and cl.who != NO_WAY:
+        shard = way_to(c, cl, shard)
+        if shard < 0:           # the uvloop side makes one
+            park(c, cl, cl.scan.at)
+            return STOP
     return forward(c, cl, shard, command.level > 1, p, cl.scan.at)
+
+
+cdef inline int way_to(Core* c, Client* cl, int shard) noexcept nogil:
+    """The client's way to a shard of another region; UNDECIDED without one."""
+    cdef uint16_t place
+    cdef ShardPlace* way
+    if cl.who >= c.nwho or c.way_of[cl.who] == NULL:
+        return UNDECIDED
+    place = c.way_of[cl.who][shard]
+    if place == 0:
+        return UNDECIDED
+    way = c.ways[place - WAY_BASE]
+    if way.conns[cl.protocol] == NULL and not way.broken & (1 << cl.protocol):
+        return UNDECIDED
+    return place
 
 
 cdef int take_all(Core* c, Client* cl, const uint8_t* p, size_t n, size_t* used) noexcept nogil:

@@ -16,6 +16,9 @@ cdef enum:
     WAKE_INDEX = 0xffffffff
     BACKEND_BIT = 0x80000000
     FREE_REQS = 65536           # so many unused Reqs are kept
+    WAY_BASE = 0x8000           # places from here on are ways into other regions, below it shards
+    MAX_WAYS = 4096
+    NO_WAY = 0x7fffffff
 
 cdef enum Phase:
     PHASE_OPEN = 0
@@ -51,6 +54,7 @@ cdef enum:                      # error lines, whole, filled by the uvloop side
     TEXT_LOST_READ = 2          # of a connection that broke
     TEXT_LOST_WRITE = 3
     TEXT_MERGE = 4              # a part's reply is not what it should be
+    TEXT_REGIONS = 14           # the keys are of several regions
     TEXT_PROTOCOL = 5           # 5 - RespResult is the line of each of its errors
     TEXTS = 16
 
@@ -69,10 +73,12 @@ cdef struct Req:
     uint8_t merge
     uint8_t writes
     uint8_t failed              # a call whose reply is our error, or that outgrew its credit
+    uint8_t remote              # to another region
     int32_t shard
     uint32_t pending            # parts without a reply
     uint32_t count              # keys
     uint16_t* places            # REQ_SPLIT with MERGE_ARRAY: each key's shard
+    uint64_t t_begin            # when it was queued
     uint64_t begins             # where its bytes begin in all that was ever queued for its connection
     uint64_t token
     Buf reply
@@ -97,6 +103,8 @@ cdef struct Client:
     uint8_t in_events
     uint32_t inflight
     uint32_t subject            # who it is to the policy
+    uint32_t who                # whose ways into other regions it has; NO_WAY: none
+    uint32_t remote             # requests under way there
     size_t parked               # bytes of the frame that is parked, at the head of `inb`
     size_t held                 # bytes of replies that wait for their turn
     Request scan
@@ -131,17 +139,22 @@ cdef struct Backend:
     Req* head
     Req* tail
     uint32_t inflight
+    uint64_t answered           # replies ever
     Client* waiters
     Backend* dirty_next
     Backend* ready_next
     uint64_t t_progress
     uint64_t t_paused
 
-cdef struct ShardPlace:
+cdef struct ShardPlace:         # a shard of the region, or one identity's way to a shard of another
     Backend* conns[2]           # by protocol, NULL while there is none
     Buf away                    # the error line when there is none: nothing was sent
     uint64_t deadline_ns
+    uint16_t foreign            # of another region, where only ways lead: its number and 1
+    uint8_t remote              # a way
+    uint8_t broken              # bits of the protocols that are not tried for a while: answered with `away` at once
     uint64_t requests
+    uint64_t answered           # replies of connections that are gone
     uint64_t lost
     uint32_t count              # scratch of a split: keys of this shard
     Req* part
@@ -204,6 +217,11 @@ cdef struct Core:
     uint32_t backend_cap
     ShardPlace* shards
     uint32_t nshards
+    ShardPlace** ways           # MAX_WAYS, NULL where unused
+    uint16_t** way_of           # by identity: shard -> place, 0 for none; NULL: it has none
+    uint32_t nwho
+    uint32_t remote_most        # requests of one client under way in other regions
+    uint8_t one_region          # a command's keys are all of one region
     Command commands[1024]      # COMMAND_SLOTS
     Pattern patterns[257]       # MAX_PATTERNS, and one that stands for keys that none knows
     uint32_t npatterns
@@ -241,6 +259,17 @@ cdef struct Core:
     uint64_t splits
     uint64_t overflows          # clients closed because they took too little
     uint64_t lost
+
+
+cdef inline ShardPlace* place_at(Core* c, int32_t place) noexcept nogil:
+    """Of a valid place."""
+    return c.ways[place - WAY_BASE] if place >= WAY_BASE else &c.shards[place]
+
+
+cdef inline bint is_place(Core* c, int32_t place) noexcept nogil:
+    if place >= WAY_BASE:
+        return place < WAY_BASE + MAX_WAYS and c.ways[place - WAY_BASE] != NULL
+    return 0 <= place < <int32_t>c.nshards
 
 
 cdef inline uint64_t event_key(uint32_t index, uint32_t gen) noexcept nogil:
@@ -281,6 +310,7 @@ cdef inline void client_enqueue(Client* cl, Req* r) noexcept nogil:
 
 cdef inline void backend_enqueue(Core* c, Backend* b, Req* r) noexcept nogil:
     r.begins = b.queued_bytes
+    r.t_begin = c.now
     r.shard = b.shard
     if b.tail == NULL:
         b.head = r

@@ -94,6 +94,17 @@ cdef void bury(Core* c) noexcept nogil:
             backend_free(c, c.backends[i])
 
 
+cdef inline bint is_late(Core* c, Backend* b) noexcept nogil:
+    """Nothing has come for too long. A way's oldest request also counts for itself, as a slow region would hold up
+    what its clients ask of others; a reply that is coming in is not cut."""
+    cdef ShardPlace* place = place_at(c, b.shard)
+    if c.now - b.t_progress > place.deadline_ns:
+        return True
+    if not place.remote or b.scan.left or b.scan.state:
+        return False
+    return c.now - b.head.t_begin > place.deadline_ns
+
+
 cdef void sweep(Core* c) noexcept nogil:
     """Ten times a second: connections without progress, clients that are silent or never log in."""
     cdef uint32_t i
@@ -101,8 +112,7 @@ cdef void sweep(Core* c) noexcept nogil:
     cdef Client* cl
     for i in range(c.backend_cap):
         b = c.backends[i]
-        if b != NULL and b.fd >= 0 and not b.paused and b.head != NULL \
-                and c.now - b.t_progress > c.shards[b.shard].deadline_ns:
+        if b != NULL and b.fd >= 0 and not b.paused and b.head != NULL and is_late(c, b):
             backend_lost(c, b)
     for i in range(c.client_cap):
         cl = c.clients[i]

@@ -203,7 +203,9 @@ cdef int judge(Core* c, Client* cl, Command* command, uint32_t argc, int shard) 
     has = row[c.which * c.ndomains + c.domains[shard]]
     if command.needs & ~has == 0:
         return UNDECIDED if command.has_options and argc > 3 and ~has & READS else MAY
-    return PARTLY if command.fieldwise and has & PARTS else DENIED
+    if not (command.fieldwise and has & PARTS):
+        return DENIED
+    return MAY if c.shards[shard].foreign else PARTLY       # its own region looks at the fields
 
 
 # ---------------------------------------------------------------- all keys of a command on one shard

@@ -17,17 +17,22 @@ cdef bint room_for_places(Core* c, uint32_t count) noexcept nogil:
 
 cdef void forget_touched(Core* c) noexcept nogil:
     cdef uint32_t i
+    cdef ShardPlace* place
     for i in range(c.ntouched):
-        c.shards[c.touched[i]].count = 0
-        c.shards[c.touched[i]].part = NULL
+        place = place_at(c, c.touched[i])
+        place.count = 0
+        place.part = NULL
     c.ntouched = 0
 
 
 cdef int place_keys(Core* c, Client* cl, Command* command, const uint8_t* p) noexcept nogil:
-    """The shard of every key into c.places, how many each has into the shards. How many keys; UNDECIDED, DENIED."""
+    """The place of every key into c.places, how many each has into the places. How many keys; UNDECIDED, DENIED,
+    CROSS (of several regions)."""
     cdef Request* scan = &cl.scan
     cdef uint32_t i = 1, count = 0, step = command.specs[0].step
     cdef int verdict
+    cdef int region = -1
+    cdef ShardPlace* place
     cdef size_t off, length
     cdef int shard
     cdef Words w
@@ -41,10 +46,18 @@ cdef int place_keys(Core* c, Client* cl, Command* command, const uint8_t* p) noe
             verdict = judge(c, cl, command, scan.argc, shard)
             if verdict != MAY:
                 return verdict
-        if c.shards[shard].count == 0:
+        if c.one_region and region >= 0 and region != c.shards[shard].foreign:
+            return CROSS
+        region = c.shards[shard].foreign
+        if region and cl.who != NO_WAY:
+            shard = way_to(c, cl, shard)
+            if shard < 0:
+                return UNDECIDED
+        place = place_at(c, shard)
+        if place.count == 0:
             c.touched[c.ntouched] = shard
             c.ntouched += 1
-        c.shards[shard].count += 1
+        place.count += 1
         c.places[count] = <uint16_t>shard
         count += 1
         i += step
@@ -64,8 +77,8 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     count = place_keys(c, cl, command, p)
     if count < 0:
         forget_touched(c)
-        if count == DENIED:
-            answer_text(c, cl, &c.patterns[c.which].refused)
+        if count == DENIED or count == CROSS:
+            answer_text(c, cl, &c.patterns[c.which].refused if count == DENIED else &c.texts[TEXT_REGIONS])
             return TAKEN
         park(c, cl, cl.scan.at)
         return STOP
@@ -76,9 +89,13 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     for i in range(c.ntouched):
         b = connection(c, c.touched[i], cl.protocol)
         if b == NULL:           # nothing of it was sent anywhere
-            answer_text(c, cl, &c.shards[c.touched[i]].away)
+            answer_text(c, cl, &place_at(c, c.touched[i]).away)
             forget_touched(c)
             return TAKEN
+        if place_at(c, c.touched[i]).remote and cl.remote >= c.remote_most:
+            cl.throttled = 1
+            forget_touched(c)
+            return STOP
         if too_full(b):
             wait_for(b, cl)
             forget_touched(c)
@@ -92,6 +109,7 @@ cdef int send_parts(Core* c, Client* cl, Command* command, const uint8_t* p, uin
                     uint32_t step) noexcept nogil:
     cdef Req* whole = split_new(c, cl, command, count)
     cdef Backend* b
+    cdef ShardPlace* place
     cdef Req* part
     cdef uint32_t i, k
     cdef size_t off, length, begin
@@ -109,9 +127,13 @@ cdef int send_parts(Core* c, Client* cl, Command* command, const uint8_t* p, uin
         part.pnext = whole.parts
         whole.parts = part
         whole.pending += 1
+        place = place_at(c, c.touched[i])
+        if place.remote:
+            part.remote = 1
+            cl.remote += 1
         backend_enqueue(c, b, part)
-        c.shards[c.touched[i]].requests += 1
-        ok = part_head(c, b, c.shards[c.touched[i]].count * step + 1, p + cl.scan.off[0], cl.scan.len[0])
+        place.requests += 1
+        ok = part_head(c, b, place.count * step + 1, p + cl.scan.off[0], cl.scan.len[0])
     words_begin(&w, p, &cl.scan)
     for i in range(count):
         b = connection(c, c.places[i], cl.protocol)
@@ -257,7 +279,9 @@ cdef bint merge_array(Core* c, Req* r) noexcept nogil:
         if buf_head(&part.reply)[0] != c'*' or found == NULL:
             return False
         part.at = found - buf_head(&part.reply) + 1
-        c.shards[part.shard].part = part
+        if not is_place(c, part.shard):
+            return False
+        place_at(c, part.shard).part = part
         part = part.pnext
     line[0] = c'*'
     at = 1 + put_decimal(line + 1, r.count)
@@ -265,7 +289,7 @@ cdef bint merge_array(Core* c, Req* r) noexcept nogil:
     if not buf_append(&r.reply, line, at + 2):
         return False
     for i in range(r.count):
-        part = c.shards[r.places[i]].part
+        part = place_at(c, r.places[i]).part
         memset(&scan, 0, sizeof(ReplyScan))
         if part == NULL or part.at >= part.reply.len:
             return False
@@ -276,6 +300,6 @@ cdef bint merge_array(Core* c, Req* r) noexcept nogil:
         part.at += used
     part = r.parts
     while part != NULL:
-        c.shards[part.shard].part = NULL
+        place_at(c, part.shard).part = NULL
         part = part.pnext
     return True

@@ -26,6 +26,7 @@ from config.words import (
     LogFormat,
     LogLevel,
     MultiShardWrites,
+    OtherRegions,
     RedisAccess,
     Scatter,
     SessionScope,
@@ -738,6 +739,33 @@ class RedisSettings:
         tuple[str, ...],
         Option("Under a policy: the class of what keys hold that no pattern knows, with any tags. Without it the top."),
     ] = ()
+    other_regions: Annotated[
+        OtherRegions,
+        Option(
+            "Keys whose home is another region. split: asked of its Fairlead, and a command that is split may name "
+            "keys of several regions; single: of one region only; refuse: refused."
+        ),
+    ] = OtherRegions.SPLIT
+    remote_requests: Annotated[
+        int,
+        Option(
+            "How many requests of one client may be under way in other regions; further ones are read later.",
+            low=1,
+            high=65536,
+        ),
+    ] = 64
+    remote_deadline: Annotated[
+        float,
+        Option(
+            "A request that has had no answer from another region for so long is answered with an error; that way into "
+            "the region is then not tried for a while, longer each time.",
+            DURATION,
+            low=0.1,
+        ),
+    ] = 2.0
+    remote_idle: Annotated[
+        float, Option("A way into another region that nobody uses for so long is closed.", DURATION, low=1)
+    ] = 60.0
     client_buffer: Annotated[
         int,
         Option(

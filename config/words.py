@@ -129,6 +129,14 @@ class UnmatchedKeys(StrEnum):
     LOCAL = "local"
 
 
+class OtherRegions(StrEnum):
+    """What happens to Redis keys whose home is another region."""
+
+    SPLIT = "split"
+    SINGLE = "single"
+    REFUSE = "refuse"
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"

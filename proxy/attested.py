@@ -8,13 +8,27 @@ identity of the user's other sessions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from proxy.session import Identity, Session
-from router.policy.model import Policy
+from proxy.session import Identity
+from router.policy.model import Policy, Subject
 
 IDENTITIES = 256
 """Numbers besides the users' own, for identities that the policy tells apart. One beyond them reaches no peer."""
 NO_NUMBER = 0xFFFFFFFF
+
+
+class Known(Protocol):
+    """A client of either protocol, as far as peers are told of it."""
+
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def hop(self) -> bool: ...
+    @property
+    def subject(self) -> Subject | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +53,16 @@ class Identities:
         self._first = first
         self._numbers: dict[tuple[str, Identity], int] = {}
 
-    def of(self, session: Session, own: int, policy: Policy | None) -> Attested:
+    def of(self, session: Known, own: int, policy: Policy | None) -> Attested:
         """`own`: the user's number."""
-        if policy is None or session.hop or policy.subject_of(session.user, "", None) == session.subject:
-            return Attested(session.user, own)
-        key = (session.user, session.identity)
+        user = session.user
+        assert user is not None  # logged in
+        if policy is None or session.hop or policy.subject_of(user, "", None) == session.subject:
+            return Attested(user, own)
+        key = (user, session.identity)
         number = self._numbers.get(key)
         if number is None:
             if len(self._numbers) >= IDENTITIES:
-                return Attested(session.user, NO_NUMBER)
+                return Attested(user, NO_NUMBER)
             number = self._numbers[key] = self._first + len(self._numbers)
-        return Attested(session.user, number, session.identity.listener, session.identity.certificate or "")
+        return Attested(user, number, session.identity.listener, session.identity.certificate or "")

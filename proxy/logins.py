@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from config.settings import MysqlListener, PeerListener, UserSettings
-from config.words import Flavour
+from config.words import Flavour, RedisAccess
 from proxy.generation import Generation
 from proxy.mysql.auth.accounts import Account, Accounts, ProvenPasswords, Verifier
 from proxy.mysql.auth.rsa import RsaKeyPair
@@ -24,6 +24,7 @@ from proxy.session import (
     CERTIFICATE_ATTRIBUTE,
     LISTENER_ATTRIBUTE,
     PEER_LOGIN,
+    REDIS_ATTRIBUTE,
     SHARD_ATTRIBUTE,
     USER_ATTRIBUTE,
     Identity,
@@ -158,6 +159,8 @@ class Logins:
         if user is None:
             raise refusal("ACCESS_DENIED", name, "NO")
         _check_network(name, user, identity)
+        if REDIS_ATTRIBUTE in identity.attributes and (worker.redis is None or user.redis is RedisAccess.NONE):
+            raise refusal("ACCESS_DENIED", name, "NO")
         workers = worker.start.workers
         if len(worker.sessions) >= worker.clients_max:
             raise refusal("TOO_MANY_CLIENTS")
@@ -210,6 +213,11 @@ class Logins:
         user = worker.generation.user(name)
         assert user is not None  # admitted a moment ago
         peer = isinstance(worker.generation.settings.listeners[listener], PeerListener)
+        if peer and worker.redis is not None and REDIS_ATTRIBUTE in identity.attributes:
+            protocol = 3 if identity.attributes[REDIS_ATTRIBUTE] == "3" else 2
+            known = self._identity_of(identity, listener)
+            worker.redis.adopt_peer(identity.sock, number, listener, identity.peer, name, known, protocol)
+            return
         session = Session(
             handle=0, connection_id=number, user=name, peer=identity.peer, capabilities=identity.capabilities,
             collation=identity.collation, listener=listener, hop=peer, mariadb=self.mariadb,

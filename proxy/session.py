@@ -27,8 +27,10 @@ UTF8_CHARSETS = frozenset({"utf8mb4", "utf8mb3", "utf8"})
 PEER_LOGIN = "fairlead"
 USER_ATTRIBUTE, SHARD_ATTRIBUTE = "fairlead_user", "fairlead_shard"
 LISTENER_ATTRIBUTE, CERTIFICATE_ATTRIBUTE = "fairlead_listener", "fairlead_certificate"
+REDIS_ATTRIBUTE = "fairlead_redis"
 """A peer logs in with a certificate as PEER_LOGIN and names the user whose statements it carries, and their shard; and
-how it authenticated the user, by which the policy here knows the subject."""
+how it authenticated the user, by which the policy here knows the subject. With the last one, 2 or 3, the connection
+speaks Redis's protocol in that version behind the login."""
 
 
 class Identity(NamedTuple):

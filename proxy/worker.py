@@ -316,9 +316,11 @@ class Worker:
         self._listen_redis()
 
     async def _configure_redis(self) -> None:
-        """Nothing of Redis exists before a configuration has a listener for it."""
+        """Nothing of Redis exists before a configuration has a listener for it, or servers that peers may ask for."""
         generation = self.generation
-        if self.redis is None and not generation.settings.listeners_of(RedisListener):
+        asked = any(shard.settings.redis for shard in generation.topology.local_shards)
+        peers = asked and generation.settings.listeners_of(PeerListener)
+        if self.redis is None and not peers and not generation.settings.listeners_of(RedisListener):
             return
         if self.redis is not None:
             self.redis.configure(generation)

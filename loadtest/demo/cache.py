@@ -69,8 +69,14 @@ def stops(shape: Shape) -> list[RedisStop]:
         RedisStop(
             title="The same key read from here",
             commands=(("GET", foreign),),
-            why="The key's home is us, and keys do not leave their region.",
-            expected="lives in region us",
+            why="Asked of us's Fairlead, as the user who asks here.",
+            expected="silver",
+        ),
+        RedisStop(
+            title="A value into the other region",
+            commands=(("RENAME", profile, foreign),),
+            why="No command moves what belongs to eu into us.",
+            expected="don't hash to the same slot",
             refused=True,
         ),
     ]

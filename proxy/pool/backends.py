@@ -305,6 +305,11 @@ class Backends:
             PeerConnector(region, who, shard.name, shard.flavour, self._peer_context, connect_limit),
         )
 
+    @property
+    def peer_context(self) -> ssl.SSLContext | None:
+        """TLS towards peers; None where none is configured."""
+        return self._peer_context
+
     def kill_soon(self, server: int, thread: int) -> None:
         """KILL the connection of a statement that nobody waits for any more; best effort, never queued."""
         target = self._target_of(server)

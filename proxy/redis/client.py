@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from _speedups.redis_relay import NO_WAYS
+from proxy.attested import Attested
+from proxy.session import NOBODY, Identity
 from router.policy.model import Subject
 from router.redis.table import Level
 
@@ -17,17 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RedisClient:
-    """`subject`: who it is, where there is a policy. `task`: what is under way for it while it is parked.
-    `interruptible`: that ends when the client goes."""
+    """`identity`: by what the policy knows it, and `subject`: as whom; `attested`: as whom it reaches other regions.
+    `hop`: another region's Fairlead brings it; nothing is passed on again. `task`: what is under way for it while it
+    is parked. `interruptible`: that ends when the client goes."""
 
     handle: int
     number: int
     peer: str
     listener: str
     tls: bool
-    certificate: str | None = None
+    identity: Identity = NOBODY
+    hop: bool = False
     user: str | None = None
     subject: Subject | None = None
+    attested: Attested | None = None
     level: Level = Level.NONE
     protocol: int = 2
     name: bytes = b""
@@ -39,6 +45,16 @@ class RedisClient:
     subscriptions: Subscriptions | None = None
     task: asyncio.Task[None] | None = None
     interruptible: bool = False
+
+    @property
+    def subject_id(self) -> int:
+        """Who it is to the policy, for the relay."""
+        return self.subject.id if self.subject is not None else 0
+
+    @property
+    def who(self) -> int:
+        """Whose ways into other regions it has, for the relay."""
+        return self.attested.number if self.attested is not None else NO_WAYS
 
     @property
     def collects(self) -> bool:

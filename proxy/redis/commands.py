@@ -91,8 +91,14 @@ class Commands:
         if plan.blocks(command, arguments):
             client.interruptible = True
             return self._block(client, shard, frame)
+        if not service.places.shards[shard].is_local:
+            return self._forward_away(client, shard, command.level >= Level.WRITE)
         service.relay.forward(client.handle, shard, command.level >= Level.WRITE)
         return None
+
+    async def _forward_away(self, client: RedisClient, shard: int, writes: bool) -> None:
+        """From the next time on the relay knows the way."""
+        self._service.relay.forward(client.handle, await self._service.way(client, shard), writes)
 
     def any_shard(self, client: RedisClient) -> int:
         """A shard of the region that can be reached, if one can."""
@@ -101,20 +107,25 @@ class Commands:
         return next(up, spread[0])
 
     def _split(self, client: RedisClient, command: Command, arguments: list[bytes], frame: bytes) -> Answer:
-        """Keys that only Python can place (regular expressions)."""
-        shards = plan.key_shards(command, arguments, self._service.places)
+        """Keys that only Python can place (regular expressions), and ways into other regions that are still to make."""
+        places = self._service.places
+        shards = plan.key_shards(command, arguments, places)
         step = command.keys[0]["find"]["keystep"]
         if (len(arguments) - 1) % step:
             raise Refused(errors.arity(command.name))
-        if len(set(shards)) == 1:
-            self._service.relay.forward(client.handle, shards[0], command.level >= Level.WRITE)
-            return None
-        return fanout.split(self._service, client, command, arguments, shards)
+        if len({places.shards[one].region for one in shards}) > 1 and not self._service.splits_over_regions:
+            raise Refused(errors.REGIONS)
+        if len(set(shards)) > 1:
+            return fanout.split(self._service, client, command, arguments, shards)
+        if not places.shards[shards[0]].is_local:
+            return self._forward_away(client, shards[0], command.level >= Level.WRITE)
+        self._service.relay.forward(client.handle, shards[0], command.level >= Level.WRITE)
+        return None
 
     async def _block(self, client: RedisClient, shard: int, frame: bytes) -> bytes:
         """On a connection of the client's own; when the client goes, so does the connection, and nothing is popped."""
         links = self._service.links
-        wire = await links.borrow(shard, client.protocol)
+        wire = await self._service.borrow(client, shard)
         reply = (await wire.ask(frame))[0]
         links.give_back(shard, client.protocol, wire)
         return reply
@@ -148,8 +159,10 @@ class Commands:
         user = getattr(listener, "anonymous", None)
         client.user, client.name, client.protocol = user, b"", 2
         client.level = service.level_of(user) if user is not None else Level.NONE
-        subject = service.identify(client)
-        service.relay.set_client(client.handle, level=int(client.level), protocol=2, collect=False, subject=subject)
+        service.identify(client)
+        service.relay.set_client(
+            client.handle, level=int(client.level), protocol=2, collect=False, subject=client.subject_id, who=client.who
+        )
         return encode(Simple("RESET"), 2)
 
     def _hello(self, client: RedisClient, arguments: list[bytes]) -> bytes:
@@ -178,7 +191,8 @@ class Commands:
             self._service.worker.loop_block.add("auth_failures")
             raise Refused(errors.WRONG_PASS)
         client.user, client.level = name, level
-        self._service.relay.set_client(client.handle, level=int(level), subject=self._service.identify(client))
+        self._service.identify(client)
+        self._service.relay.set_client(client.handle, level=int(level), subject=client.subject_id, who=client.who)
 
     def may_come(self, client: RedisClient, name: str) -> bool:
         """From where the client comes, and how, is the user let in?"""

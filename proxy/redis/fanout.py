@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from proxy.redis.client import RedisClient
-from router.redis import errors
-from router.redis.plan import Refused
 from router.redis.resp import OK, decode, elements, encode, request
 from router.redis.table import Command, Level
 
@@ -111,11 +109,12 @@ async def split(
     frames = {
         shard: request(arguments[0], *(word for at in places for word in words[at])) for shard, places in mine.items()
     }
-    for shard in mine:
-        if not service.relay.connected(shard, client.protocol):
-            raise_away(service, shard)
+    ways = {shard: await service.way(client, shard) for shard in mine}
+    for place in ways.values():
+        if not service.relay.connected(place, client.protocol):
+            return service.away(place)
     writes = command.level >= Level.WRITE
-    calls = [service.call(shard, client.protocol, frame, writes=writes) for shard, frame in frames.items()]
+    calls = [service.call(ways[shard], client.protocol, frame, writes=writes) for shard, frame in frames.items()]
     replies = dict(zip(mine, [one[0] for one in await asyncio.gather(*calls)], strict=True))
     bad = next((one for one in replies.values() if one[:1] == b"-"), None)
     if bad is not None:
@@ -124,10 +123,3 @@ async def split(
         items = {shard: iter(elements(reply)) for shard, reply in replies.items()}
         return b"*%d\r\n" % len(shards) + b"".join(next(items[shard]) for shard in shards)
     return encode(OK, 2) if command.merge == "ok" else _sum(list(replies.values()), client.protocol)
-
-
-def raise_away(service: RedisService, shard: int) -> None:
-    """Raises Refused with the text of a shard out of reach."""
-    found = service.places.shards[shard]
-    server = found.settings.redis is not None
-    raise Refused(errors.away(found.name, region=found.region.name, local=found.is_local, server=server))

@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING
 from _speedups.redis_relay import CLOSED, ENDED, PARKED, RedisRelay
 from _speedups.resp import ProtocolError, request_of
 from config.settings import RedisListener
+from config.words import OtherRegions
+from proxy.attested import Identities
 from proxy.generation import Generation
 from proxy.redis import tables
 from proxy.redis.client import RedisClient
 from proxy.redis.commands import Commands
 from proxy.redis.guard import Guard
 from proxy.redis.links import Links
+from proxy.redis.ways import Ways
+from proxy.redis.wire import Private
+from proxy.session import Identity
 from router.policy.model import Subject
 from router.redis import errors, where
 from router.redis.plan import Refused
@@ -56,6 +61,8 @@ class RedisService:
         self.generation: Generation
         self.clients: dict[int, RedisClient] = {}
         self.links = Links(self.relay)
+        self.ways = Ways(self)
+        self._identities = Identities(worker.start.page.shape.users)
         self.commands = Commands(self)
         self._calls: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
         self._thread: threading.Thread | None = None
@@ -77,6 +84,8 @@ class RedisService:
             pipeline=settings.redis.pipeline,
             login=settings.limits.handshake,
             idle=settings.limits.idle_client,
+            remote=settings.redis.remote_requests,
+            one_region=not self.splits_over_regions,
         )
         local = {shard.index: shard for shard in topology.shards if shard.is_local}
         self.links.forget(local)  # first: an index of the old topology may be another shard's in the new one
@@ -90,12 +99,22 @@ class RedisService:
             if settings.policy != before and (client.task is not None or client.subscriptions is not None):
                 self.relay.close(client.handle)
         self._tell_abilities()
+        self.ways.configure()
 
-    def _place(self, generation: Generation, index: int) -> tuple[bytes, float]:
+    @property
+    def splits_over_regions(self) -> bool:
+        return self.generation.settings.redis.other_regions is OtherRegions.SPLIT
+
+    def passes_on(self, client: RedisClient) -> bool:
+        """May its requests go to other regions?"""
+        return not client.hop and self.generation.settings.redis.other_regions is not OtherRegions.REFUSE
+
+    def _place(self, generation: Generation, index: int) -> tuple[bytes, float, int]:
         shard = generation.topology.shards[index]
         server = shard.settings.redis
         text = errors.away(shard.name, region=shard.region.name, local=shard.is_local, server=server is not None)
-        return tables.line(text), server.deadline if server is not None else 0.0
+        foreign = 0 if shard.is_local else shard.region.index + 1
+        return tables.line(text), server.deadline if server is not None else 0.0, foreign
 
     def _look_at_rights(self, client: RedisClient) -> None:
         if client.user is None:
@@ -105,19 +124,21 @@ class RedisService:
             self.relay.close(client.handle)
         elif level is not client.level:
             client.level = level
-        subject = self.identify(client, tell=False)
-        self.relay.set_client(client.handle, level=int(level), subject=subject)
+        self.identify(client, tell=False)
+        self.relay.set_client(client.handle, level=int(level), subject=client.subject_id, who=client.who)
 
-    def identify(self, client: RedisClient, *, tell: bool = True) -> int:
-        """Who the client is to the policy in force, and its number for the relay."""
+    def identify(self, client: RedisClient, *, tell: bool = True) -> None:
+        """Who the client is to the policy in force, and to other regions."""
         policy = self.generation.policy
-        if policy is None or client.user is None:
-            client.subject = None
-            return 0
-        client.subject = policy.subject_of(client.user, client.listener, client.certificate)
-        if tell:
-            self._tell_abilities(client.subject)
-        return client.subject.id
+        client.subject = client.attested = None
+        if client.user is None:
+            return
+        if policy is not None:
+            client.subject = policy.subject_of(client.user, *client.identity)
+            if tell:
+                self._tell_abilities(client.subject)
+        if self.passes_on(client):
+            client.attested = self._identities.of(client, self.worker.user_number(client.user), policy)
 
     def _tell_abilities(self, *subjects: Subject) -> None:
         """Without any: of all who are there."""
@@ -144,6 +165,7 @@ class RedisService:
         for client in list(self.clients.values()):
             self.relay.close(client.handle)
             self._forget(client)
+        await self.ways.close()
         await self.links.close()
         self.relay.stop()
         if self._thread is not None:
@@ -158,11 +180,25 @@ class RedisService:
         """`certificate`: the common name in the client's. Raises RelayFull."""
         settings = self.generation.settings.listeners[listener]
         assert isinstance(settings, RedisListener)
-        client = RedisClient(0, number, peer, listener, tls, certificate)
+        client = RedisClient(0, number, peer, listener, tls, Identity(listener, certificate))
         user = settings.anonymous
         if user is not None and self.commands.may_come(client, user):
             client.user, client.level = user, self.level_of(user)
-        client.handle = self.relay.adopt(sock.fileno(), int(client.level), self.identify(client))
+        self._adopt(sock, client)
+
+    def adopt_peer(
+        self, sock: socket.socket, number: int, listener: str, peer: str, user: str, identity: Identity, protocol: int
+    ) -> None:
+        """Another region's Fairlead, on behalf of one of its clients. Raises RelayFull."""
+        client = RedisClient(0, number, peer, listener, True, identity, hop=True, user=user, protocol=protocol)
+        client.level = self.level_of(user)
+        self._adopt(sock, client)
+
+    def _adopt(self, sock: socket.socket, client: RedisClient) -> None:
+        self.identify(client)
+        client.handle = self.relay.adopt(
+            sock.fileno(), int(client.level), protocol=client.protocol, subject=client.subject_id, who=client.who
+        )
         sock.detach()
         self.clients[client.handle] = client
 
@@ -181,6 +217,7 @@ class RedisService:
     def _on_events(self) -> None:
         events = self.relay.events()  # first: it takes the signal back, and what comes after it signals anew
         self.links.look()
+        self.ways.look()
         for token, reply, failed in self.relay.answers():
             waiting = self._calls.pop(token, None)
             if waiting is not None and not waiting.done():
@@ -262,13 +299,31 @@ class RedisService:
 
     # --- requests of our own --------------------------------------------------------------------------------
 
+    def away(self, place: int) -> bytes:
+        """The error line of a place that no connection leads to."""
+        if place < len(self.generation.topology.shards):
+            return self._place(self.generation, place)[0]
+        return self.ways.line(place)
+
+    async def way(self, client: RedisClient, shard: int) -> int:
+        """The relay's place for the client's requests to a shard of any region. Raises Refused."""
+        found = self.places.shards[shard]
+        return shard if found.is_local else await self.ways.place(client, found)
+
+    async def borrow(self, client: RedisClient, shard: int) -> Private:
+        """A connection for the client alone. Raises Refused, OSError, TimeoutError."""
+        found = self.places.shards[shard]
+        if found.is_local:
+            return await self.links.borrow(shard, client.protocol)
+        return await self.ways.private(client, found)
+
     async def call(
         self, shard: int, protocol: int, data: bytes, *, writes: bool = False, replies: int = 1
     ) -> list[bytes]:
         """Requests on the shared connection of a shard, one behind the other; their replies, or error lines."""
         tokens = self.relay.call(shard, protocol, data, writes, replies)
         if tokens is None:
-            return [self._place(self.generation, shard)[0]] * replies
+            return [self.away(shard)] * replies
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in tokens]
         self._calls.update(zip(tokens, futures, strict=True))

@@ -17,6 +17,7 @@ LOOKED_AT = frozenset({"copy", "sort", "sort_ro"})
 """Their keys alone do not decide; Python looks closer."""
 TEXTS = {
     0: errors.CROSS, 1: errors.TOO_LARGE, 2: errors.LOST_READ, 3: errors.LOST_WRITE, 4: errors.BAD_PART,
+    14: errors.REGIONS,
     6: "ERR Protocol error: invalid multibulk length", 7: "ERR Protocol error: invalid bulk length",
     8: "ERR Protocol error: expected '$', got something else", 9: "ERR Protocol error: too big inline request",
     10: "ERR Protocol error: too big mbulk count string", 11: "ERR Protocol error: too big bulk count string",

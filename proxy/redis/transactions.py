@@ -138,7 +138,8 @@ async def _execute(service: RedisService, client: RedisClient, transaction: Tran
         service.links.give_back(watch.shard, watch.protocol, watch.wire)
         return replies[-1]
     shard = transaction.shard if transaction.shard is not None else service.commands.any_shard(client)
-    return (await service.call(shard, client.protocol, data, writes=True, replies=count))[-1]
+    place = await service.way(client, shard)
+    return (await service.call(place, client.protocol, data, writes=True, replies=count))[-1]
 
 
 async def _release(service: RedisService, watch: Watch, reply: bytes) -> bytes:
@@ -155,7 +156,7 @@ async def _watch(service: RedisService, client: RedisClient, command: Command, a
     except Refused as refused:
         return encode(Error(refused.text), client.protocol)
     if client.watch is None:
-        client.watch = Watch(shard, client.protocol, await service.links.borrow(shard, client.protocol))
+        client.watch = Watch(shard, client.protocol, await service.borrow(client, shard))
     return (await client.watch.wire.ask(request(*arguments)))[0]
 
 

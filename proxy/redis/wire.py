@@ -96,7 +96,10 @@ class Private(asyncio.Protocol):
     @classmethod
     async def open(cls, settings: RedisServer, protocol: int, timeout: float) -> Private:
         """Raises OSError, TimeoutError."""
-        sock = await connect(settings, protocol, timeout)
+        return await cls.adopt(await connect(settings, protocol, timeout))
+
+    @classmethod
+    async def adopt(cls, sock: socket.socket) -> Private:
         loop = asyncio.get_running_loop()
         _, wire = await loop.connect_accepted_socket(cls, sock)
         return wire

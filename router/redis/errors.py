@@ -20,6 +20,7 @@ LOST_WRITE = "ERR the connection to the shard's Redis was lost; whether the comm
 POLICY_ALL = "NOPERM FL2101 the policy does not allow this, as it may reach every key of the region"
 POLICY_FLOW = "NOPERM FL2106 the policy does not let values of these keys into keys of a lower class"
 BAD_PART = "ERR a shard's answer is none that could be merged"
+REGIONS = "CROSSSLOT Keys in request live in several regions"
 NO_KEYS = "ERR Fairlead cannot tell where a script without keys belongs; name its keys"
 PATTERNS = "ERR SORT with BY or GET patterns reads keys that it does not name; Fairlead refuses it"
 MAX_NAME = 128
@@ -28,10 +29,15 @@ MAX_NAME = 128
 def away(shard: str, *, region: str, local: bool, server: bool) -> str:
     """A shard that no connection leads to. The prefix makes clients try again only where nothing was sent."""
     if not local:
-        return f"ERR the key lives in region {region} (shard {shard}); Redis keys are not read across regions"
+        return f"ERR the key lives in region {region} (shard {shard}), and this request is not passed on to it"
     if not server:
         return f"ERR the key lives on shard {shard}, which has no redis server"
     return f"MASTERDOWN shard {shard} cannot be reached; nothing was sent to it"
+
+
+def region_away(region: str) -> str:
+    """No way into another region; nothing was sent."""
+    return f"MASTERDOWN region {region} cannot be reached; nothing was sent to it"
 
 
 def denied(command: str) -> str:

@@ -74,8 +74,19 @@ Decisions are not recorded yet (docs/audit.md), and nothing is counted against b
 
 ## Other regions
 
-A key whose home is another region is refused with `ERR the key lives in region us …`; nothing is sent. Ask that
-region's Fairlead.
+A key whose home is another region is asked of that region's Fairlead (`redis.other_regions: split`), at its peer
+listener and over mutual TLS, by a connection of the user's own, so that the policy decides there about who asks, and
+only what may leave leaves. What the policy refuses is refused here already, and nothing is connected to. `MGET` and
+its kin may name keys of several regions (with `single` of one, with `refuse` of this one); all other commands with
+keys, `MULTI … EXEC`, `WATCH` and blocking ones work on keys of one shard, wherever it is. Channels, `SCAN`, `KEYS` and
+other commands for all servers stay in the region. A Fairlead passes nothing on that a peer has passed on.
+
+Another region may be far away or gone. Replies come in order, so a client that mixes regions in a pipeline waits for
+the slowest, but never for longer than `redis.remote_deadline`: then `ERR the connection to the shard's Redis was lost`
+(see below) is the answer, and the user's way to that shard is not tried for half a second, longer each time nothing
+comes of it (up to 30 s). Meanwhile its requests get `MASTERDOWN region us cannot be reached …` at once. Not more than
+`redis.remote_requests` of a client are under way. Ways count against `regions.NAME.peer.connections`, apart from
+MySQL's, and are closed after `redis.remote_idle`.
 
 ## What clients see
 
@@ -84,7 +95,8 @@ Fairlead's users; a password alone is user `default`. One database: `SELECT 0`. 
 of the connection itself. With `tls` the listener speaks nothing else. An unknown command gets Redis's own error and
 the connection stays.
 
-- *Requests share one connection* per worker, shard and protocol. Nothing is sent on it that would change it for others.
+- *Requests share one connection* per worker, shard and protocol (in other regions, user). Nothing is sent on it that
+  would change it for others.
 - *MULTI … EXEC*: all keys on one shard. Commands are checked and kept, then sent in one piece at EXEC. `WATCH` takes
   a connection for the client until EXEC, DISCARD or UNWATCH.
 - *Blocking commands* and *subscriptions* have connections of their own. A client that goes while it waits takes
@@ -103,8 +115,8 @@ the connection stays.
 
 ## Not there yet
 
-Reads from Redis replicas, Redis Cluster and Sentinel as backends, keys of other regions through their Fairlead, client
-tracking, values in parts towards the server (a request is sent on when it is complete), hot keys and a slow log.
+Reads from Redis replicas, Redis Cluster and Sentinel as backends, client tracking, values in parts towards the server
+(a request is sent on when it is complete), hot keys and a slow log.
 
 ## Commands by class
 

@@ -148,9 +148,9 @@ class Judge:
 
     def _field(self, name: bytes, operation: Operation, flow: FlowKind) -> Verdict:
         column = self.holding.columns.get(name)
-        return self._class(self.holding.rest, operation, flow) if column is None else self._column(
-            column, operation, flow
-        )
+        if column is None:
+            return self._class(self.holding.rest, operation, flow)
+        return self._column(column, operation, flow)
 
     def _column(self, column: str, operation: Operation, flow: FlowKind) -> Verdict:
         keyspace, table = self.holding.keyspace, self.holding.table

@@ -79,18 +79,6 @@ def test_what_has_no_place_is_refused(client: Raw):
     assert "keys of pattern secret are refused" in text(client.ask("MGET", "a", "secret:1"))
 
 
-@pytest.mark.world(regions=2, redis=True)
-def test_another_region_s_keys_are_refused_and_nothing_is_sent(world: World, fairlead: Fairlead, client: Raw):
-    abroad = f"customer:{region_id('us', 7)}:name"
-    for command in (("GET", abroad), ("SET", abroad, "x"), ("MGET", "a", abroad), ("DEL", abroad, "a", "b")):
-        assert "lives in region us" in text(client.ask(*command))
-    for command in (("BLPOP", abroad, "1"), ("WATCH", abroad)):
-        assert text(client.ask(*command))
-    assert all(b":0" in server.ask("DBSIZE") for server in world.redis.values())
-    other = raw(world.fairlead("us"))
-    assert other.ask("SET", abroad, "x") == Simple("OK")
-
-
 def test_split_and_merge(world: World, client: Raw):
     pairs = [word for number in range(100) for word in (f"k{number}", number)]
     assert client.ask("MSET", *pairs) == Simple("OK")

@@ -32,7 +32,10 @@ USERS = {
     for name in SUBJECTS
 }
 POLICY = {
-    "domains": {"eea": {"regions": ["eu"], "token_key": {"value": "k" * 32}}, "usa": {"regions": ["us"]}},
+    "domains": {
+        "eea": {"regions": ["eu"], "token_key": {"value": "k" * 32}},
+        "usa": {"regions": ["us"], "token_key": {"value": "u" * 32}},
+    },
     "labels": {
         "plain": "public",
         "shop": {
@@ -139,10 +142,14 @@ def redis_verdict(connection: Raw, *command: Any) -> str:
     return reply.decode() if isinstance(reply, bytes) else "done"
 
 
+@pytest.mark.parametrize("region", ROWS)
 @pytest.mark.parametrize("home", ROWS)
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_row_and_a_hash_have_the_same_verdicts(fairleads: dict[str, Fairlead], subject: str, home: str):
-    number, key, member = ROWS[home], key_of(home), fairleads[home]
+def test_a_row_and_a_hash_have_the_same_verdicts(
+    fairleads: dict[str, Fairlead], subject: str, home: str, region: str
+):
+    """At home, and asked of the other region's Fairlead."""
+    number, key, member = ROWS[home], key_of(home), fairleads[region]
     with client(member, user=subject, password=subject) as sql, as_user(member, subject) as redis:
         for column in FIELDS:
             read = mysql_verdict(sql, f"SELECT {column} FROM customers WHERE id = {number}")

@@ -458,6 +458,7 @@ cdef class Reader:
     cdef const uint8_t* bytes
     cdef size_t size, at
     cdef const uint8_t* row
+    cdef size_t length
 
     def __cinit__(self, Shape shape not None):
         self.shape = shape
@@ -485,6 +486,7 @@ cdef class Reader:
         if self.at + 4 + size > self.size:
             raise ValueError("a cut packet")
         self.row = self.bytes + self.at + 4
+        self.length = size
         self.shape.slice(self.row, size, self.cells)
         self.at += 4 + size
         return True
@@ -695,3 +697,6 @@ def keys_of(Shape shape not None, Encoder order not None, object packets) -> lis
     finally:
         free(key.data)
     return found
+
+
+include "rows_groups.pxi"

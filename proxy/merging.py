@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from _speedups.rows import Encoder, Funnel, RowTooLong, Shape
+from _speedups.rows import Funnel, Groups, RowTooLong, Shape
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.result_set import Head, ResultSet, alike
 from router.engine import stream
-from router.engine.columns import Column, parts_of
-from router.engine.recipe import Key, Limit, Recipe
+from router.engine.columns import Column
+from router.engine.recipe import Grouping, Limit, Recipe
+from router.engine.typed import Typed, keys_of
 from router.errors import Refusal, refusal
 from router.literals import Params, value
 from router.text import Text
@@ -83,42 +84,35 @@ async def _merge(
     columns = heads[0].columns()
     visible = len(columns) - recipe.helpers
     shape = Shape([column.type for column in columns], binary, visible)
-    typed = _Typed(columns, visible, await _collations(cursors, recipe, columns, visible, binary=binary), binary)
+    typed = Typed(columns, visible, await _collations(cursors, recipe, columns, visible, binary=binary), binary)
     distinct = typed.encoder(recipe.distinct) if recipe.distinct is not None else None
     order = typed.encoder(recipe.order) if recipe.order else None
     funnel = Funnel(shape, distinct, bounds.offset, -1 if bounds.count is None else bounds.count)
+    groups = _groups(recipe.group, shape, typed) if recipe.group is not None else None
     if not await answer.send(_visible(heads[0], recipe, visible)):
         return False
+    if groups is not None:
+        return await stream.group(cursors, groups, order, funnel, answer.send)
     if order is None:
         return await stream.concatenate(cursors, funnel, answer.send)
     return await stream.merge(cursors, order, funnel, answer.send)
+
+
+def _groups(group: Grouping, shape: Shape, typed: Typed) -> Groups:
+    key = typed.encoder(group.keys) if group.keys is not None else None
+    return Groups(shape, key, [typed.combine(one) for one in group.combinations])
 
 
 def _visible(head: Head, recipe: Recipe, visible: int) -> bytearray:
     return head.of_first(visible) if recipe.helpers else bytearray(head.packets)
 
 
-@dataclass(slots=True)
-class _Typed:
-    """Keys as encoders, now that the columns are known. `collations`: of 'auto' keys, by their first helper."""
-
-    columns: Sequence[Column]
-    visible: int
-    collations: dict[int, str]
-    binary: bool
-
-    def encoder(self, keys: Sequence[Key]) -> Encoder:
-        """Raises Refusal for values that cannot be compared here."""
-        told = [self.collations.get(key.helper) for key in keys if key.form == "auto"]
-        return Encoder(parts_of(keys, self.columns, self.visible, told, binary=self.binary), self.binary)
-
-
 async def _collations(
     cursors: Sequence[LeaseCursor], recipe: Recipe, columns: Sequence[Column], visible: int, *, binary: bool
 ) -> dict[int, str]:
     """The collations of 'auto' keys, as the first row of each shard says. Raises Refusal when shards differ."""
-    keys = [key for key in (*recipe.order, *(recipe.distinct or ())) if key.form == "auto"]
-    wanted = [key.helper for key in keys if columns[visible + key.helper].is_text]
+    unknown = {key.helper for key in keys_of(recipe) if key.form == "auto"}
+    wanted = [helper for helper in sorted(unknown) if columns[visible + helper].is_text]
     if not wanted:
         return {}
     found: dict[int, str] = {}

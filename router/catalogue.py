@@ -361,6 +361,38 @@ _READS = (
         "Select less of it, or fix the shard key.",
     ),
     _entry(
+        "AGGREGATE_SCATTER", 1225, NOT_SUPPORTED_YET,
+        "{0}() over several shards is not put together",
+        "The shards' values of this aggregate do not add up to one server's.",
+        "Aggregate by something that can be put together, or fix the shard key.",
+    ),
+    _entry(
+        "AGGREGATE_EXPRESSION", 1226, NOT_SUPPORTED_YET,
+        "an expression over aggregates of several shards: {0}",
+        "The aggregates are known only when the shards' parts have been put together, and then no server computes the "
+        "expression.",
+        "Select the aggregates themselves and compute with them in the application.",
+    ),
+    _entry(
+        "ROLLUP_SCATTER", 1227, NOT_SUPPORTED_YET,
+        "WITH ROLLUP over several shards",
+        "Super-aggregate rows of shards would have to be told apart from groups of NULL.",
+        "Ask for the sums by statements of their own, or fix the shard key.",
+    ),
+    _entry(
+        "WINDOW_SCATTER", 1228, NOT_SUPPORTED_YET,
+        "a window function over rows of several shards",
+        "A window is computed by the server that has all its rows.",
+        "Partition by the shard key, or fix it.",
+    ),
+    _entry(
+        "MERGE_MEMORY", 1229, OUT_OF_RESOURCES,
+        "merging took more than {0} bytes of memory",
+        "Groups and distinct values of several shards are kept here until the last shard has answered, within a limit "
+        "for each statement and one for all.",
+        "Group by less, filter more, or raise limits.merge_memory.",
+    ),
+    _entry(
         "EXPLAIN_SCATTER", 1214, NOT_SUPPORTED_YET,
         "EXPLAIN of a statement for several shards",
         "Each shard has its own execution plan.",

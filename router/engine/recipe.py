@@ -53,11 +53,43 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A column: the client's own `number`th, or the helper of that number."""
+
+    number: int
+    helper: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """How a column of partial groups becomes the group's: `how` is one of `_speedups.rows.OPERATIONS`.
+
+    `sources`: helpers that it is computed from, when not from itself; `keys`: what MIN and MAX compare and DISTINCT
+    tells values apart by; `sample` and `root`: of a deviation.
+    """
+
+    how: str
+    at: Place
+    sources: tuple[int, ...] = ()
+    keys: tuple[Key, ...] = ()
+    sample: bool = False
+    root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Partial groups of equal `keys` are one group. None: all rows are one group, which is there without rows too."""
+
+    keys: tuple[Key, ...] | None
+    combinations: tuple[Combination, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """`pieces`: the shards' text, which must lex to `norm`. `helpers`: how many columns are behind the client's.
 
-    Rows are merged by `order` (empty: shard by shard), of those that are equal by `distinct` the first stays, and of
-    what is left the client gets those of `limit`.
+    Partial groups are combined first (`group`). Rows are merged by `order` (empty: shard by shard), of those that are
+    equal by `distinct` the first stays, and of what is left the client gets those of `limit`.
     """
 
     pieces: tuple[Piece, ...]
@@ -65,6 +97,7 @@ class Recipe:
     order: tuple[Key, ...] = ()
     distinct: tuple[Key, ...] | None = None
     limit: Limit | None = None
+    group: Grouping | None = None
     norm: bytes = field(default=b"", repr=False)
     tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
 
@@ -77,9 +110,16 @@ class Recipe:
         """In one line, outermost first: `Limit(MergeSort(…))`."""
         text = ", ".join(_key(key) for key in self.order)
         found = f"MergeSort({text})" if self.order else "Concatenate"
+        if self.group is not None:
+            found = f"Sort({_group(self.group)}, {text})" if self.order else _group(self.group)
         if self.distinct is not None:
             found = f"Distinct({found})"
         return f"Limit({found})" if self.limit is not None else found
+
+
+def _group(group: Grouping) -> str:
+    keys = "all" if group.keys is None else ", ".join(_key(key) for key in group.keys)
+    return f"Aggregate({keys}: {', '.join(one.how for one in group.combinations) or 'nothing'})"
 
 
 def _key(key: Key) -> str:

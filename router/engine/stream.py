@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from _speedups.rows import Concatenation, Encoder, Funnel, Merge
+from _speedups.rows import Concatenation, Encoder, Funnel, Groups, Merge, sorted_rows
 from router.engine.cursor import Cursor, Sink
+from router.errors import refusal
 
 AT_ONCE = 64 << 10
 """Bytes that are gathered before they go to the client."""
+MEMORY = 256 << 20
+"""Bytes of groups and distinct values that one statement may keep."""
 
 
 async def merge(cursors: Sequence[Cursor], order: Encoder, funnel: Funnel, sink: Sink) -> bool:
@@ -38,6 +41,22 @@ async def concatenate(cursors: Sequence[Cursor], funnel: Funnel, sink: Sink) -> 
     for cursor in cursors:
         while not funnel.full and (rows := await cursor.rows()) is not None:
             joined.feed(rows)
+            if funnel.held > MEMORY:
+                raise refusal("MERGE_MEMORY", str(MEMORY))
             if funnel.waiting >= AT_ONCE and not await sink(funnel.take()):
                 return False
+    return await sink(funnel.take())
+
+
+async def group(cursors: Sequence[Cursor], groups: Groups, order: Encoder | None, funnel: Funnel, sink: Sink) -> bool:
+    """Put partial groups together, then give them in order. Raises Refusal beyond the budget."""
+    for cursor in cursors:
+        while (rows := await cursor.rows()) is not None:
+            groups.feed(rows)
+            if groups.held > MEMORY:
+                raise refusal("MERGE_MEMORY", str(MEMORY))
+    found = groups.rows()
+    if order is not None:
+        found = sorted_rows(funnel.shape, order, found)
+    Concatenation(funnel).feed(found)
     return await sink(funnel.take())

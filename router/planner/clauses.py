@@ -21,15 +21,17 @@ _END = frozenset({"PROCEDURE", "INTO", "FOR", "LOCK", "UNION", "EXCEPT", "INTERS
 
 @dataclass(frozen=True, slots=True)
 class Clauses:
-    """`items`: the select list. `clauses`: of what is written, by its first word, without its words."""
+    """`items`: the select list. `clauses`: of what is written, by its first word, without its words; `begins`: where
+    its words are; `end`: behind the last clause."""
 
     items: tuple[Range, ...]
     clauses: dict[str, Range]
     begins: dict[str, int]
+    end: int
 
     def parts(self, tokens: Sequence[Token], name: str) -> tuple[Range, ...]:
         """The clause's parts between commas; none when it is not there."""
-        return _split(tokens, self.clauses[name]) if name in self.clauses else ()
+        return split_range(tokens, self.clauses[name]) if name in self.clauses else ()
 
 
 def clauses_of(tokens: Sequence[Token]) -> Clauses | None:
@@ -53,7 +55,8 @@ def clauses_of(tokens: Sequence[Token]) -> Clauses | None:
             found[word] = (at + (2 if word in _TWO_WORDS else 1), end)
             begins[word] = at
     first = marks[0][0] if marks else len(tokens)
-    return Clauses(_split(tokens, (start, first)), found, begins)
+    last = max((end for _, end in found.values()), default=first)
+    return Clauses(split_range(tokens, (start, first)), found, begins, last)
 
 
 def _marks(tokens: Sequence[Token]) -> list[tuple[int, str]]:
@@ -69,7 +72,8 @@ def _marks(tokens: Sequence[Token]) -> list[tuple[int, str]]:
     return found
 
 
-def _split(tokens: Sequence[Token], within: Range) -> tuple[Range, ...]:
+def split_range(tokens: Sequence[Token], within: Range) -> tuple[Range, ...]:
+    """The parts between top-level commas."""
     found: list[Range] = []
     depth, first = 0, within[0]
     for index in range(*within):

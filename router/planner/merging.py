@@ -7,78 +7,38 @@ towards a refusal: what is not certain to be one server's answer is not merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from router.engine.assemble import norm_of
-from router.engine.collations import UnknownCollation, space_weight
-from router.engine.recipe import Key, Limit, Piece, Recipe, ShardLimit, Span
+from router.engine.recipe import Grouping, Key, Limit, Piece, Place, Recipe, ShardLimit, Span
 from router.errors import refusal
+from router.pinning import environment
+from router.planner.aggregates import Aggregates, Call, calls_in
 from router.planner.clauses import Clauses, Range, clauses_of
+from router.planner.helpers import Helpers
 from router.planner.items import Item, items_of, live_of
 from router.planner.parsed import Parsed
+from router.planner.placement import Placement
 from router.planner.request import Request
-from router.relations import Query, resolve
+from router.relations import ColumnId, Query, resolve
 from router.schema import LiveColumn
 from router.template import literal_slots, places
 from router.tokens import Token
 
-_NUMBERS = frozenset(
-    {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "double", "real", "year"}
-    | {"date", "datetime", "time", "bit", "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
-)
-_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 
-
-@dataclass(slots=True)
-class Helpers:
-    """The helper columns in the making."""
-
-    columns: list[tuple[Piece, ...]] = field(default_factory=list)
-
-    def add(self, *pieces: Piece) -> int:
-        """The number of a helper with this text; the same text is asked for once."""
-        if pieces not in self.columns:
-            self.columns.append(pieces)
-        return self.columns.index(pieces)
-
-    def key(self, pieces: tuple[Piece, ...], live: LiveColumn | None, *, descending: bool = False) -> Key:
-        """The key for values of this text. `live`: the column that it is, when it is one. Raises Refusal."""
-        kind = live.data_type.lower() if live is not None else None
-        if live is None or kind is None:
-            first = len(self.columns)
-            self.columns += [pieces, ("WEIGHT_STRING(", *pieces, ")"), ("COLLATION(", *pieces, ")")]
-            return Key("auto", first, descending)
-        if kind in _TEXTS:
-            check_collation(live.collation)
-            return Key("weights", self.add("WEIGHT_STRING(", *pieces, ")"), descending, live.collation)
-        if kind in ("enum", "set", "float"):
-            return Key("value", self.add(*pieces, "+ 0"), descending)
-        if kind == "timestamp":
-            return Key("value", self.add("UNIX_TIMESTAMP(", *pieces, ")"), descending)
-        if kind in _NUMBERS:
-            return Key("value", self.add(*pieces), descending)
-        raise refusal("MERGE_TYPE", live.name)
-
-
-def check_collation(collation: str | None) -> None:
-    """Raises Refusal for a collation whose weights cannot be compared outside of a server."""
-    try:
-        space_weight(collation or "binary")
-    except UnknownCollation:
-        raise refusal("MERGE_COLLATION", collation or "") from None
-
-
-def recipe_of(request: Request, parsed: Parsed) -> Recipe | None:
+def recipe_of(request: Request, parsed: Parsed, placement: Placement) -> Recipe | None:
     """How the statement's rows are merged; None: by concatenating them. Raises Refusal."""
     tree = parsed.tree
-    if not any(tree.args.get(part) for part in ("order", "limit", "offset", "distinct")):
+    aggregates = any(calls_in(request.tokens, (0, len(request.tokens))))
+    if not aggregates and not any(tree.args.get(part) for part in ("order", "limit", "offset", "distinct", "group")):
         return None
     clauses = clauses_of(request.tokens) if isinstance(tree, exp.Select) else None
     if clauses is None or parsed.query is None:
         raise refusal("MERGE_FORM", "parentheses around the whole")
-    return _Merging(request, parsed.query, clauses).recipe()
+    helpers = Helpers(known=request.context.policy is None)
+    return _Merging(request, parsed.query, clauses, placement, helpers).recipe(aggregates=aggregates)
 
 
 @dataclass(slots=True)
@@ -86,22 +46,96 @@ class _Merging:
     request: Request
     query: Query
     clauses: Clauses
-    helpers: Helpers = field(default_factory=Helpers)
+    placement: Placement
+    helpers: Helpers
 
     @property
     def tokens(self) -> tuple[Token, ...]:
         return self.request.tokens
 
-    def recipe(self) -> Recipe:
+    def recipe(self, *, aggregates: bool) -> Recipe:
         limit = self._limit()
         distinct = bool(self.query.tree.args.get("distinct"))
-        known = Orders(self.request, self.query, self.clauses, self.helpers)
-        order = tuple(known.keys(distinct=distinct))
+        orders = Orders(self.request, self.query, self.clauses, self.helpers)
+        grouped = self._grouping(orders) if self._groups_over_shards(orders, aggregates=aggregates) else None
+        if grouped is not None and distinct and grouped.grouping.keys is not None:
+            raise refusal("MERGE_FORM", "DISTINCT beside GROUP BY")
+        distinct = distinct and grouped is None
+        order = tuple(orders.keys(distinct=distinct))
         same = tuple(self._every_column()) if distinct else None
-        edits = self._edits(limit, whole=not _limits_apart(same))
+        whole = grouped is not None or not _limits_apart(same)
+        edits = self._edits(limit, whole=whole)
+        if grouped is not None:
+            edits += self._group_edits(grouped.aggregates)
         pieces = edited(self.tokens, edits)
         norm = norm_of(pieces, self.request.norm, self.tokens, self.request.context.mode)
-        return Recipe(pieces, len(self.helpers.columns), order, same, limit, norm, self.tokens)
+        group = grouped.done() if grouped is not None else None
+        return Recipe(pieces, len(self.helpers.columns), order, same, limit, group, norm, self.tokens)
+
+    # --- groups ---------------------------------------------------------------------------------------------
+
+    def _groups_over_shards(self, orders: Orders, *, aggregates: bool) -> bool:
+        """Are there groups that have rows on several shards? Raises Refusal for what cannot be grouped over them."""
+        group = self.query.tree.args.get("group")
+        if group is None and not aggregates:
+            return False
+        if group is not None and self._keeps_apart([one for _, one in orders.groups()]):
+            return False
+        if group is not None and ("ROLLUP" in {token.upper for token in self.tokens}):
+            raise refusal("ROLLUP_SCATTER")
+        if self.query.tree.args.get("having"):
+            raise refusal("AGGREGATE_EXPRESSION", "HAVING")
+        return True
+
+    def _keeps_apart(self, columns: Sequence[ColumnId | None]) -> bool:
+        """Do rows with the same values of these columns all have one shard key?"""
+        for relation in self.placement.sharded:
+            if relation.query is not self.query or relation.nullable or relation.declared is None:
+                continue
+            classes = environment(relation).classes
+            wanted = [(relation, name.lower()) for name in relation.declared.columns]
+            if all(any(one is not None and classes.same(key, one) for one in columns) for key in wanted):
+                return True
+        return False
+
+    def _grouping(self, orders: Orders) -> Grouped:
+        keys = None
+        if self.query.tree.args.get("group"):
+            keys = tuple(self.helpers.key(pieces, live_of(one), wrap="MIN") for pieces, one in orders.groups())
+        aggregates = Aggregates(self.helpers, self._argument)
+        for number, item in enumerate(orders.items()):
+            found = [call for piece in item.pieces if isinstance(piece, Span) for call in self._calls(piece)]
+            if found and item.pieces != found[0].pieces:
+                raise refusal("AGGREGATE_EXPRESSION", "in the select list")
+            if keys is None:
+                _check_same(item, found)
+            for call in found:
+                aggregates.combine(call, Place(number))
+        orders.aggregates = aggregates
+        return Grouped(keys, aggregates)
+
+    def _calls(self, span: Span) -> list[Call]:
+        return list(calls_in(self.tokens, (span.first, span.last + 1)))
+
+    def _argument(self, within: Range) -> LiveColumn | None:
+        """The column that an aggregate's argument is, when it is written as one."""
+        words = [token.name for token in self.tokens[within[0] : within[1]] if token.is_name]
+        if within[1] - within[0] not in (1, 3) or len(words) != (within[1] - within[0] + 1) // 2:
+            return None
+        column = exp.column(words[-1], table=words[0] if len(words) == 2 else None, quoted=True)
+        return live_of(resolve(self.query, column))
+
+    def _group_edits(self, aggregates: Aggregates) -> list[Edit]:
+        """Shards group by DISTINCT values besides."""
+        if not aggregates.finer:
+            return []
+        listed = [piece for pieces in aggregates.finer for piece in (",", *pieces)]
+        if "GROUP" in self.clauses.clauses:
+            at = self.clauses.clauses["GROUP"][1]
+            return [Edit((at, at), tuple(listed))]
+        later = [self.clauses.begins[name] for name in ("WINDOW", "ORDER", "LIMIT") if name in self.clauses.begins]
+        at = min(later, default=self.clauses.end)
+        return [Edit((at, at), ("GROUP BY", *listed[1:]))]
 
     def _every_column(self) -> list[Key]:
         items = items_of(self.query, self.tokens, self.clauses.items)
@@ -138,9 +172,32 @@ class _Merging:
         return self.clauses.begins[clause], self.clauses.clauses[clause][1]
 
 
+def _check_same(item: Item, calls: Sequence[Call]) -> None:
+    """A shard without rows has no value for a column that stands beside aggregates of all rows. Raises Refusal."""
+    if any(call.name == "ANY_VALUE" for call in calls):
+        raise refusal("AGGREGATE_SCATTER", "ANY_VALUE")
+    if not calls and (item.node is None or item.node.find(exp.Column) is not None):
+        raise refusal("MERGE_FORM", "a column beside aggregates of all rows")
+
+
 def _limits_apart(same: tuple[Key, ...] | None) -> bool:
     """May each shard stop at offset + count rows? Not when rows that it takes for different are equal for us."""
     return same is None or all(key.form == "value" for key in same)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A grouping in the making: ORDER BY may still add to its aggregates."""
+
+    keys: tuple[Key, ...] | None
+    aggregates: Aggregates
+
+    @property
+    def grouping(self) -> Grouping:
+        return self.done()
+
+    def done(self) -> Grouping:
+        return Grouping(self.keys, tuple(self.aggregates.combinations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +231,33 @@ class Orders:
     query: Query
     clauses: Clauses
     helpers: Helpers
+    aggregates: Aggregates | None = None
     _items: list[Item] | None = None
+
+    def groups(self) -> list[tuple[tuple[Piece, ...], ColumnId | None]]:
+        """GROUP BY: the text of each part, and the column that it is. Raises Refusal."""
+        group = self.query.tree.args["group"]
+        ranges = self.clauses.parts(self.request.tokens, "GROUP")
+        nodes = group.expressions
+        if len(nodes) != len(ranges):
+            if "ROLLUP" in {token.upper for token in self.request.tokens}:
+                raise refusal("ROLLUP_SCATTER")
+            raise refusal("MERGE_FORM", "GROUP BY in an unusual form")
+        return [self._group(node, within) for node, within in zip(nodes, ranges, strict=True)]
+
+    def _group(self, node: exp.Expr, within: Range) -> tuple[tuple[Piece, ...], ColumnId | None]:
+        tokens = self.request.tokens[within[0] : within[1]]
+        if len(tokens) == 1 and tokens[0].kind == "number":
+            item = self._at(tokens[0].text)
+            return item.pieces, item.column
+        if len(tokens) == 1 and tokens[0].is_name and isinstance(node, exp.Column):
+            has = [one.has(node.name.lower()) for one in self.query.relations]
+            if True not in has:
+                named = self._named(node.name.lower())
+                if None in has or named is None:
+                    raise refusal("MERGE_FORM", "GROUP BY a name that may be a column's or an alias")
+                return named.pieces, named.column
+        return (Span(within[0], within[1] - 1),), resolve(self.query, node)
 
     def keys(self, *, distinct: bool = False) -> list[Key]:
         """Raises Refusal for an order that cannot be followed outside of a server."""
@@ -196,13 +279,33 @@ class Orders:
         node = node.this if isinstance(node, exp.Ordered) else node
         if end - first == 1 and (tokens[first].kind == "literal" or tokens[first].upper == "NULL"):
             return None
-        item = self._item(node, tokens[first : end])
+        item = self._item(node, tokens[first:end])
+        if self.aggregates is not None:
+            return self._of_groups(item.pieces if item is not None else None, node, (first, end), descending=descending)
         if item is None and distinct and not self._is_selected(node):
             raise refusal("DISTINCT_ORDER")
         if item is not None:
             return self.helpers.key(item.pieces, item.live, descending=descending)
         pieces = self._expression(node, first, end)
         return self.helpers.key(pieces, live_of(resolve(self.query, node)), descending=descending)
+
+    def _of_groups(
+        self, listed: tuple[Piece, ...] | None, node: exp.Expr, within: Range, *, descending: bool
+    ) -> Key:
+        """A key of groups: an aggregate, or what is the same in all rows of a group. Raises Refusal."""
+        assert self.aggregates is not None
+        pieces = listed or self._expression(node, *within)
+        spans = [piece for piece in pieces if isinstance(piece, Span)]
+        calls = [call for span in spans for call in calls_in(self.request.tokens, (span.first, span.last + 1))]
+        if calls and pieces != calls[0].pieces:
+            raise refusal("AGGREGATE_EXPRESSION", "in ORDER BY")
+        if calls:
+            return self.aggregates.key(calls[0], descending=descending)
+        live = live_of(resolve(self.query, node)) if listed is None else self._live_of_item(listed)
+        return self.helpers.key(pieces, live, descending=descending, wrap="MIN")
+
+    def _live_of_item(self, pieces: tuple[Piece, ...]) -> LiveColumn | None:
+        return next((item.live for item in self.items() if item.pieces == pieces), None)
 
     def items(self) -> list[Item]:
         if self._items is None:

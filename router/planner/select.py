@@ -14,6 +14,7 @@ from router.errors import Refusal, refusal
 from router.pinning import connected
 from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Scatter
 from router.planner import metadata, session
+from router.planner.aggregates import calls_in
 from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
@@ -92,7 +93,7 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
         problem = scatter_problem(request, parsed, placement, draft)
         if problem is not None:
             raise problem
-        recipe = recipe_of(request, parsed)
+        recipe = recipe_of(request, parsed, placement)
         draft.because(_how(recipe))
         return Scatter(keyspace.name, placement.shards, merge=recipe)
     keys = placement.all_keys()
@@ -106,7 +107,7 @@ def _otherwise(
     problem = None if request.context.bound else scatter_problem(request, parsed, placement, draft)
     if problem is None:
         try:
-            recipe = None if request.context.bound else recipe_of(request, parsed)
+            recipe = None if request.context.bound else recipe_of(request, parsed, placement)
             return Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys, recipe)
         except Refusal as reason:
             problem = reason
@@ -131,7 +132,7 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
     return (
         _shape_problem(query, placement)
         or _merging_problem(parsed.tree, draft)
-        or _aggregate_problem(parsed)
+        or _aggregate_problem(request, parsed)
         or unstable_problem(request, parsed)
         or _policy_problem(request, placement.keyspace)
     )
@@ -192,16 +193,8 @@ def _join_problem(query: Query, placement: Placement) -> Refusal | None:
 
 
 def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
-    parts = {
-        "group": "GROUP BY",
-        "having": "HAVING",
-        "windows": "a window",
-    }
-    for part, name in parts.items():
-        if tree.args.get(part):
-            return refusal("NOT_PINNED", "SELECT", name)
-    if any(isinstance(node, exp.Window) for node in tree.walk()):
-        return refusal("NOT_PINNED", "SELECT", "a window function")
+    if tree.args.get("windows") or any(isinstance(node, exp.Window) for node in tree.walk()):
+        return refusal("WINDOW_SCATTER")
     if draft.locks:
         return refusal("LOCKING_SCATTER")
     if "found_rows" in draft.pins:
@@ -209,13 +202,14 @@ def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
     return None
 
 
-def _aggregate_problem(parsed: Parsed) -> Refusal | None:
-    """Aggregates of the statement itself; those of a subquery are about rows that its shard holds. They are
-    counted by their names, so that none escapes for being unknown to the parser."""
+def _aggregate_problem(request: Request, parsed: Parsed) -> Refusal | None:
+    """Aggregates that are neither the statement's own nor of a subquery, which is about rows that its shard holds.
+    They are counted by their names, so that none escapes for being unknown to the parser."""
+    own = list(calls_in(request.tokens, (0, len(request.tokens))))
     names = [call.upper for call in parsed.calls if call.upper in functions.AGGREGATES | functions.WINDOW]
     queries = {id(query.tree): query for query in parsed.queries()}
     inside = [node for node in parsed.tree.find_all(exp.AggFunc) if _of_subquery(node, parsed.tree, queries)]
-    if len(names) > len(inside):
+    if len(names) > len(inside) + len(own):
         return refusal("NOT_PINNED", "SELECT", "an aggregate function")
     return None
 

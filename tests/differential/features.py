@@ -25,6 +25,22 @@ FILTERS = (
     " WHERE kind <> 'old'", " WHERE small IS NULL OR small > 3", " WHERE credit > 1", " WHERE 1 = 0",
     " WHERE note IS NULL", " WHERE born BETWEEN '1960-01-01' AND '2010-01-01'",
 )  # fmt: skip
+AGGREGATES = (
+    "COUNT(*)", "COUNT(score)", "COUNT(note)", "SUM(credit)", "SUM(small)", "AVG(credit)", "AVG(small)",
+    "SUM(IF(score = 0.1, 0.5, score))",
+    "AVG(IF(score = 0.1, 0.5, score))",
+    "MIN(credit)", "MAX(credit)", "MIN(email)", "MAX(email)", "MIN(born)", "MAX(seen)", "MIN(kind)",
+    "MAX(kind)", "MIN(score)", "MAX(small)", "BIT_AND(small)", "BIT_OR(small)", "BIT_XOR(id)", "SUM(id)", "AVG(id % 7)",
+    "SUM(credit * 2)", "MAX(LENGTH(name))", "MIN(UPPER(email))", "SUM(small IS NULL)", "MIN(raw)", "MAX(mask)",
+    "COUNT(IF(score > 0, 1, NULL))", "SUM(1)", "MIN(tags)", "MAX(id)", "SUM(LENGTH(note))", "AVG(LENGTH(email))",
+)  # fmt: skip
+DISTINCT_AGGREGATES = (
+    "COUNT(DISTINCT kind)", "COUNT(DISTINCT country)", "COUNT(DISTINCT name)", "COUNT(DISTINCT small)",
+    "SUM(DISTINCT small)", "AVG(DISTINCT small)", "COUNT(DISTINCT kind, country)", "COUNT(DISTINCT note)",
+    "SUM(DISTINCT credit)", "COUNT(DISTINCT YEAR(born))", "AVG(DISTINCT credit)", "COUNT(DISTINCT score)",
+    "MAX(DISTINCT small)",
+)  # fmt: skip
+GROUP_KEYS = ("kind", "country", "small", "born", "tags", "credit", "id % 3", "YEAR(born)", "small IS NULL", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +119,59 @@ class Reads:
         sql = f"SELECT DISTINCT {', '.join(chosen)} FROM buyers{self.dice.choice(FILTERS)}{order}{limit}"
         return self.protocol(sql, params, ordered=bool(order))
 
+    # --- aggregates -----------------------------------------------------------------------------------------
+
+    def aggregates(self) -> Read:
+        chosen = ", ".join(self.some(AGGREGATES, 1, 4))
+        return self.protocol(f"SELECT {chosen} FROM buyers{self.dice.choice(FILTERS)}")
+
+    def distinct_aggregates(self) -> Read:
+        chosen = ", ".join([*self.some(DISTINCT_AGGREGATES, 1, 2), *self.some(AGGREGATES, 0, 2)])
+        group = self.dice.choice(["", " GROUP BY kind", " GROUP BY country ORDER BY country"])
+        return self.protocol(f"SELECT {chosen} FROM buyers{self.dice.choice(FILTERS)}{group}")
+
+    def group_by(self) -> Read:
+        keys = self.some(GROUP_KEYS, 1, 2)
+        chosen = [*self.some(tuple(keys), 0, len(keys)), *self.some(AGGREGATES, 1, 3)]
+        self.dice.shuffle(chosen)
+        group = ", ".join(keys)
+        order = f" ORDER BY {self.directed(keys)}" if self.dice.random() < 0.5 else ""
+        limit, params = self.limit() if order else ("", ())
+        sql = f"SELECT {', '.join(chosen)} FROM buyers{self.dice.choice(FILTERS)} GROUP BY {group}{order}{limit}"
+        return self.protocol(sql, params, ordered=bool(order))
+
+    def group_by_forms(self) -> Read:
+        forms = [
+            "SELECT kind AS k, COUNT(*) AS n FROM buyers GROUP BY k ORDER BY n DESC, k",
+            "SELECT kind, COUNT(*) FROM buyers GROUP BY 1 ORDER BY 2, 1",
+            "SELECT YEAR(born) AS y, SUM(credit) FROM buyers GROUP BY y ORDER BY SUM(credit) DESC, y",
+            "SELECT country, MIN(name), MAX(email) FROM buyers GROUP BY country ORDER BY MAX(email)",
+            "SELECT id, COUNT(*), MAX(name) FROM buyers GROUP BY id HAVING COUNT(*) > 0 ORDER BY id LIMIT 5",
+            "SELECT buyer_id, SUM(amount * qty) / COUNT(*) FROM purchases GROUP BY buyer_id ORDER BY 2, 1",
+            "SELECT item, SUM(qty), AVG(amount), COUNT(DISTINCT buyer_id) FROM purchases GROUP BY item ORDER BY item",
+            "SELECT b.country, COUNT(*), SUM(p.qty) FROM buyers b JOIN purchases p ON p.buyer_id = b.id "
+            "GROUP BY b.country ORDER BY COUNT(*), b.country",
+            "SELECT c.name, COUNT(b.id) FROM buyers b JOIN countries c ON c.code = b.country GROUP BY c.name "
+            "ORDER BY c.name DESC",
+            "SELECT COUNT(*) FROM buyers b LEFT JOIN purchases p ON p.buyer_id = b.id",
+            "SELECT COUNT(*), COUNT(score), COUNT(1) FROM buyers WHERE id > 0 LIMIT 1",
+            "SELECT id + 0 FROM buyers HAVING id + 0 > 5",
+            "SELECT SUM(hits), country FROM visits GROUP BY country ORDER BY country",
+            "SELECT MAX(y), MIN(label) FROM years",
+            "SELECT COUNT(*) AS `how many?` FROM codes",
+        ]
+        sql = self.dice.choice(forms)
+        return self.protocol(sql, ordered="ORDER BY" in sql)
+
 
 FEATURES: dict[str, Callable[[Reads], Read]] = {
     "order_by": Reads.order_by,
     "order_by_alias_and_place": Reads.order_by_alias_and_place,
     "limit": Reads.limits,
     "distinct": Reads.distinct,
+    "aggregates": Reads.aggregates,
+    "distinct_aggregates": Reads.distinct_aggregates,
+    "group_by": Reads.group_by,
+    "group_by_forms": Reads.group_by_forms,
 }
 TABLES = bazaar.TABLES

@@ -1,0 +1,144 @@
+"""Aggregate functions over several shards: what each shard is asked, and how the parts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from router import functions
+from router.engine.recipe import Combination, Key, Piece, Place, Span
+from router.errors import refusal
+from router.planner.clauses import Range, split_range
+from router.planner.helpers import Helpers
+from router.schema import LiveColumn
+from router.tokens import Token, closings
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An aggregate call: tokens [first, end), its arguments without DISTINCT."""
+
+    name: str
+    first: int
+    end: int
+    arguments: tuple[Range, ...]
+    distinct: bool
+    window: bool
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return (Span(self.first, self.end - 1),)
+
+
+def calls_in(tokens: Sequence[Token], within: Range) -> Iterator[Call]:
+    """The aggregate calls among these tokens that no subquery has for its own."""
+    closed = closings(tokens)
+    at = within[0]
+    while at < within[1]:
+        token = tokens[at]
+        if token.text == "(" and at + 1 < len(tokens) and tokens[at + 1].upper in ("SELECT", "WITH"):
+            at = closed.get(at, within[1])
+        elif token.upper in functions.AGGREGATES and at + 1 < len(tokens) and tokens[at + 1].text == "(":
+            end = closed.get(at + 1, within[1] - 1) + 1
+            yield _call(tokens, at, end)
+            at = end - 1
+        at += 1
+
+
+def _call(tokens: Sequence[Token], first: int, end: int) -> Call:
+    inside = first + 2
+    distinct = tokens[inside].upper in ("DISTINCT", "DISTINCTROW")
+    if distinct or tokens[inside].upper == "ALL":
+        inside += 1
+    arguments = split_range(tokens, (inside, end - 1))
+    window = end < len(tokens) and tokens[end].upper in ("OVER", "WITHIN", "FILTER", "IGNORE", "RESPECT")
+    return Call(tokens[first].upper, first, end, arguments, distinct, window)
+
+
+@dataclass(slots=True)
+class Aggregates:
+    """Collects how columns are combined. `live_of`: what the schema knows of an argument that is a plain column.
+
+    `finer`: expressions by which shards group besides, so that DISTINCT values come apart.
+    """
+
+    helpers: Helpers
+    live_of: Callable[[Range], LiveColumn | None]
+    combinations: list[Combination] = field(default_factory=list)
+    finer: list[tuple[Piece, ...]] = field(default_factory=list)
+
+    def combine(self, call: Call, at: Place) -> None:
+        """The column at this place is this call's value. Raises Refusal."""
+        if call.window:
+            raise refusal("WINDOW_SCATTER")
+        if call.distinct and call.name not in ("MIN", "MAX"):
+            self._distinct(call, at)
+        elif call.name in _PLAIN:
+            self.combinations.append(Combination(_PLAIN[call.name], at))
+        elif call.name in ("MIN", "MAX"):
+            self.combinations.append(Combination(call.name.lower(), at, keys=(self._extreme(call),)))
+        elif call.name == "AVG":
+            total = self._part("SUM", call)
+            self.combinations.append(Combination("average", at, (total, self._part("COUNT", call))))
+        elif call.name in _DEVIATIONS:
+            sample, root = _DEVIATIONS[call.name]
+            count, mean = self._part("COUNT", call), self._part("AVG", call, real=True)
+            parts = (count, mean, self._part("VAR_POP", call, real=True))
+            self.combinations.append(Combination("deviation", at, parts, sample=sample, root=root))
+        elif call.name != "ANY_VALUE":
+            raise refusal("AGGREGATE_SCATTER", call.name)
+
+    def key(self, call: Call, *, descending: bool) -> Key:
+        """A key to order by the call's value, once it is combined. Raises Refusal."""
+        if call.name in ("MIN", "MAX"):
+            key = self._extreme(call)
+            helpers = [key.helper, key.helper + 1] if key.form == "auto" else [key.helper]
+            for helper in helpers:
+                self._once(Combination(call.name.lower(), Place(helper, helper=True), keys=(key,)))
+            return Key(key.form, key.helper, descending, key.collation)
+        helper = self.helpers.add(*call.pieces)
+        place = Place(helper, helper=True)
+        if all(one.at != place for one in self.combinations):
+            self.combine(call, place)
+        return Key("value", helper, descending)
+
+    def _once(self, combination: Combination) -> None:
+        if combination not in self.combinations:
+            self.combinations.append(combination)
+
+    def _part(self, name: str, call: Call, *, real: bool = False) -> int:
+        """A helper column: another aggregate of the same argument."""
+        if len(call.arguments) != 1:
+            raise refusal("AGGREGATE_SCATTER", call.name)
+        first, end = call.arguments[0]
+        argument = Span(first, end - 1)
+        return self.helpers.add(f"{name}((", argument, ") + 0e0)" if real else "))")
+
+    def _extreme(self, call: Call) -> Key:
+        """What MIN and MAX are compared by: text and ENUM as text, whatever order ENUM has otherwise."""
+        live = self.live_of(call.arguments[0]) if len(call.arguments) == 1 else None
+        return self.helpers.key(call.pieces, live, as_text=True)
+
+    def _distinct(self, call: Call, at: Place) -> None:
+        if call.name not in _DISTINCT or (call.name != "COUNT" and len(call.arguments) != 1):
+            raise refusal("AGGREGATE_SCATTER", f"{call.name}(DISTINCT …)")
+        keys = []
+        for first, end in call.arguments:
+            pieces: tuple[Piece, ...] = (Span(first, end - 1),)
+            keys.append(self.helpers.key(pieces, self.live_of((first, end)), wrap="MIN"))
+            if pieces not in self.finer:
+                self.finer.append(pieces)
+        sources: tuple[int, ...] = ()
+        if call.name == "AVG":
+            first, end = call.arguments[0]
+            sources = (self.helpers.add("SUM( DISTINCT", Span(first, end - 1), ")"),)
+        self.combinations.append(Combination(_DISTINCT[call.name], at, sources, tuple(keys)))
+
+
+_PLAIN = {"COUNT": "count", "SUM": "sum", "BIT_AND": "and", "BIT_OR": "or", "BIT_XOR": "xor"}
+_DISTINCT = {"COUNT": "distinct_count", "SUM": "distinct_sum", "AVG": "distinct_average"}
+_DEVIATIONS = {
+    "STD": (False, True), "STDDEV": (False, True), "STDDEV_POP": (False, True), "STDDEV_SAMP": (True, True),
+    "VAR_POP": (False, False), "VARIANCE": (False, False), "VAR_SAMP": (True, False),
+}  # fmt: skip
+"""(of a sample, its root)"""

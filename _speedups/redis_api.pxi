@@ -5,6 +5,7 @@ class RelayFull(Exception):
 
 
 NO_WAYS = NO_WAY
+FIRST_WAY = WAY_BASE
 PARKED = EVENT_PARKED
 CLOSED = EVENT_CLOSED
 ENDED = EVENT_ENDED
@@ -221,13 +222,16 @@ cdef class RedisRelay:
         for i, (line, deadline, foreign) in enumerate(places):
             put_text(&fresh[i].away, line)
             fresh[i].foreign = foreign
+            fresh[i].nreplicas = 0
             fresh[i].deadline_ns = <uint64_t>(deadline * 1e9)
         if cap > c.backend_cap:
             grow_backends(c, cap)
         self.unlock()
 
     def commands(self, list rows):
-        """(name, kind, level, merge, arity, specs, denied line, arity line, (needs, fieldwise, has_options, moves)).
+        """(name, kind, level, merge, arity, specs, denied line, arity line, touches).
+
+        touches: (needs, fieldwise, has_options, moves, anywhere).
 
         specs: (keynum, place, last, first, step).
         """
@@ -251,7 +255,7 @@ cdef class RedisRelay:
                 one.length = <uint8_t>len(name)
                 one.kind, one.level, one.merge, one.arity = kind, level, merge, arity
                 one.nspecs = <uint8_t>len(specs)
-                one.needs, one.fieldwise, one.has_options, one.moves = touches
+                one.needs, one.fieldwise, one.has_options, one.moves, one.anywhere = touches
                 for k, (keynum, place, last, first, step) in enumerate(specs):
                     one.specs[k].keynum, one.specs[k].place, one.specs[k].last = keynum, place, last
                     one.specs[k].first, one.specs[k].step = first, step
@@ -393,9 +397,37 @@ cdef class RedisRelay:
         self.unlock()
         return requests, answered, under_way
 
-    # ------------------------------------------------------------ ways into other regions
-    def way_add(self, bytes away not None, double deadline):
-        """A place for one identity's connections to a shard of another region. Raises RelayFull."""
+    # ------------------------------------------------------------ replicas, and ways into other regions
+    def replicas(self, uint32_t shard, list places):
+        """The places of its replicas (`way_add`)."""
+        cdef Core* c = self.core
+        if len(places) > MAX_REPLICAS or shard >= c.nshards:
+            raise ValueError("replicas")
+        self.lock()
+        c.shards[shard].nreplicas = <uint8_t>len(places)
+        for i, place in enumerate(places):
+            c.shards[shard].replicas[<uint8_t>i] = place
+        self.unlock()
+
+    def fresh(self, int32_t place, double since):
+        """The replica has every write that was answered before (of the monotonic clock); 0: it is not to be read."""
+        self.lock()
+        if is_place(self.core, place):
+            place_at(self.core, place).t_fresh = <uint64_t>(since * 1e9)
+        self.unlock()
+
+    def refused_writes(self, int32_t place):
+        """Has its server answered READONLY since the last call?"""
+        self.lock()
+        found = is_place(self.core, place) and place_at(self.core, place).read_only != 0
+        if found:
+            place_at(self.core, place).read_only = 0
+        self.unlock()
+        return found
+
+    def way_add(self, bytes away not None, double deadline, bint remote=True):
+        """A place for one identity's connections to a shard of another region, or for a replica's. Raises
+        RelayFull."""
         cdef Core* c = self.core
         cdef uint32_t i
         cdef ShardPlace* place = <ShardPlace*>calloc(1, sizeof(ShardPlace))
@@ -409,7 +441,7 @@ cdef class RedisRelay:
             else:
                 free(place)
                 raise RelayFull("ways")
-            place.remote = 1
+            place.remote = remote
             place.deadline_ns = <uint64_t>(deadline * 1e9)
             put_text(&place.away, away)
             c.ways[i] = place
@@ -667,9 +699,10 @@ cdef class RedisRelay:
         self.unlock()
         return there
 
-    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None, subject=None, who=None):
+    def set_client(self, uint64_t handle, *, level=None, protocol=None, collect=None, subject=None, who=None,
+                   consistency=None, wrote=False):
         """Its rights, its protocol (2 or 3), whether everything it sends is parked, who it is to the policy and to
-        other regions."""
+        other regions, where its reads go (level, most lag in seconds), that it has written just now."""
         cdef Client* cl
         self.lock()
         cl = self.at(handle)
@@ -684,6 +717,11 @@ cdef class RedisRelay:
                 cl.subject = subject
             if who is not None:
                 cl.who = who
+            if consistency is not None:
+                cl.consistency = consistency[0]
+                cl.max_lag_ns = <uint64_t>(<double>consistency[1] * 1e9)
+            if wrote:
+                cl.t_wrote = self.core.now
         self.unlock()
         return cl != NULL
 

@@ -82,8 +82,8 @@ cdef void finish(Core* c, Req* r) noexcept nogil:
         c.done_calls_tail = r
         c.notify = True
         return
-    if r.remote:
-        left_region(r)
+    if r.remote or r.writes:
+        ended(c, r)
     if r.kind == REQ_PART:
         parent = r.parent
         parent.pending -= 1
@@ -101,10 +101,17 @@ cdef void finish(Core* c, Req* r) noexcept nogil:
         advance(c, r.client)
 
 
-cdef void left_region(Req* r) noexcept nogil:
+cdef void ended(Core* c, Req* r) noexcept nogil:
+    """Of a client's request: what it counted for."""
     cdef Client* cl = r.client if r.kind == REQ_ONE else r.parent.client
-    if cl != NULL:
+    if cl == NULL:
+        return
+    if r.remote:
         cl.remote -= 1
+    if r.writes:
+        cl.writing -= 1
+        if cl.t_wrote < c.now:
+            cl.t_wrote = c.now
 
 
 cdef void advance(Core* c, Client* cl) noexcept nogil:
@@ -208,6 +215,9 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
             if cl.phase != PHASE_CLOSED and cl.out.len > c.client_buffer and not b.paused:
                 stall(c, b, cl)
         if result == RESP_DONE:
+            if b.scan.first == c'-' and used >= 9 and memcmp(p + at - used, <const char*>b"-READONLY", 9) == 0:
+                place_at(c, b.shard).read_only = 1
+                c.notify = True
             b.head = r.bnext
             if b.head == NULL:
                 b.tail = NULL
@@ -265,12 +275,20 @@ cdef void lost(Core* c, ShardPlace* place, Req* r, bint unsent) noexcept nogil:
         req_free(c, r)
         return
     if r.kind == REQ_ONE or r.kind == REQ_PART:
+        doubt(c, place, r)
         replace_reply(r, text)
     else:
         r.failed = 1
         buf_free(&r.reply)
         buf_append(&r.reply, buf_head(text), text.len)
     finish(c, r)
+
+
+cdef inline void doubt(Core* c, ShardPlace* place, Req* r) noexcept nogil:
+    """The server may still carry the write out."""
+    cdef Client* cl = r.client if r.kind == REQ_ONE else r.parent.client
+    if r.writes and cl != NULL:
+        cl.t_wrote = c.now + place.deadline_ns
 
 
 cdef void replace_reply(Req* r, Buf* text) noexcept nogil:

@@ -112,6 +112,8 @@ cdef int forward(Core* c, Client* cl, int shard, uint8_t writes, const uint8_t* 
         client_close(c, cl)
         return GONE
     r.writes = writes
+    if writes:
+        cl.writing += 1
     if place.remote:
         r.remote = 1
         cl.remote += 1
@@ -179,7 +181,30 @@ cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
         if shard < 0:           # the uvloop side makes one
             park(c, cl, cl.scan.at)
             return STOP
+    elif cl.consistency and command.anywhere:
+        shard = reading_place(c, cl, shard)
     return forward(c, cl, shard, command.level > 1, p, cl.scan.at)
+
+
+cdef int reading_place(Core* c, Client* cl, int shard) noexcept nogil:
+    """A replica of the shard that is as fresh as the client asks, else the shard. Each client has a favourite."""
+    cdef ShardPlace* place = &c.shards[shard]
+    cdef ShardPlace* replica
+    cdef uint8_t i
+    cdef uint16_t at
+    if cl.consistency != EVENTUAL and cl.writing:
+        return shard
+    for i in range(place.nreplicas):
+        at = place.replicas[(cl.index + i) % place.nreplicas]
+        replica = c.ways[at - WAY_BASE]
+        if replica == NULL or replica.conns[cl.protocol] == NULL or replica.t_fresh == 0:
+            continue
+        if cl.consistency == EVENTUAL:
+            if replica.t_fresh + cl.max_lag_ns >= c.now:
+                return at
+        elif cl.t_wrote < replica.t_fresh:
+            return at
+    return shard
 
 
 cdef inline int way_to(Core* c, Client* cl, int shard) noexcept nogil:

@@ -16,8 +16,10 @@ cdef enum:
     WAKE_INDEX = 0xffffffff
     BACKEND_BIT = 0x80000000
     FREE_REQS = 65536           # so many unused Reqs are kept
-    WAY_BASE = 0x8000           # places from here on are ways into other regions, below it shards
+    WAY_BASE = 0x8000           # places from here on are ways into other regions and replicas, below it shards
     MAX_WAYS = 4096
+    MAX_REPLICAS = 8
+    EVENTUAL = 2                # proxy.generation.LEVELS
     NO_WAY = 0x7fffffff
 
 cdef enum Phase:
@@ -105,6 +107,10 @@ cdef struct Client:
     uint32_t subject            # who it is to the policy
     uint32_t who                # whose ways into other regions it has; NO_WAY: none
     uint32_t remote             # requests under way there
+    uint8_t consistency         # where its reads go: 0 the primary, else as proxy.generation.LEVELS
+    uint32_t writing            # writes under way
+    uint64_t max_lag_ns
+    uint64_t t_wrote            # when its last write was answered
     size_t parked               # bytes of the frame that is parked, at the head of `inb`
     size_t held                 # bytes of replies that wait for their turn
     Request scan
@@ -146,12 +152,16 @@ cdef struct Backend:
     uint64_t t_progress
     uint64_t t_paused
 
-cdef struct ShardPlace:         # a shard of the region, or one identity's way to a shard of another
+cdef struct ShardPlace:         # a shard of the region, one identity's way to a shard of another, or a replica
     Backend* conns[2]           # by protocol, NULL while there is none
     Buf away                    # the error line when there is none: nothing was sent
     uint64_t deadline_ns
     uint16_t foreign            # of another region, where only ways lead: its number and 1
     uint8_t remote              # a way
+    uint8_t read_only           # its server has refused a write as a replica does
+    uint8_t nreplicas
+    uint16_t replicas[8]        # MAX_REPLICAS: places
+    uint64_t t_fresh            # a replica: it has every write that was answered before; 0: it is not read
     uint8_t broken              # bits of the protocols that are not tried for a while: answered with `away` at once
     uint64_t requests
     uint64_t answered           # replies of connections that are gone
@@ -177,6 +187,7 @@ cdef struct Command:
     uint8_t fieldwise           # a hash of which a part is open is the uvloop side's to look at
     uint8_t has_options         # more than three words may need more
     uint8_t moves               # values of one key may get into another
+    uint8_t anywhere            # a replica may answer it
     int32_t arity
     KeySpec specs[2]
     Buf denied                  # the error line for users of a lower level

@@ -53,6 +53,8 @@ cdef int place_keys(Core* c, Client* cl, Command* command, const uint8_t* p) noe
             shard = way_to(c, cl, shard)
             if shard < 0:
                 return UNDECIDED
+        elif cl.consistency and command.anywhere:
+            shard = reading_place(c, cl, shard)
         place = place_at(c, shard)
         if place.count == 0:
             c.touched[c.ntouched] = shard
@@ -128,6 +130,8 @@ cdef int send_parts(Core* c, Client* cl, Command* command, const uint8_t* p, uin
         whole.parts = part
         whole.pending += 1
         place = place_at(c, c.touched[i])
+        if part.writes:
+            cl.writing += 1
         if place.remote:
             part.remote = 1
             cl.remote += 1

@@ -278,6 +278,10 @@ class RedisServer:
     """The Redis server that holds the keys of a shard's entities."""
 
     primary: Annotated[RedisAddress, Option("Where it listens, `host:port`, or a host alone for port 6379.")]
+    replicas: Annotated[
+        tuple[RedisAddress, ...],
+        Option("Its replicas, at most 8, in the same region; one that is promoted is followed."),
+    ] = ()
     account: Annotated[
         RedisAccount | None, Option("The login to use. Without it none is sent (protected by network alone).")
     ] = None
@@ -661,6 +665,13 @@ class RedisListener:
     ] = "redis"
     address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
     tls: Annotated[ListenerTls | None, Option("TLS for clients: with it, nothing else is spoken here.")] = None
+    consistency: Annotated[
+        Consistency, Option("Where commands that read go, for users that do not say.")
+    ] = Consistency.PRIMARY
+    max_lag: Annotated[
+        float,
+        Option("For eventual: how far behind a replica may be, for users that do not say.", DURATION, low=0),
+    ] = 2.0
     anonymous: Annotated[
         str | None, Option("The user that clients are until they log in. Without it they must log in first.")
     ] = None

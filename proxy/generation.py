@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from config.settings import MysqlListener, Settings, UserSettings
+from config.settings import MysqlListener, RedisListener, Settings, UserSettings
 from config.words import AuthPlugin, Consistency
 from proxy.mysql.auth.accounts import Account, Verifier
 from proxy.mysql.auth.scramble import native_digest, sha256_digest
@@ -46,7 +46,7 @@ class Generation:
     def user(self, name: str) -> UserSettings | None:
         return self.settings.users.get(name)
 
-    def consistency_of(self, user: UserSettings, listener: MysqlListener | None) -> tuple[int, int]:
+    def consistency_of(self, user: UserSettings, listener: MysqlListener | RedisListener | None) -> tuple[int, int]:
         """-> (level as the relay numbers it, most lag in milliseconds): the user's, else the listener's."""
         level = user.consistency or (listener.consistency if listener else Consistency.PRIMARY)
         lag = user.max_lag if user.max_lag is not None else (listener.max_lag if listener else 0.0)

@@ -7,8 +7,10 @@ import re
 from config.checks.names import check_identifier, check_known, check_plain
 from config.checks.policy import check_classes
 from config.findings import Findings, KeyPath
-from config.settings import VINDEX_ARITY, KeyPattern, PinnedTable, RedisListener, Settings, ShardedTable
+from config.settings import VINDEX_ARITY, KeyPattern, PinnedTable, RedisListener, RedisServer, Settings, ShardedTable
 from config.words import RedisAccess
+
+MAX_REPLICAS = 8
 
 
 def check_redis(settings: Settings, findings: Findings) -> None:
@@ -28,8 +30,17 @@ def check_redis(settings: Settings, findings: Findings) -> None:
             if known and user is not None and user.redis is RedisAccess.NONE:
                 findings.add(where, f"user {listener.anonymous} may do nothing at a Redis listener", "Say redis: read")
     for shard, given in settings.shards.items():
+        if given.redis is not None:
+            _servers_are_several(findings, given.redis, ("shards", shard, "redis", "replicas"))
         if given.redis is not None and given.redis.ca is not None and not given.redis.tls:
             findings.add(("shards", shard, "redis", "ca"), "is not looked at without tls", "Say tls: true")
+
+
+def _servers_are_several(findings: Findings, server: RedisServer, path: KeyPath) -> None:
+    if len(server.replicas) > MAX_REPLICAS:
+        findings.add(path, f"at most {MAX_REPLICAS}, not {len(server.replicas)}")
+    if len({server.primary, *server.replicas}) <= len(server.replicas):
+        findings.add(path, "name a server twice, or the primary")
 
 
 def _value_is_found(findings: Findings, pattern: KeyPattern, path: KeyPath) -> None:

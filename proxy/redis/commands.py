@@ -160,9 +160,8 @@ class Commands:
         client.user, client.name, client.protocol = user, b"", 2
         client.level = service.level_of(user) if user is not None else Level.NONE
         service.identify(client)
-        service.relay.set_client(
-            client.handle, level=int(client.level), protocol=2, collect=False, subject=client.subject_id, who=client.who
-        )
+        service.relay.set_client(client.handle, protocol=2, collect=False)
+        service.tell(client)
         return encode(Simple("RESET"), 2)
 
     def _hello(self, client: RedisClient, arguments: list[bytes]) -> bytes:
@@ -192,7 +191,7 @@ class Commands:
             raise Refused(errors.WRONG_PASS)
         client.user, client.level = name, level
         self._service.identify(client)
-        self._service.relay.set_client(client.handle, level=int(level), subject=client.subject_id, who=client.who)
+        self._service.tell(client)
 
     def may_come(self, client: RedisClient, name: str) -> bool:
         """From where the client comes, and how, is the user let in?"""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from _speedups.redis_relay import RedisRelay
+from _speedups.redis_relay import FIRST_WAY, RedisRelay
 from config.settings import RedisServer
 from proxy import logs
 from proxy.redis.wire import Private, connect
-from router.topology import Shard
 
 log = logging.getLogger(__name__)
 
@@ -24,29 +24,34 @@ Place = tuple[int, int]
 """(shard's index, protocol)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """A server behind a place of the relay: a shard's primary, or a replica. `name` for logs."""
+
+    name: str
+    server: RedisServer
+
+
 class Links:
-    """One worker's connections. A shard that is gone from the configuration loses its own."""
+    """One worker's connections. A place that is gone from the configuration loses its own."""
 
     def __init__(self, relay: RedisRelay) -> None:
         self._relay = relay
-        self._servers: dict[int, RedisServer] = {}
-        self._names: dict[int, str] = {}
+        self._servers: dict[int, Backing] = {}
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._idle: dict[Place, list[Private]] = {}
         self._timeout = 5.0
         self._look = asyncio.Event()
 
-    def forget(self, shards: Mapping[int, Shard]) -> None:
+    def forget(self, wanted: Mapping[int, Backing]) -> None:
         """Gives up connections to servers that are another's now, or nobody's."""
-        wanted = _servers(shards)
         for index in [index for index, server in self._servers.items() if wanted.get(index) != server]:
             self._drop(index)
 
-    def configure(self, shards: Mapping[int, Shard], timeout: float) -> None:
+    def configure(self, wanted: Mapping[int, Backing], timeout: float) -> None:
         """Servers that are new or another are connected to; the others keep their connections."""
         self._timeout = timeout
-        self._names = {index: shard.name for index, shard in shards.items()}
-        self._servers = wanted = _servers(shards)
+        self._servers = dict(wanted)
         for index in wanted:
             for protocol in PROTOCOLS:
                 if (index, protocol) not in self._tasks:
@@ -62,9 +67,9 @@ class Links:
                 one.close()
 
     async def first(self, seconds: float) -> None:
-        """Wait until every server has been connected to, but not longer."""
+        """Wait until every primary has been connected to, but not longer."""
         async with asyncio.timeout(seconds):
-            while not all(self._relay.connected(*place) for place in self._tasks):
+            while not all(self._relay.connected(*one) for one in self._tasks if one[0] < FIRST_WAY):
                 await asyncio.sleep(0.01)
 
     def look(self) -> None:
@@ -79,12 +84,12 @@ class Links:
                 await self._look.wait()
                 continue
             try:
-                sock = await connect(self._servers[shard], protocol, self._timeout)
+                sock = await connect(self._servers[shard].server, protocol, self._timeout)
                 self._relay.backend(shard, protocol, sock.detach())
                 pause, told = FIRST_PAUSE, False
             except (OSError, TimeoutError) as error:
                 if not told:
-                    log.warning("redis of shard %s cannot be reached: %s", self._names[shard], logs.told(error))
+                    log.warning("redis of shard %s cannot be reached: %s", self._servers[shard].name, logs.told(error))
                 told = True
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LAST_PAUSE)
@@ -98,10 +103,10 @@ class Links:
             one = idle.pop()
             if one.alive:
                 return one
-        server = self._servers.get(shard)
-        if server is None:
+        backing = self._servers.get(shard)
+        if backing is None:
             raise ConnectionError("no redis server")
-        return await Private.open(server, protocol, self._timeout)
+        return await Private.open(backing.server, protocol, self._timeout)
 
     def give_back(self, shard: int, protocol: int, one: Private) -> None:
         """Only what is in no transaction, watches nothing and waits for nothing."""
@@ -119,8 +124,3 @@ class Links:
             for one in idle:
                 one.close()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-
-def _servers(shards: Mapping[int, Shard]) -> dict[int, RedisServer]:
-    found = {index: shard.settings.redis for index, shard in shards.items()}
-    return {index: server for index, server in found.items() if server is not None}

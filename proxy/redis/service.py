@@ -24,6 +24,7 @@ from proxy.redis.client import RedisClient
 from proxy.redis.commands import Commands
 from proxy.redis.guard import Guard
 from proxy.redis.links import Links
+from proxy.redis.replicas import Replicas
 from proxy.redis.ways import Ways
 from proxy.redis.wire import Private
 from proxy.session import Identity
@@ -62,6 +63,7 @@ class RedisService:
         self.clients: dict[int, RedisClient] = {}
         self.links = Links(self.relay)
         self.ways = Ways(self)
+        self.replicas = Replicas(self)
         self._identities = Identities(worker.start.page.shape.users)
         self.commands = Commands(self)
         self._calls: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
@@ -88,11 +90,13 @@ class RedisService:
             one_region=not self.splits_over_regions,
         )
         local = {shard.index: shard for shard in topology.shards if shard.is_local}
-        self.links.forget(local)  # first: an index of the old topology may be another shard's in the new one
+        self.replicas.prepare(local)
+        # First: an index of the old topology may be another shard's in the new one.
+        self.links.forget(self.replicas.backings(local))
         self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
         of_policy = tables.policy_rows(verdicts) if verdicts is not None else None
         self.relay.patterns(*tables.pattern_rows(self.places), policy=of_policy)
-        self.links.configure(local, settings.limits.connect)
+        self.connect()
         for client in list(self.clients.values()):
             self._look_at_rights(client)
             # What it waits for, or listens to, was allowed by a policy that is no longer in force.
@@ -100,6 +104,15 @@ class RedisService:
                 self.relay.close(client.handle)
         self._tell_abilities()
         self.ways.configure()
+
+    def connect(self) -> None:
+        """To every server of the region, as it is known now who is what."""
+        topology = self.generation.topology
+        local = {shard.index: shard for shard in topology.shards if shard.is_local}
+        self.replicas.tell(local)
+        wanted = self.replicas.backings(local)
+        self.links.forget(wanted)
+        self.links.configure(wanted, self.generation.settings.limits.connect)
 
     @property
     def splits_over_regions(self) -> bool:
@@ -125,7 +138,26 @@ class RedisService:
         elif level is not client.level:
             client.level = level
         self.identify(client, tell=False)
-        self.relay.set_client(client.handle, level=int(level), subject=client.subject_id, who=client.who)
+        self.tell(client)
+
+    def tell(self, client: RedisClient) -> None:
+        """The relay gets what the client's user is and may."""
+        self.relay.set_client(
+            client.handle,
+            level=int(client.level),
+            subject=client.subject_id,
+            who=client.who,
+            consistency=self._consistency_of(client),
+        )
+
+    def _consistency_of(self, client: RedisClient) -> tuple[int, float]:
+        """-> (level as the relay numbers it, most lag in seconds)."""
+        user = self.generation.user(client.user) if client.user is not None else None
+        listener = self.generation.settings.listeners.get(client.listener)
+        if user is None:
+            return 0, 0.0
+        level, lag = self.generation.consistency_of(user, listener if isinstance(listener, RedisListener) else None)
+        return level, lag / 1000
 
     def identify(self, client: RedisClient, *, tell: bool = True) -> None:
         """Who the client is to the policy in force, and to other regions."""
@@ -166,6 +198,7 @@ class RedisService:
             self.relay.close(client.handle)
             self._forget(client)
         await self.ways.close()
+        await self.replicas.close()
         await self.links.close()
         self.relay.stop()
         if self._thread is not None:
@@ -200,6 +233,7 @@ class RedisService:
             sock.fileno(), int(client.level), protocol=client.protocol, subject=client.subject_id, who=client.who
         )
         sock.detach()
+        self.relay.set_client(client.handle, consistency=self._consistency_of(client))
         self.clients[client.handle] = client
 
     def level_of(self, user: str) -> Level:
@@ -218,6 +252,7 @@ class RedisService:
         events = self.relay.events()  # first: it takes the signal back, and what comes after it signals anew
         self.links.look()
         self.ways.look()
+        self.replicas.look_again()
         for token, reply, failed in self.relay.answers():
             waiting = self._calls.pop(token, None)
             if waiting is not None and not waiting.done():
@@ -294,6 +329,7 @@ class RedisService:
         finally:
             client.interruptible = False
             client.task = None
+        self.relay.set_client(client.handle, wrote=True)  # it may have; its next reads are to see it
         if reply is not None:
             self.relay.reply(client.handle, out + reply, used)
 

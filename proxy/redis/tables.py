@@ -7,7 +7,7 @@ from array import array
 from typing import Any
 
 from router.redis import errors
-from router.redis.table import Class, Command, Level, Spec, Table
+from router.redis.table import SCRIPTS, Class, Command, Level, Spec, Table
 from router.redis.verdicts import Verdicts
 from router.redis.where import SLOTS, Pattern, Places
 
@@ -48,7 +48,8 @@ def _row(command: Command) -> tuple[Any, ...]:
     return (
         command.name.encode(), kind, max(command.level, Level.READ), MERGES.get(command.merge, 0), command.arity, specs,
         line(errors.denied(command.name)), line(errors.arity(command.name)),
-        (command.needs, command.fieldwise, command.name == "set", command.moves),
+        (command.needs, command.fieldwise, command.name == "set", command.moves,
+         command.level is Level.READ and command.name not in SCRIPTS),
     )  # fmt: skip
 
 

@@ -88,6 +88,22 @@ comes of it (up to 30 s). Meanwhile its requests get `MASTERDOWN region us canno
 `redis.remote_requests` of a client are under way. Ways count against `regions.NAME.peer.connections`, apart from
 MySQL's, and are closed after `redis.remote_idle`.
 
+## Replicas
+
+`shards.NAME.redis.replicas` are read by users (or at listeners) whose `consistency` says so, as in MySQL
+(docs/consistency.md); other reads, writes, scripts, and whatever is in `MULTI`, watches or waits go to the primary.
+
+- `eventual`: a replica proven to be at most `max_lag` behind. Five times a second the primary is asked how far it is,
+  then the replicas: one that is as far has everything that was answered before the look began. Nothing else counts; a
+  replica that is not linked to this primary's data, or was not looked at, grows old.
+- `session`: a replica that was proven to be as far after the client's last write was answered; none while one is under
+  way. It sees its own writes; between two replicas time may go back.
+- A *promoted replica* is followed when the primary no longer says that it is one, and exactly one other does that was a
+  replica before. Fairlead promotes nobody. A server that answers `READONLY` to a write (which was then not carried out)
+  is looked at at once. While two take writes, the one that is the primary stays it, and a warning is logged. What is in
+  flight at the old primary is answered with an error; asynchronous replication can lose acknowledged writes in a
+  failover, and no level brings them back. A Fairlead that starts trusts the configured primary if it takes writes.
+
 ## What clients see
 
 RESP2 and RESP3 (`HELLO`), inline commands, pipelines with replies in order. `AUTH` and `HELLO … AUTH` take
@@ -115,7 +131,7 @@ the connection stays.
 
 ## Not there yet
 
-Reads from Redis replicas, Redis Cluster and Sentinel as backends, client tracking, values in parts towards the server
+Redis Cluster and Sentinel as backends, client tracking, values in parts towards the server
 (a request is sent on when it is complete), hot keys and a slow log.
 
 ## Commands by class

@@ -10,7 +10,7 @@ import pytest
 
 from loadtest.world import configuration
 from loadtest.world.fairlead import Fairlead
-from loadtest.world.layout import region_id
+from loadtest.world.layout import RegionPorts, region_id
 from loadtest.world.placement import shard_of_id
 from loadtest.world.sqlserver import Passwords
 from loadtest.world.world import World
@@ -54,6 +54,13 @@ def held(world: World, key: str) -> str:
     """The only shard whose server has the key."""
     (shard,) = [name for name, server in world.redis.items() if b":1" in server.ask("EXISTS", key)]
     return shard
+
+
+@pytest.fixture
+def near(world: World, members: dict[str, Fairlead]) -> Raw:
+    """A client of eu that waits for other regions for a second, and names keys of one at a time."""
+    changes = {"remote_deadline": f"{DEADLINE:g}s", "remote_requests": 4, "other_regions": "single"}
+    return raw(both(world, {"redis": changes}))
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -104,28 +111,30 @@ def test_transactions_watches_and_waits(world: World, members: dict[str, Fairlea
     assert decode(client.read()) == [two.encode(), b"x"]
 
 
-@pytest.mark.parametrize(("word", "single"), [("single", "OK"), ("refuse", "ERR")])
-def test_other_regions_as_configured(world: World, members: dict[str, Fairlead], word: str, single: str):
-    client = raw(both(world, {"redis": {"other_regions": word}}))
+def test_keys_of_one_region_only(world: World, near: Raw):
     one, two = keys_by_shard(world).values()
     for _ in range(2):  # the second time the relay knows the way
-        reply = client.ask("MSET", one, 1, two, 2)
-        assert reply.text.startswith(single)
-        reply = client.ask("MSET", one, 1, "page", 2)
-        assert text(reply).startswith("CROSSSLOT")
-    if word == "refuse":
-        assert "lives in region us" in text(client.ask("GET", one))
+        assert near.ask("MSET", one, 1, two, 2) == Simple("OK")
+        assert text(near.ask("MSET", one, 1, "page", 2)).startswith("CROSSSLOT")
 
 
-def test_nothing_is_passed_on_twice(world: World):
+def test_keys_of_this_region_only(world: World):
+    client = raw(world.kept({"redis": {"other_regions": "refuse"}}))
+    one, two = keys_by_shard(world).values()
+    for command in (("GET", one), ("MGET", one, two), ("BLPOP", one, 0), ("WATCH", one)):
+        assert "lives in region us" in text(client.ask(*command))
+    assert text(client.ask("MSET", one, 1, "page", 2)).startswith("CROSSSLOT")
+
+
+def test_nothing_is_passed_on_twice(world: World, members: dict[str, Fairlead]):
     """A Fairlead that takes its own keys for the other region's gets them back with an error."""
-    fleet = world.fleet({"limits": {"drain": "1s"}})
-    assert fleet["us"]
+    own = RegionPorts(*world.reserve_ports(4))
+    peer = RegionPorts(0, members["us"].configuration["listeners"]["peer"]["port"], 0)
     swapped = {"keyspaces": {"shop": {"vindexes": {"by_home": {"regions": {"eu": 2, "us": 1}}}}}}
     confused = Fairlead(
         "confused",
         world.directory,
-        configuration.merge(world.config("eu", fleet.ports), swapped),
+        configuration.merge(world.config("eu", {"eu": own, "us": peer}), swapped),
         environment={configuration.PASSWORD_VARIABLE: Passwords().service},
     )
     confused.launch()
@@ -137,12 +146,6 @@ def test_nothing_is_passed_on_twice(world: World):
 
 
 # --- troubles -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def near(world: World, members: dict[str, Fairlead]) -> Raw:
-    """A client of eu that waits for other regions for a second."""
-    return raw(both(world, {"redis": {"remote_deadline": f"{DEADLINE:g}s", "remote_requests": 4}}))
 
 
 def test_a_slow_shard_holds_up_its_own_requests_only_for_the_deadline(world: World, near: Raw):

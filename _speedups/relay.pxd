@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from _speedups.buffers cimport Buf
 from _speedups.lexer cimport Lexed, Slot
-from _speedups.scanner cimport Scan
+from _speedups.scanner cimport Scan, Witness
 from _speedups.stats cimport (
     BackendHealth, DigestEntry, Header, LimitCell, ShardStats, SlowRing, WorkerStats,
 )
@@ -113,7 +113,8 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
     ERROR_NO_PRIMARY = 12
     ERROR_QUEUE_FULL = 13
     ERROR_GUARDED = 14
-    ERROR_KINDS = 15
+    ERROR_WITNESS = 15
+    ERROR_KINDS = 16
     ERROR_ROOM = 1024           # longest payload
 
 cdef enum Event:
@@ -153,6 +154,7 @@ cdef struct Verdict:            # shared by plans, statements and running comman
     uint8_t* bytes
     uint32_t size
     Statement* statement        # VERDICT_PREPARED
+    Witness* witness            # of the answer's columns; NULL where nothing restricted is touched
 
 cdef struct Plan:
     uint64_t fingerprint
@@ -452,7 +454,7 @@ cdef struct Core:
     size_t plan_bytes_max
     Diff* diffs
     uint32_t diff_cap
-    Buf errors[15]              # ERROR_KINDS; the first five are fallbacks for shards without their own
+    Buf errors[16]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock    # of uses
     uint64_t statement_ids

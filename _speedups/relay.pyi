@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from typing import Any
 
 from _speedups.lexer import LexedStatement
@@ -148,6 +149,7 @@ class Relay:
         payload: bytes = ...,
         cuts: list[tuple[int, int, int, bytes, bytes]] = ...,
         statement: StatementRef | None = ...,
+        allowed: Collection[tuple[str, str, str]] | None = ...,
     ) -> VerdictRef: ...
     def spliced(self, ref: VerdictRef, text: bytes, mode: int = ...) -> bytes | None: ...
     def statement_new(

@@ -44,6 +44,7 @@ from _speedups.literals cimport (
     TYPE_NULL,
 )
 from _speedups.scanner cimport *
+from _speedups.scanner import witness_names
 from _speedups.stats cimport *
 from _speedups.syscalls cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL,
@@ -69,6 +70,29 @@ cdef extern from "pthread.h" nogil:
     int pthread_mutex_lock(pthread_mutex_t* m)
     int pthread_mutex_unlock(pthread_mutex_t* m)
     int pthread_mutex_destroy(pthread_mutex_t* m)
+
+# What only statements under a policy need stays out of the functions through which every statement goes: inlined, it
+# would cost the others some 40 instructions in saved registers.
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #include <stdint.h>
+    struct __pyx_t_9_speedups_5relay_Core;
+    struct __pyx_t_9_speedups_5relay_Session;
+    struct __pyx_t_9_speedups_5relay_Plan;
+    struct __pyx_t_9_speedups_5relay_Backend;
+    #define FL_APART static __attribute__((noinline))
+    #define FL_CORE struct __pyx_t_9_speedups_5relay_Core *
+    #define FL_SESSION struct __pyx_t_9_speedups_5relay_Session *
+    #define FL_BACKEND struct __pyx_t_9_speedups_5relay_Backend *
+    FL_APART int __pyx_f_9_speedups_5relay_obey(FL_CORE, FL_SESSION, struct __pyx_t_9_speedups_5relay_Plan *, int32_t);
+    FL_APART int __pyx_f_9_speedups_5relay_send_spliced(FL_CORE, FL_SESSION, FL_BACKEND);
+    FL_APART void __pyx_f_9_speedups_5relay_drop_verdict(FL_CORE, FL_SESSION);
+    FL_APART void __pyx_f_9_speedups_5relay_refuse_here(FL_CORE, FL_SESSION, const uint8_t *, uint32_t);
+    FL_APART void __pyx_f_9_speedups_5relay_deny_result(FL_CORE, FL_BACKEND, size_t);
+    FL_APART void __pyx_f_9_speedups_5relay_swallow_denied(FL_CORE, FL_SESSION, FL_BACKEND, int);
+    FL_APART void __pyx_f_9_speedups_5relay_send_guarded(FL_CORE, FL_SESSION, FL_BACKEND);
+    """
 
 cdef enum:
     MAX_EVENTS = 256

@@ -1120,12 +1120,14 @@ cdef class Relay:
             plan_put(&self.core, plan)
             self.unlock()
 
-    def verdict(self, int kind, *, bytes payload=b"", object cuts=(), StatementRef statement=None):
+    def verdict(self, int kind, *, bytes payload=b"", object cuts=(), StatementRef statement=None, object allowed=None):
         """What a shard may have. `payload`: of the ERR packet of VERDICT_REFUSED; `statement`: of VERDICT_PREPARED.
 
         `cuts` of VERDICT_SPLICED, in the order of the text: (gap, start, end, bytes that the gap begins with, put).
+        `allowed`: (schema, table, column) of what may be in the answer as it is; None lets everything be.
         """
         cdef VerdictRef ref = VerdictRef()
+        cdef bytes names
         cdef Verdict* v = <Verdict*>calloc(1, sizeof(Verdict))
         if v == NULL:
             raise MemoryError
@@ -1142,6 +1144,12 @@ cdef class Relay:
             self.unlock()
         put_cuts(v, cuts, payload)
         ref.size = sizeof(Verdict) + v.ncuts * sizeof(Cut) + v.size
+        if allowed is not None:
+            names = witness_names(allowed)
+            v.witness = witness_new(names, len(names), <uint32_t>len(allowed))
+            if v.witness == NULL:
+                raise MemoryError
+            ref.size += sizeof(Witness) + v.witness.cap * sizeof(WitnessItem) + len(names) + 512
         return ref
 
     cdef int check_plan(self, Plan* plan, list widths) except -1:

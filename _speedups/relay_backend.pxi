@@ -428,6 +428,8 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
         sent = send_big(c, s, b, expect)
     else:
         sent = send_framed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
+    if s.verdict != NULL:
+        b.scan.witness = s.verdict.witness
     s.cmd = NULL
     return sent
 
@@ -636,6 +638,11 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
             buf_free(&b.carry)
         have += n
         result = scan(&b.scan, c.scratch, have, &passed)
+        if result == SCAN_FORBIDDEN:
+            deny_result(c, b, passed)
+            have -= b.scan.forbidden_at
+            memmove(c.scratch, c.scratch + b.scan.forbidden_at, have)
+            result = scan(&b.scan, c.scratch, have, &passed)
         if result == SCAN_COMPLETE:
             if passed < have or b.out.len:
                 # More than one answer, or one to a command that it has not read to its end.
@@ -679,6 +686,9 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
             final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
             if final:
                 n = b.scan.final_offset + final
+    if b.scan.forbidden:
+        swallow_denied(c, s, b, complete)
+        return
     s.response_started = 1
     b.pool.stats.bytes_out += n
     if not complete:
@@ -697,22 +707,57 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     command_done(c, s, b)
 
 
+cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
+    """A column of the answer is not among those that the proof knows: the client gets an error in its place.
+
+    The server's answer is read to its end, so that transaction and connection stay.
+    """
+    cdef Session* s = b.owner
+    cdef uint8_t packet[ERROR_ROOM + 4]
+    cdef size_t n = put_err(c, packet, c.scratch[passed + 3], ERROR_WITNESS, s.shard)
+    b.scan.witness = NULL
+    c.stats.errors_by_class[ERR_POLICY] += 1
+    if passed:
+        client_send(c, s, c.scratch, passed)
+    s.response_started = 1
+    s.partial = 0
+    keep_own_error(s, packet + 4, n - 4)
+    client_send(c, s, packet, n)
+
+
+cdef void swallow_denied(Core* c, Session* s, Backend* b, bint complete) noexcept nogil:
+    """What comes behind `deny_result`."""
+    if complete:
+        b.busy = 0
+        if b.scan.outcome != OUTCOME_ERR:
+            b.status = s.status = b.scan.status
+        command_done(c, s, b)
+    elif s.broken:
+        session_close(c, s)
+
+
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
     """May this statement have read no table? The end of a transaction reads none."""
     return s.flags & (PLAN_OUTSIDE | PLAN_OPAQUE) or (s.trx == TRX_ACTIVE and not b.status & SERVER_STATUS_IN_TRANS)
 
 
 cdef void send_guarded(Core* c, Session* s, Backend* b) noexcept nogil:
-    """The server's error with its number and SQLSTATE, and a text of ours: the server's may hold values."""
+    """The rows that came before it, and the server's error in words of ours."""
     cdef uint8_t packet[ERROR_ROOM + 4]
-    cdef const uint8_t* final = c.scratch + b.scan.final_offset
-    cdef size_t n = put_err(c, packet, final[3], ERROR_GUARDED, s.shard)
-    memcpy(packet + 5, final + 5, 2)
-    if b.scan.final_length >= 13 and final[7] == 35:    # '#'
-        memcpy(packet + 7, final + 7, 6)
+    cdef size_t n = put_guarded(c, s, b, packet, c.scratch[b.scan.final_offset + 3])
     if b.scan.final_offset:
         client_send(c, s, c.scratch, b.scan.final_offset)
     client_send(c, s, packet, n)
+
+
+cdef size_t put_guarded(Core* c, Session* s, Backend* b, uint8_t* packet, uint8_t seq) noexcept nogil:
+    """The server's error with its number and SQLSTATE, and a text of ours: the server's may hold values."""
+    cdef const uint8_t* final = c.scratch + b.scan.final_offset
+    cdef size_t n = put_err(c, packet, seq, ERROR_GUARDED, s.shard)
+    memcpy(packet + 5, final + 5, 2)
+    if b.scan.final_length >= 13 and final[7] == 35:    # '#'
+        memcpy(packet + 7, final + 7, 6)
+    return n
 
 
 cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
@@ -786,7 +831,7 @@ cdef inline void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
             push_pool_event(c, b.pool)
         shard.errors += 1
         c.stats.errors_by_class[ERR_BACKEND] += 1
-    count_query(c, s, error)
+    count_query(c, s, error or b.scan.forbidden)
     if s.cmd_pins and not (error and nothing_ran(s, b.scan.error_code)):
         add_pins(c, s, s.cmd_pins)      # an error may have left a part of it behind
     if error and (s.trx == TRX_ACTIVE or s.autocommit_off or s.flags & PLAN_OPAQUE):
@@ -927,8 +972,11 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
     """
     cdef uint8_t step = b.step
     cdef size_t n = b.scan.final_length
-    memcpy(c.out, c.scratch + b.scan.final_offset, n)
-    c.out[3] = first_seq(s)
+    if s.flags & PLAN_GUARDED:
+        n = put_guarded(c, s, b, c.out, first_seq(s))
+    else:
+        memcpy(c.out, c.scratch + b.scan.final_offset, n)
+        c.out[3] = first_seq(s)
     c.stats.errors_by_class[ERR_BACKEND] += 1
     note_error(s, SERVER_ERROR, DIAG_GONE)
     if step == STEP_PROBE:
@@ -1074,7 +1122,8 @@ cdef void fail_command(Core* c, Session* s, Backend* b, bint bound) noexcept nog
     cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else first_seq(s)
     cdef uint8_t kind = lost_kind(s, b, bound)
     c.stats.errors_by_class[ERR_BACKEND_LOST if kind == ERROR_LOST_READ else ERR_UNKNOWN_OUTCOME] += 1
-    send_err(c, s, seq, kind)
+    if not b.scan.forbidden:    # else it has its error
+        send_err(c, s, seq, kind)
     backend_close(c, b)
     lose_transaction(c, s)
     count_query(c, s, True)

@@ -11,6 +11,7 @@ cdef void verdict_release(Core* c, Verdict* v) noexcept nogil:
         return
     if v.statement != NULL:
         statement_release(c, v.statement)
+    witness_free(v.witness)
     free(v.cuts)
     free(v.bytes)
     free(v)

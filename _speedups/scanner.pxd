@@ -27,6 +27,7 @@ cdef enum ScanResult:
     SCAN_MORE = 0           # everything up to `passed` may be forwarded; more bytes are needed
     SCAN_COMPLETE = 1       # the response ends at `passed`
     SCAN_MALFORMED = -1
+    SCAN_FORBIDDEN = -2     # the witness does not let a column leave; nothing from `passed` on may be forwarded
 
 # Server status flags: https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html
 cdef enum:
@@ -38,6 +39,19 @@ cdef enum:
     SERVER_STATUS_IN_TRANS_READONLY = 0x2000
     SERVER_SESSION_STATE_CHANGED = 0x4000
 
+cdef struct WitnessItem:
+    uint32_t at
+    uint32_t length         # 0: free
+
+cdef struct Witness:        # the columns that may leave as they are
+    uint32_t cap            # power of two
+    WitnessItem* items
+    uint8_t* names          # of each: schema, table and column in lower case, each ended by NUL
+    uint8_t* known          # a head of a result set that it has agreed to: the next is most often the same
+    uint32_t known_len
+    uint32_t known_room
+    uint8_t known_seq
+
 cdef struct Scan:
     uint8_t expect
     uint8_t phase
@@ -47,6 +61,11 @@ cdef struct Scan:
     uint8_t outcome
     uint8_t seq                 # of the last packet head seen
     uint8_t started             # some byte of the response was passed
+    uint8_t forbidden           # SCAN_FORBIDDEN was returned
+    uint8_t head_here           # of the result set that is being scanned, with a witness: it begins in this chunk …
+    uint32_t head_at            # … here
+    uint32_t forbidden_at       # where in the chunk the scan goes on if the rest is to be swallowed
+    Witness* witness            # looks at column definitions, which then pass whole; NULL for none
     uint16_t status
     uint16_t warnings
     uint16_t error_code
@@ -67,6 +86,8 @@ cdef struct Scan:
 
 cdef bint lenenc(const uint8_t* p, size_t n, size_t* pos, uint64_t* value) noexcept nogil
 cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil
+cdef Witness* witness_new(const uint8_t* names, size_t n, uint32_t count) noexcept nogil
+cdef void witness_free(Witness* w) noexcept nogil
 cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil
 
 

@@ -7,7 +7,22 @@ ends inside one is passed only up to its start; the caller keeps the rest and co
 Pages: "Text Resultset", "OK_Packet", "ERR_Packet", "EOF_Packet", "COM_STMT_PREPARE Response" of the
 MySQL client/server protocol manual.
 """
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy
+
+from _speedups.hashing cimport xxh64
+
+# Kept apart from `scan`, which every response goes through, by name: see relay.pyx.
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #include <stdint.h>
+    struct __pyx_t_9_speedups_7scanner_Scan;
+    static __attribute__((noinline)) int __pyx_f_9_speedups_7scanner_watched_definition(
+        struct __pyx_t_9_speedups_7scanner_Scan *, uint8_t const *, size_t, size_t, uint32_t);
+    static __attribute__((noinline)) size_t __pyx_f_9_speedups_7scanner_watched_head(
+        struct __pyx_t_9_speedups_7scanner_Scan *, uint8_t const *, size_t, size_t);
+    """
 
 
 cdef inline uint16_t u16(const uint8_t* p) noexcept nogil:
@@ -123,6 +138,8 @@ cdef bint on_first(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcep
     s.outcome = OUTCOME_ROWS
     s.left = columns
     s.phase = SCAN_COLUMNS
+    s.head_here = 1
+    s.head_at = base - 4
     return True
 
 
@@ -232,10 +249,15 @@ cdef inline bint is_classic_eof(const uint8_t* p, size_t room) noexcept nogil:
     return room >= 9 and head24(p) == 5 and p[4] == 0xfe
 
 
+include "scanner_witness.pxi"
+
+
 cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogil:
     """Walk `n` bytes of a response; `passed` tells how many of them may be forwarded now."""
     cdef size_t pos = 0
     cdef uint32_t length
+    cdef int found
+    s.head_here = 0
     while True:
         if s.skip:
             if s.skip > n - pos:
@@ -245,9 +267,11 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
             pos += s.skip
             s.skip = 0
         if s.continued == 0:
-            if s.phase == SCAN_FIRST:
+            if s.witness != NULL:
+                pos = watched_head(s, p, pos, n)
+            elif s.phase == SCAN_FIRST:
                 pos = whole_first(s, p, pos, n)
-            if s.phase == SCAN_COLUMNS:
+            if s.phase == SCAN_COLUMNS and s.witness == NULL:
                 pos = whole_definitions(s, p, pos, n)
             if s.phase == SCAN_ROWS:
                 pos = whole_rows(s, p, pos, n)
@@ -276,6 +300,15 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
         elif length and (s.phase == SCAN_COLUMNS or s.phase == SCAN_PREPARED):
             if n - pos < 5:
                 break
+            if s.witness != NULL and p[pos + 4] != 0xff:
+                found = watched_definition(s, p, pos, n, length)
+                if found == SCAN_MORE:
+                    break
+                if found == SCAN_FORBIDDEN:
+                    passed[0] = s.head_at if s.head_here else pos
+                    return found
+                pos += 4 + length
+                continue
             if p[pos + 4] != 0xff:
                 s.seq = p[pos + 3]
                 s.continued = length == 0xffffff
@@ -299,6 +332,11 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
     if pos:
         s.started = 1
     return SCAN_COMPLETE if s.phase == SCAN_DONE and s.skip == 0 and not s.continued else SCAN_MORE
+
+
+cdef size_t watched_head(Scan* s, const uint8_t* p, size_t pos, size_t n) noexcept nogil:
+    """With a witness, a head of a result set that it knows is taken whole; others are looked at packet by packet."""
+    return known_head(s, p, pos, n) if s.phase == SCAN_FIRST else pos
 
 
 cdef inline void next_phase(Scan* s) noexcept nogil:
@@ -359,12 +397,28 @@ cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil:
 
 
 cdef class ResponseScanner:
-    """The scanner for tests and for the uvloop side: feed bytes, learn how many may pass and when it is done."""
+    """The scanner for tests and for the uvloop side: feed bytes, learn how many may pass and when it is done.
+
+    `allowed`: with a witness that lets these (schema, table, column) leave as they are; ValueError for others.
+    """
 
     cdef Scan state
 
-    def __cinit__(self, int expect=EXPECT_QUERY, bint deprecate_eof=True, bint session_track=False):
+    def __cinit__(self, int expect=EXPECT_QUERY, bint deprecate_eof=True, bint session_track=False, allowed=None):
+        cdef bytes names
         scan_begin(&self.state, expect, deprecate_eof, session_track)
+        if allowed is not None:
+            names = witness_names(allowed)
+            self.state.witness = witness_new(names, len(names), len(allowed))
+
+    def __dealloc__(self):
+        witness_free(self.state.witness)
+
+    def again(self):
+        """Forget the response, but not the witness's memory."""
+        cdef Witness* witness = self.state.witness
+        scan_begin(&self.state, self.state.expect, self.state.deprecate_eof, self.state.session_track)
+        self.state.witness = witness
 
     def feed(self, const unsigned char[::1] data):
         """-> (passed: int, complete: bool). Raises ValueError on a malformed response."""
@@ -374,6 +428,8 @@ cdef class ResponseScanner:
             result = scan(&self.state, &data[0], data.shape[0], &passed)
         if result == SCAN_MALFORMED:
             raise ValueError("malformed response")
+        if result == SCAN_FORBIDDEN:
+            raise ForbiddenColumn(passed)
         return passed, result == SCAN_COMPLETE
 
     @property
@@ -385,6 +441,18 @@ cdef class ResponseScanner:
             "rows": s.rows, "seq": s.seq, "stmt_id": s.stmt_id, "stmt_columns": s.stmt_columns,
             "stmt_params": s.stmt_params,
         }
+
+
+class ForbiddenColumn(ValueError):
+    """A witness does not let a column leave; the argument says how many bytes of the chunk may."""
+
+
+def witness_names(allowed):
+    """(schema, table, column) of each -> what `witness_new` takes. ValueError beyond WITNESS_NAMES, or with a NUL."""
+    keys = [part.encode() for key in allowed for part in key]
+    if len(keys) > 3 * WITNESS_NAMES or any(b"\0" in key for key in keys):
+        raise ValueError("names that a witness cannot know")
+    return b"".join(key.lower() + b"\0" for key in keys)
 
 
 def without_session_track(bytes packet):

@@ -87,7 +87,7 @@ cdef enum:                  # names in ERROR_CLASSES
     ERR_CLIENT_PROTOCOL = 0
     ERR_AUTH = 1
     ERR_REFUSED = 2         # privileges and server administration
-    ERR_POLICY = 3
+    ERR_POLICY = 3          # an answer kept back: a column that the proof of the policy does not know
     ERR_UNSUPPORTED = 4
     ERR_SYNTAX = 5
     ERR_BACKEND = 6         # an ERR packet of a backend, relayed

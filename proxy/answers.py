@@ -32,6 +32,7 @@ from router.engine.recipe import Recipe
 from router.errors import CATALOGUE, Refusal, refusal
 from router.literals import Params
 from router.plan import Planned
+from router.policy.enforce import Enforcement
 from router.route import route
 from router.text import Text
 
@@ -361,7 +362,7 @@ class Dispatcher:
     def _install(self, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled) -> None:
         digest, generation = self.worker.claim_digest(session, found)
         policy, verdicts = planned.policy, None
-        if policy is not None and not policy.direct:
+        if policy is not None and not policy.free:
             verdicts = self.worker.verdicts.of_plan(self.worker.compiler, policy, sql, found, session.mode)
         self.relay.plan_put(
             fingerprint=found.fingerprint,
@@ -473,24 +474,24 @@ class Dispatcher:
         prepared = execution is not None
         limit = bounds.of_shard(whole=recipe.whole)
         outgoing = assemble(recipe, sql, found, session.mode, limit, prepared=prepared)
-        texts, flags, unlike = self._forms_of(session, outgoing.text, planned, shards)
+        texts, reduced = self._forms_of(session, outgoing.text, planned, shards)
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items()}
-            reduced, payload = Reduced(payloads, flags=flags, unlike=unlike), b""
+            reduced, payload = replace(reduced, payloads=payloads), b""
         else:
             refs = self.worker.statements.forms(session, execution.number, texts, len(outgoing.params))
             payload = rearranged(execution.payload, len(params), outgoing.params, limit)
-            reduced = Reduced(statements=refs, flags=flags, unlike=unlike)
+            reduced = replace(reduced, statements=refs)
         asked = Asked(shards, payload, bounds, prepared)
         self.worker.executor.merge(handle, session, planned, recipe, asked, reduced)
 
     def _forms_of(
         self, session: Session, text: bytes, planned: Planned, shards: tuple[str, ...]
-    ) -> tuple[dict[str, bytes], int, bool]:
-        """What the policy makes of a text of ours on each shard, as of one that a client had sent there; the relay's
-        flags; may columns differ? Raises Refusal."""
+    ) -> tuple[dict[str, bytes], Reduced]:
+        """What the policy makes of a text of ours on each shard, as of one that a client had sent there; and what else
+        it says of them. Raises Refusal."""
         if planned.policy is None:
-            return dict.fromkeys(shards, text), 0, False
+            return dict.fromkeys(shards, text), NOT_REDUCED
         lexed = lex(text, session.mode)
         context = replace(self.worker.context_of(session), bound=True)
         sent = self.worker.make_plan(lexed, text, context)
@@ -500,7 +501,12 @@ class Dispatcher:
         if policy is None:
             raise refusal("POLICY_PROOF", "nothing was decided about what merging asks for")
         texts = {name: policy.text(name, text, lexed, session.mode) or text for name in shards}
-        return texts, GUARDED if policy.guarded else 0, not policy.alike
+        return texts, self._watched(policy, shards, unlike=not policy.alike)
+
+    def _watched(self, policy: Enforcement, shards: tuple[str, ...], *, unlike: bool) -> Reduced:
+        """How the answers of several shards are looked at. Raises Refusal."""
+        verdicts = {name: self.worker.verdicts.passes(policy.part(name)) for name in shards}
+        return Reduced(verdicts=verdicts, flags=GUARDED if policy.guarded else 0, unlike=unlike)
 
     def _reduced(
         self, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
@@ -514,12 +520,11 @@ class Dispatcher:
         texts = {name: policy.text(name, sql, found, session.mode) for name in shards}
         if planned.facts.writes and len(shards) > 1 and any(texts.values()):
             raise refusal("POLICY_FORM", "a write to several shards")
-        flags, unlike = GUARDED if policy.guarded else 0, elsewhere or not policy.alike
+        reduced = self._watched(policy, shards, unlike=elsewhere or not policy.alike)
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items() if text is not None}
-            return Reduced(payloads, flags=flags, unlike=unlike)
-        statements = self.worker.statements.forms(session, execution.number, texts)
-        return Reduced(statements=statements, flags=flags, unlike=unlike)
+            return replace(reduced, payloads=payloads)
+        return replace(reduced, statements=self.worker.statements.forms(session, execution.number, texts))
 
     def _decided_elsewhere(self, shards: tuple[str, ...]) -> bool:
         """May another region's Fairlead mask what is shown in clear here? It decides by its own version of the policy,

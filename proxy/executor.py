@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from _speedups.relay import StatementRef
+from _speedups.relay import StatementRef, VerdictRef
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.leases import Lease
 from proxy.merging import Bounds, merge_rows
@@ -52,12 +52,13 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """What the policy makes of a statement, by shard: other texts' payloads, or other prepared statements; `flags` of
-    the relay. Shards that are not named get the client's own. `unlike`: columns of some shards may be masked, so they
-    need not be described alike beyond name, type and character set."""
+    """What the policy makes of a statement, by shard: other texts' payloads, or other prepared statements; what the
+    answers' columns are compared with; `flags` of the relay. Shards that are not named get the client's own. `unlike`:
+    columns of some shards may be masked, so they need not be described alike beyond name, type and character set."""
 
     payloads: Mapping[str, bytes] = field(default_factory=dict)
     statements: Mapping[str, StatementRef] = field(default_factory=dict)
+    verdicts: Mapping[str, VerdictRef] = field(default_factory=dict)
     flags: int = 0
     unlike: bool = False
 
@@ -82,8 +83,8 @@ class Branches:
         self._numbers = numbers
         self.leases = leases
 
-    def send(self, name: str, payload: bytes, statement: StatementRef | None, flags: int) -> None:
-        self.leases[name].submit(self._numbers[name], payload, flags, statement)
+    def send(self, name: str, payload: bytes, statement: StatementRef | None, reduced: Reduced) -> None:
+        self.leases[name].submit(self._numbers[name], payload, reduced.flags, statement, reduced.verdicts.get(name))
 
     def submit(self, name: str, payload: bytes, execution: Execution | None = None, flags: int = 0) -> None:
         if execution is None:
@@ -172,7 +173,7 @@ class Executor:
             branches = await self._branches(stack, session, asked.shards)
             for name in asked.shards:
                 payload = reduced.payloads.get(name, asked.payload)
-                branches.send(name, payload, reduced.statements.get(name), reduced.flags)
+                branches.send(name, payload, reduced.statements.get(name), reduced)
             answer = ResultSet(self._worker, handle, session, Status(info["status"]))
             cursors = [LeaseCursor(name, lease, deprecate=answer.deprecate) for name, lease in branches.leases.items()]
             await merge_rows(answer, cursors, recipe, asked.bounds, binary=asked.binary, unlike=reduced.unlike)
@@ -185,7 +186,7 @@ class Executor:
         async with AsyncExitStack() as stack:
             branches = await self._branches(stack, session, payloads)
             for name, payload in payloads.items():
-                branches.send(name, payload, reduced.statements.get(name, statement), reduced.flags)
+                branches.send(name, payload, reduced.statements.get(name, statement), reduced)
             answer = ResultSet(self._worker, handle, session, Status(info["status"]))
             first: tuple[str, Head] | None = None
             for name, lease in branches.leases.items():

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from _speedups.packet import split_packets
-from _speedups.relay import Relay, StatementRef
+from _speedups.relay import Relay, StatementRef, VerdictRef
 from _speedups.scanner import ResponseScanner
 from proxy.compile import error_payload
 from proxy.mysql.constants.capabilities import Capability
@@ -76,7 +76,10 @@ class Lease:
             self._done = True
         self._wake.set()
 
-    def submit(self, shard: int, payload: bytes, flags: int = 0, statement: StatementRef | None = None) -> None:
+    def submit(
+        self, shard: int, payload: bytes, flags: int = 0, statement: StatementRef | None = None,
+        verdict: VerdictRef | None = None,
+    ) -> None:  # fmt: skip
         """Start a command; `stream` or `collect` gives its response. `statement`: of a COM_STMT_EXECUTE.
 
         On a lease that has lost its backend nothing is sent, and the response is empty.
@@ -87,7 +90,7 @@ class Lease:
         self.lost = False
         self._statement = statement
         self._done = not self._leases.relay.lease_submit(
-            self.handle, shard, payload, flags=flags, statement=statement
+            self.handle, shard, payload, flags=flags, statement=statement, verdict=verdict
         )
 
     async def stream(self) -> AsyncIterator[bytes]:

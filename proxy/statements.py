@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from _speedups import lexer
@@ -18,6 +18,7 @@ from proxy.compile import OP_KEY, OP_PARK, PREPARE, Compiled
 from proxy.executor import Execution
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.prepared import StmtPrepareOk, prepare_response
+from proxy.mysql.packets.replies import ErrPacket
 from proxy.mysql.packets.resultset import ColumnDefinition41
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import decode_params, with_types
@@ -124,7 +125,7 @@ class Statements:
         if answer[HEADER_SIZE] == 0xFF:
             if planned.policy is not None and planned.policy.guarded:
                 # It repeats the text, which is not the client's alone.
-                raise refusal("POLICY_SERVER_ERROR")
+                answer = kept_back(answer)
             self._worker.relay.reply(handle, answer, error=True)
             return
         # Of the epoch that it was planned in: if that is over by now, the first execution plans it anew.
@@ -153,7 +154,7 @@ class Statements:
             arguments["park_reason"] = PREPARE
         forms = Forms(self._worker, session, found, compiled, head, epoch)
         policy = planned.policy
-        if policy is not None and not policy.direct and opcode != OP_PARK:
+        if policy is not None and not policy.free and opcode != OP_PARK:
 
             def form(part: Part) -> StatementRef:
                 return forms.of(policy.placed(part, text, found, session.mode).text)
@@ -313,3 +314,9 @@ class Statements:
             return self._worker.verdicts.passes(part)
         text = policy.placed(part, entry.text, entry.found, session.mode).text
         return self._worker.verdicts.prepared(part, entry.forms.of(text))
+
+
+def kept_back(answer: bytes) -> bytes:
+    """A server's framed error with its number and SQLSTATE, and a text of ours: the server's may hold values."""
+    error = ErrPacket.parse(answer[HEADER_SIZE:])
+    return frame(replace(error, message=refusal("POLICY_SERVER_ERROR").message).build(), 1)

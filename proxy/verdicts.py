@@ -32,15 +32,15 @@ class Verdicts:
         part = policy.part(shard)
         if part.as_it_is:
             return self.passes(part)
-        return self._spliced(policy.placed(part, sql, found, mode).here)
+        return self._spliced(part, policy.placed(part, sql, found, mode).here)
 
     def passes(self, part: Part) -> VerdictRef:
         """For what goes out as it is, or was put together before."""
-        return self._relay.verdict(PASSES)
+        return self._relay.verdict(PASSES, allowed=part.witness)
 
     def prepared(self, part: Part, statement: StatementRef) -> VerdictRef:
         """For executions of another statement than the client has prepared."""
-        return self._relay.verdict(PREPARED, statement=statement)
+        return self._relay.verdict(PREPARED, statement=statement, allowed=part.witness)
 
     # --- all executions of a plan -----------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ class Verdicts:
 
         def spliced(part: Part) -> VerdictRef | None:
             anchors = policy.placed(part, sql, found, mode).anchors
-            return self._spliced(anchors) if anchors is not None else None
+            return self._spliced(part, anchors) if anchors is not None else None
 
         return self._by_shard(compiler, policy, spliced)
 
@@ -79,9 +79,9 @@ class Verdicts:
     def _refused(self, why: Refuse) -> VerdictRef:
         return self._relay.verdict(REFUSED, payload=error_payload(Refusal(CATALOGUE[why.entry], why.args)))
 
-    def _spliced(self, anchors: tuple[Anchor, ...]) -> VerdictRef:
+    def _spliced(self, part: Part, anchors: tuple[Anchor, ...]) -> VerdictRef:
         cuts = [(one.gap, one.start, one.end, one.seen, one.put) for one in anchors]
-        return self._relay.verdict(SPLICED, cuts=cuts)
+        return self._relay.verdict(SPLICED, cuts=cuts, allowed=part.witness)
 
 
 def _listed(by_number: Mapping[int, VerdictRef | None]) -> list[VerdictRef | None]:

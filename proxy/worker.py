@@ -290,7 +290,7 @@ class Worker:
             ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
             ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
             ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
-            ("POLICY_SERVER_ERROR",),
+            ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",),
         )  # fmt: skip
         for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
             relay.error_put(kind, error_payload(refusal(name, *args)))

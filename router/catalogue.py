@@ -968,6 +968,14 @@ _POLICY = (
         "A rule allows this only within a budget of exposure, which `fairlead serve` does not keep yet.",
         "Ask in the data's own domain, or change the rule to one without a budget.",
     ),
+    _entry(
+        "POLICY_WITNESS", 2110, SPECIFIC_ACCESS_DENIED,
+        "the server's answer has a column that the proof does not know, and is kept back",
+        "What a server says of the columns of its answer is compared with what was proven. The statement was carried "
+        "out; no row of it was passed on.",
+        "Try again if the schema has just changed, with UTF-8 if character_set_results is something else; otherwise "
+        "please report it.",
+    ),
 )
 
 _SCHEMAS = (

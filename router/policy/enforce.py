@@ -33,6 +33,7 @@ from router.policy.proof import Proof, prove
 from router.policy.reach import Reach, reach
 from router.policy.splices import Placed, Splice, in_norm, ordered, place
 from router.policy.substitute import splices
+from router.policy.witness import Name, allowed
 from router.relations import SYSTEM, Relation
 from router.template import NotUnderstood, places, spliced_text
 from router.text import Text
@@ -47,7 +48,8 @@ ASCII_KEYS = 256
 class Part:
     """What one shard gets. `refusal`: nothing, and why; `hidden`: because its rows do not exist for the subject.
     `splices`: into the text; none for the statement as it is. `norm`: what the outgoing text must lex to.
-    `remote`: the shard's own Fairlead puts them in, and gets the statement as it is. `template`: as sent, in words."""
+    `remote`: the shard's own Fairlead puts them in, and gets the statement as it is. `template`: as sent, in words.
+    `witness`: which columns its answer may hold as they are; None where nothing restricted is touched."""
 
     refusal: Refuse | None = None
     hidden: bool = False
@@ -56,6 +58,7 @@ class Part:
     template: str = ""
     remote: bool = False
     proof: Proof | None = None
+    witness: frozenset[Name] | None = None
 
     @property
     def as_it_is(self) -> bool:
@@ -78,6 +81,11 @@ class Enforcement:
     def direct(self) -> bool:
         """Every shard may get the client's own bytes: nothing has to be looked at when the plan is used."""
         return all(part.as_it_is for part in self.parts.values())
+
+    @property
+    def free(self) -> bool:
+        """Nothing has to be looked at when the plan is used, not even its answer."""
+        return self.direct and all(part.witness is None for part in self.parts.values())
 
     @property
     def budgets(self) -> tuple[str, ...]:
@@ -205,7 +213,7 @@ class _Enforcer:
             self._check_reductions(decision)
             check_writes(self.policy, found, _masked(decision))
             put = tuple(ordered(splices(parsed, self.tokens, at, decision)))
-            return self._checked(found, decision, put, shard)
+            return self._checked(parsed, found, decision, put, shard)
         except Refusal as reason:
             why = Refuse(reason.entry.name, reason.filling)
             return Part(why, hidden=isinstance(reason, Hidden), remote=not shard.is_local)
@@ -218,7 +226,9 @@ class _Enforcer:
         if decision.counts and isinstance(several, plans.Scatter) and len(several.shards) > 1:
             raise refusal("POLICY_FORM", "persons cannot be counted over several shards")
 
-    def _checked(self, found: Lineage, decision: Decision, put: tuple[Splice, ...], shard: Shard) -> Part:
+    def _checked(
+        self, parsed: Parsed, found: Lineage, decision: Decision, put: tuple[Splice, ...], shard: Shard
+    ) -> Part:
         """The part, once the checker has agreed to it."""
         if not decision.rulings:
             return Part(remote=not shard.is_local)
@@ -232,10 +242,16 @@ class _Enforcer:
         if put and self.context.mode & ASCII_KEYS and not all(one.text.isascii() for one in put):
             raise refusal("POLICY_FORM", "names beyond ASCII in a session that does not speak UTF-8")
         proof = prove(self.policy, self.subject, shard, found, decision, text)
-        parsed = spliced_text(self.lexed, self.tokens, _by_token(put))
-        check_again(text, parsed, proof, self._scene(shard))
+        check_again(text, spliced_text(self.lexed, self.tokens, _by_token(put)), proof, self._scene(shard))
         template = self.policy.redact(text)
-        return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof)
+        witness = self._witness(parsed, found, shard) if shard.is_local else None
+        return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof, witness)
+
+    def _witness(self, parsed: Parsed, found: Lineage, shard: Shard) -> frozenset[Name]:
+        names = allowed(self.policy, self.subject, shard, found, parsed.queries())
+        if self.context.mode & ASCII_KEYS and not all(part.isascii() for name in names for part in name):
+            raise refusal("POLICY_FORM", "names beyond ASCII in a session that does not speak UTF-8")
+        return names
 
     def lexed_literals(self) -> int:
         """The `?` of norm, which are parameters to whoever lexes norm as a text."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
+from config.addresses import is_loopback
 from config.errors import Mistake
 from config.findings import Findings
 from config.secrets import Secret, SecretSource
@@ -34,6 +34,9 @@ def _secrets(settings: Settings) -> Remark:
     for name, user in settings.users.items():
         if user.password.clear and _in_the_file(user.password.clear):
             yield ("users", name, "password"), "the password stands in the file", hint
+    for name, account in settings.admin.accounts.items():
+        if account.password.clear and _in_the_file(account.password.clear):
+            yield ("admin", "accounts", name, "password"), "the password stands in the file", hint
 
 
 def _in_the_file(secret: Secret) -> bool:
@@ -42,21 +45,21 @@ def _in_the_file(secret: Secret) -> bool:
 
 def _listeners(settings: Settings) -> Remark:
     for name, listener in settings.listeners_of(MysqlListener).items():
-        if listener.tls is None and not _is_loopback(listener.address):
+        if listener.tls is None and not is_loopback(listener.address):
             yield (
                 ("listeners", name),
                 "offers no TLS and can be reached from other machines",
                 "Give it tls: {cert: …, key: …}",
             )
     for name, http in settings.listeners_of(HttpListener).items():
-        if not _is_loopback(http.address):
+        if not is_loopback(http.address):
             yield ("listeners", name), "shows metrics to other machines", "Bind it to 127.0.0.1, or guard it"
 
 
 def _servers(settings: Settings) -> Remark:
     for name, shard in settings.shards.items():
         addresses = [shard.primary, *(replica.address for replica in shard.replicas)]
-        abroad = any(one and not _is_loopback(one.host) for one in addresses)
+        abroad = any(one and not is_loopback(one.host) for one in addresses)
         if (
             shard.region == settings.region
             and abroad
@@ -77,10 +80,3 @@ def _users(settings: Settings) -> Remark:
     for name, user in settings.users.items():
         if not user.grants:
             yield ("users", name), "may log in and do nothing", "Give it grants"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 from config.findings import Findings, KeyPath
-from config.settings import MysqlListener, Settings
+from config.settings import AdminListener, MysqlListener, Settings
 
 
 def check_certificates(settings: Settings, findings: Findings) -> None:
@@ -14,8 +14,8 @@ def check_certificates(settings: Settings, findings: Findings) -> None:
     if settings.peer_tls is not None:
         tls = settings.peer_tls
         _check(findings, ("peer_tls",), tls.cert, tls.key, tls.ca)
-    for name, listener in settings.listeners_of(MysqlListener).items():
-        if listener.tls is not None:
+    for name, listener in settings.listeners.items():
+        if isinstance(listener, MysqlListener | AdminListener) and listener.tls is not None:
             path = ("listeners", name, "tls")
             _check(findings, path, listener.tls.cert, listener.tls.key, listener.tls.ca)
     for name, shard in settings.shards.items():

@@ -37,10 +37,6 @@ INVALID: Final = object()
 DURATION_WORDS = ("off", "none")
 """What stands for "not at all" where a duration may be left out."""
 
-LATER: Mapping[str, str] = MappingProxyType({"admin": "the admin console"})
-"""Kinds of listener that are named already but not there yet."""
-
-
 class Decoder:
     """Reads one tree. `findings` receives the mistakes and the line of every key.
 
@@ -121,15 +117,12 @@ class Decoder:
             where: KeyPath = (*path, tag)
         else:
             word, where = path[-1], path
-            if word not in choices and word not in LATER:
+            if word not in choices:
                 self._findings.add(path, f"{tag} is missing", f"Choices: {listed(choices)}")
                 return INVALID
         if word in choices:
             return self.settings(choices[word], node, path)
-        if word in LATER and path[0] == "listeners":
-            self._findings.add(where, f"{LATER[word]} arrives with a later version; leave the listener out")
-        else:
-            self._findings.add(where, f"{word!r} is no {tag}", near_or_known(word, choices, "Choices"))
+        self._findings.add(where, f"{word!r} is no {tag}", near_or_known(word, choices, "Choices"))
         return INVALID
 
     # --- values ---

@@ -32,6 +32,7 @@ _NOUNS = {
     "budgets": "budget",
     "stores": "store",
     "patterns": "pattern",
+    "accounts": "account",
 }
 """Sections whose entries are things with names."""
 

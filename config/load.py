@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from config.admin import AdminAccount
 from config.certificates import check_certificates
 from config.checks import check
 from config.checks.policy import check_token_key
@@ -74,12 +75,18 @@ def _with_secrets(settings: Settings, findings: Findings, environment: Mapping[s
         password = reveal(given.account.password, ("shards", name, "account", "password"))
         return dataclasses.replace(given, account=Account(user=given.account.user, password=password))
 
+    def password(given: Password, at: KeyPath) -> Password:
+        forms = {form: getattr(given, form) for form in ("clear", "sha256", "native")}
+        read = Password(**{form: one and reveal(one, at) for form, one in forms.items()})
+        check_password_forms(findings, read, at)
+        return read
+
     def user(name: str, given: UserSettings) -> UserSettings:
-        at = ("users", name, "password")
-        forms = {form: getattr(given.password, form) for form in ("clear", "sha256", "native")}
-        password = Password(**{form: one and reveal(one, at) for form, one in forms.items()})
-        check_password_forms(findings, password, at)
-        return dataclasses.replace(given, password=password)
+        return dataclasses.replace(given, password=password(given.password, ("users", name, "password")))
+
+    def account(name: str, given: AdminAccount) -> AdminAccount:
+        at = ("admin", "accounts", name, "password")
+        return dataclasses.replace(given, password=password(given.password, at))
 
     def domain(name: str, given: DomainSettings) -> DomainSettings:
         if given.token_key is None or settings.region not in given.regions:
@@ -98,6 +105,10 @@ def _with_secrets(settings: Settings, findings: Findings, environment: Mapping[s
         ),
         shards=MappingProxyType({name: shard(name, one) for name, one in settings.shards.items()}),
         users=MappingProxyType({name: user(name, one) for name, one in settings.users.items()}),
+        admin=dataclasses.replace(
+            settings.admin,
+            accounts=MappingProxyType({name: account(name, one) for name, one in settings.admin.accounts.items()}),
+        ),
     )
 
 

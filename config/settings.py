@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+from config.admin import AdminSettings
 from config.errors import Place
 from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
 from config.policy import PolicySettings
@@ -681,7 +682,21 @@ class RedisListener:
     )
 
 
-ListenerSettings = MysqlListener | PeerListener | RedisListener | HttpListener
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminListener:
+    """The port of the admin console, which speaks MySQL (docs/console.md). Who may log in, `admin.accounts` says."""
+
+    port: Annotated[int, Option("The port.", low=1, high=65535)]
+    kind: Annotated[
+        Literal["admin"], Option("What is spoken here. Without it, the listener's name says so.")
+    ] = "admin"
+    address: Annotated[str, Option("The address to bind; one that others can reach needs `tls`.")] = "127.0.0.1"
+    tls: Annotated[
+        ListenerTls | None, Option("TLS for clients; beyond loopback it is required of each of them.")
+    ] = None
+
+
+ListenerSettings = MysqlListener | PeerListener | RedisListener | HttpListener | AdminListener
 
 
 # --- Redis --------------------------------------------------------------------------------------------------
@@ -913,7 +928,7 @@ class Settings:
     users: Annotated[Mapping[str, UserSettings], Option("Who may log in, by user name.")]
     listeners: Annotated[
         Mapping[str, ListenerSettings],
-        Option("The ports: `mysql`, `peer`, `http`, or any name with a `kind`."),
+        Option("The ports: `mysql`, `peer`, `redis`, `http`, `admin`, or any name with a `kind`."),
     ]
     peer_tls: Annotated[
         PeerTls | None,
@@ -928,6 +943,9 @@ class Settings:
     limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)
     health: Annotated[Health, Option("How servers are watched.")] = field(default_factory=Health)
     telemetry: Annotated[Telemetry, Option("What is measured and logged.")] = field(default_factory=Telemetry)
+    admin: Annotated[AdminSettings, Option("The admin console's accounts and bounds.")] = field(
+        default_factory=AdminSettings
+    )
     metastore: Annotated[
         MetastoreSettings | None,
         Option("Where configuration versions are kept. Without it the files given to `serve` are all there is."),

@@ -64,6 +64,13 @@ class AuthPlugin(StrEnum):
     NATIVE = "mysql_native_password"
 
 
+class AdminRole(StrEnum):
+    """What an account of the admin console may do."""
+
+    VIEWER = "viewer"
+    ADMIN = "admin"
+
+
 class Hint(StrEnum):
     """The keys of hint comments, `/* fairlead: key=value */`."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from config.addresses import is_loopback
 from config.checks.names import check_plain
 from config.findings import Findings
-from config.settings import HttpListener, MysqlListener, PeerListener, Settings
+from config.settings import AdminListener, HttpListener, MysqlListener, PeerListener, Settings
 
 _COLLATION = re.compile(r"[a-z0-9]+_[a-z0-9_]+|binary")
 _VERSION = re.compile(r"\d+\.\d+\.\d+[!-~]{0,48}")
@@ -22,6 +23,10 @@ def check_listeners(settings: Settings, findings: Findings) -> None:
         findings.add(("listeners", name), "a second peer listener; one is enough")
     for name in list(settings.listeners_of(HttpListener))[1:]:
         findings.add(("listeners", name), "a second http listener; one is enough")
+    for name in list(settings.listeners_of(AdminListener))[1:]:
+        findings.add(("listeners", name), "a second admin listener; one is enough")
+    for name, console in settings.listeners_of(AdminListener).items():
+        _console_is_guarded(settings, findings, name, console)
     for name, listener in settings.listeners_of(MysqlListener).items():
         _announcement_is_right(findings, name, listener)
     _ports_differ(settings, findings)
@@ -34,6 +39,22 @@ def _announcement_is_right(findings: Findings, name: str, listener: MysqlListene
     if listener.version is not None and not _VERSION.fullmatch(listener.version):
         findings.add(
             ("listeners", name, "version"), "drivers expect a version such as 8.0.36 or 10.11.6-MariaDB"
+        )
+
+
+def _console_is_guarded(settings: Settings, findings: Findings, name: str, listener: AdminListener) -> None:
+    """Who is at the console sees the whole configuration and may change it."""
+    if listener.tls is None and not is_loopback(listener.address):
+        findings.add(
+            ("listeners", name, "address"),
+            f"the admin console would be open to other machines on {listener.address} without TLS",
+            "Give the listener tls: {cert: …, key: …}, or bind it to 127.0.0.1",
+        )
+    if not settings.admin.accounts and not findings.declared("admin", "accounts"):
+        findings.add(
+            ("listeners", name),
+            "nobody could log in to the admin console",
+            "Name accounts: admin: {accounts: {NAME: {password: {env: …}, role: admin}}}",
         )
 
 

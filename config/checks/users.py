@@ -19,10 +19,11 @@ _FORMS = {
 def check_users(settings: Settings, findings: Findings) -> None:
     if not findings.declared("users") and "users" in findings.declared():
         findings.add(("users",), "names no user, so nobody could log in")
+    for name in settings.admin.accounts:
+        _name_fits(findings, name, ("admin", "accounts", name))
     for name, user in settings.users.items():
         path = ("users", name)
-        if not name or len(name) > MAX_USER or not name.isprintable():
-            findings.add(path, "a user name is 1 to 80 printable characters")
+        _name_fits(findings, name, path)
         _plugins_fit(findings, user, path)
         for index, grant in enumerate(user.grants):
             _grant_fits(settings, findings, grant, (*path, "grants", item(index)))
@@ -31,6 +32,11 @@ def check_users(settings: Settings, findings: Findings) -> None:
             check_known(findings, where, user.default_database, findings.declared("keyspaces"), "keyspace")
         if user.require_tls and not _tls_is_offered(settings):
             findings.add((*path, "require_tls"), "no mysql listener has tls, so this user could not log in")
+
+
+def _name_fits(findings: Findings, name: str, path: KeyPath) -> None:
+    if not name or len(name) > MAX_USER or not name.isprintable():
+        findings.add(path, "a user name is 1 to 80 printable characters")
 
 
 def _plugins_fit(findings: Findings, user: UserSettings, path: KeyPath) -> None:

@@ -15,6 +15,7 @@ from config.load import load
 from config.option import DURATION, SIZE, Field, fields_of
 from config.settings import Settings
 from config.words import (
+    AdminRole,
     AuthPlugin,
     Consistency,
     Failover,
@@ -47,7 +48,7 @@ def settings_classes(kind: Any = Settings) -> list[type]:
 
 
 def classes_in(kind: Any) -> list[type]:
-    if isinstance(kind, type) and getattr(kind, "__module__", "") in ("config.settings", "config.policy"):
+    if isinstance(kind, type) and getattr(kind, "__module__", "") in ("config.admin", "config.settings", "config.policy"):
         return [kind] if fields_of(kind) else []
     return [one for arg in get_args(kind) for one in classes_in(arg)]
 
@@ -124,6 +125,7 @@ def test_there_are_commented_defaults():
 @pytest.mark.parametrize(
     "words",
     [
+        AdminRole,
         AuthPlugin,
         Consistency,
         Failover,

@@ -1,5 +1,9 @@
 # The uvloop side's door: one call, one lock, no Python object touched while it is held. Included by relay.pyx.
 
+cdef enum:
+    INFO_BATCH = 64
+
+
 class RelayFull(Exception):
     """All session or backend slots are taken."""
 
@@ -629,18 +633,32 @@ cdef class Relay:
         self.unlock()
         if s == NULL:
             return None
-        return {
-            "phase": copy.phase, "ctx": copy.ctx, "state": copy.state, "lexmode": copy.lexmode, "caps": copy.caps,
-            "capclass": copy.capclass, "user": copy.user,
-            "trx": copy.trx, "pins": copy.pins, "linger": bool(copy.linger), "shard": shard,
-            "diagnostics": copy.diagnostics, "warnings": copy.warnings, "last_error": bool(copy.last_error),
-            "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(&copy),
-            "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
-            "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
-            "fingerprint": copy.fingerprint,
-            "received": copy.t_received, "deferred": copy.ndeferred,
-            "own_error": PyBytes_FromStringAndSize(<char*>error, n) if n else None,
-        }
+        found = info_of(&copy, shard)
+        found["own_error"] = PyBytes_FromStringAndSize(<char*>error, n) if n else None
+        return found
+
+    def infos(self, list handles not None):
+        """`info` of up to INFO_BATCH sessions under one lock: (handle, dict) pairs, without those that are gone."""
+        cdef Session copies[INFO_BATCH]
+        cdef uint64_t wanted[INFO_BATCH]
+        cdef int32_t shards[INFO_BATCH]
+        cdef Session* s
+        cdef int i, n = 0, count = len(handles)
+        if count > INFO_BATCH:
+            raise ValueError(f"more than {INFO_BATCH} sessions")
+        for i in range(count):
+            wanted[i] = handles[i]
+        with nogil:
+            self.lock()
+            for i in range(count):
+                s = session_at(&self.core, wanted[i])
+                if s != NULL:
+                    memcpy(&copies[n], s, sizeof(Session))
+                    shards[n] = s.backend.pool.shard if s.backend != NULL else -1
+                    wanted[n] = wanted[i]
+                    n += 1
+            self.unlock()
+        return [(wanted[i], info_of(&copies[i], shards[i])) for i in range(n)]
 
     def set_session(self, uint64_t handle, *, ctx=None, state=None, lexmode=None, autocommit=None, consistency=None,
                     max_lag_ms=None):
@@ -1427,6 +1445,21 @@ def source_number(bytes text not None):
 
 
 # ---------------------------------------------------------------- helpers of the door
+cdef dict info_of(Session* copy, int32_t shard):
+    """A session's fields, from a copy that nobody else has; times are monotonic nanoseconds."""
+    return {
+        "phase": copy.phase, "ctx": copy.ctx, "state": copy.state, "lexmode": copy.lexmode, "caps": copy.caps,
+        "capclass": copy.capclass, "user": copy.user, "command": copy.command,
+        "trx": copy.trx, "pins": copy.pins, "linger": bool(copy.linger), "shard": shard,
+        "diagnostics": copy.diagnostics, "warnings": copy.warnings, "last_error": bool(copy.last_error),
+        "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(copy),
+        "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
+        "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
+        "fingerprint": copy.fingerprint, "bytes_out": copy.bytes_out,
+        "received": copy.t_received, "last": copy.t_last, "deferred": copy.ndeferred,
+    }
+
+
 cdef extern from "stdlib.h" nogil:
     void* realloc(void* p, size_t n)
 

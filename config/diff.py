@@ -94,37 +94,38 @@ def _entry_changes(
 
 
 def _entry(key: str, value: Any, option: Option) -> str:
-    return key if value is None else f"{key}: {_shown(value, option)}"
+    return key if value is None else f"{key}: {shown(value, option)}"
 
 
 def _sentence(name: str, option: Option, before: Any, after: Any) -> str:
     if option.secret:
         return f"{name} changes"
     if before is None:
-        return f"{name} is set to {_shown(after, option)}"
+        return f"{name} is set to {shown(after, option)}"
     if after is None:
-        return f"{name} is no longer set, it was {_shown(before, option)}"
+        return f"{name} is no longer set, it was {shown(before, option)}"
     if isinstance(before, tuple) and isinstance(after, tuple) and set(before) != set(after):
         return f"{name} {_list_change(before, after, option)}"
-    return f"{name} changes from {_shown(before, option)} to {_shown(after, option)}"
+    return f"{name} changes from {shown(before, option)} to {shown(after, option)}"
 
 
 def _list_change(before: tuple[Any, ...], after: tuple[Any, ...], option: Option) -> str:
     lost = tuple(one for one in before if one not in after)
     gained = tuple(one for one in after if one not in before)
-    parts = [f"gone: {_shown(lost, option)}"] if lost else []
-    return "changes, " + "; ".join([*parts, *([f"new: {_shown(gained, option)}"] if gained else [])])
+    parts = [f"gone: {shown(lost, option)}"] if lost else []
+    return "changes, " + "; ".join([*parts, *([f"new: {shown(gained, option)}"] if gained else [])])
 
 
-def _shown(value: Any, option: Option) -> str:
+def shown(value: Any, option: Option) -> str:
+    """A value in words, a secret as no more than that."""
     if isinstance(value, Secret | Password):
         return "a secret"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_shown(one, option) for one in value) + "]"
+        return "[" + ", ".join(shown(one, option) for one in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_shown(one, option)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {shown(one, option)}" for key, one in value.items()) + "}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type) and fields_of(type(value)):
         return _shown_object(value)
     if isinstance(value, float) and option.unit == DURATION:
@@ -137,7 +138,7 @@ def _shown(value: Any, option: Option) -> str:
 def _shown_object(value: Any) -> str:
     """Only what differs from the defaults."""
     parts = [
-        f"{field.name}: {_shown(getattr(value, field.name), field.option)}"
+        f"{field.name}: {shown(getattr(value, field.name), field.option)}"
         for field in fields_of(type(value))
         if field.required or getattr(value, field.name) != field.default
     ]

@@ -5,9 +5,10 @@ What shows statements is answered to loopback clients alone, unless `remote_stat
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -218,15 +219,32 @@ class PatientProtocol(H11Protocol):
             self.deadline = None
 
 
+class Embedded(uvicorn.Server):
+    """A server beside others in one loop: signals are somebody else's, who sets `should_exit`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def embedded(admin: Admin) -> Embedded:
+    """For `await serve(sockets=…)` in a running loop."""
+    return Embedded(config(admin, log_config=None))
+
+
 def server(admin: Admin, **options: Any) -> uvicorn.Server:
     """A server with its limits set; `options` are uvicorn's (host, port, fd, uds …)."""
-    return uvicorn.Server(uvicorn.Config(
+    return uvicorn.Server(config(admin, **options))
+
+
+def config(admin: Admin, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
         application(admin),
         log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="off",
         ws="none", http=PatientProtocol, limit_concurrency=MOST_CONNECTIONS, backlog=MOST_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=MOST_HEAD_BYTES, **options,
-    ))
+    )
 
 
 def bind(address: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -340,6 +340,11 @@ class Dispatcher:
         self._planned[key] = (self.worker.epoch, planned)
         if len(self._planned) > PLANNED_MAX:
             self._planned.popitem(last=False)
+
+    def remembered(self) -> Iterator[tuple[int, int, bytes, int, Planned]]:
+        """(context, fingerprint, norm, epoch, plan) of all that are remembered, the one used last at the end."""
+        for (context, fingerprint, norm), (epoch, planned) in self._planned.items():
+            yield context, fingerprint, norm, epoch, planned
 
     def follow(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, reason: int

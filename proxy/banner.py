@@ -7,7 +7,15 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from config.settings import HttpListener, ListenerSettings, MysqlListener, PeerListener, RedisListener, Settings
+from config.settings import (
+    AdminListener,
+    HttpListener,
+    ListenerSettings,
+    MysqlListener,
+    PeerListener,
+    RedisListener,
+    Settings,
+)
 from config.words import LogFormat
 
 log = logging.getLogger(__name__)
@@ -58,6 +66,8 @@ def _listener(listener: ListenerSettings) -> str:
         return f"{address} (mutual TLS)"
     if isinstance(listener, RedisListener):
         return f"{address} (TLS)" if listener.tls else f"{address} (no TLS)"
+    if isinstance(listener, AdminListener):
+        return f"{address} (admin console, {'TLS required' if listener.tls else 'no TLS'})"
     assert isinstance(listener, MysqlListener)
     if listener.tls is None:
         return f"{address} (no TLS)"

@@ -13,7 +13,7 @@ from pathlib import Path
 from _speedups.stats import NAME_KINDS, LayoutError, StatsPage
 from config.errors import ConfigError, Mistake, Place
 from config.load import load
-from config.settings import HttpListener, ListenerSettings, Settings
+from config.settings import AdminListener, HttpListener, ListenerSettings, Settings
 from config.source import SUFFIXES
 from proxy.control import digest_of
 from proxy.generation import Generation
@@ -24,6 +24,9 @@ READINGS = 4
 SPARE_FACTOR, SPARE = 2, 16
 """Room for names that later configurations add: so many times those of the first, and so many more."""
 PAGE_MOST = 65536
+
+OF_ADMIN = (HttpListener, AdminListener)
+"""Listeners of the admin process; workers have the others."""
 
 Bind = tuple[str, int]
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -159,7 +162,7 @@ def check_ports(settings: Settings, held: Iterable[Bind]) -> None:
     ports = {port for _, port in held}
     mistakes = []
     for name, listener in settings.listeners.items():
-        if isinstance(listener, HttpListener):
+        if isinstance(listener, OF_ADMIN):
             continue
         error = _bind_error(*address_of(listener), shared=listener.port in ports)
         if error:
@@ -180,12 +183,14 @@ def _bind_error(address: str, port: int, *, shared: bool) -> OSError | None:
     return None
 
 
-def bind_http(settings: Settings, held: Mapping[Bind, socket.socket]) -> dict[Bind, socket.socket]:
-    """The sockets of the HTTP listeners: those held already, new ones for the others. Raises ConfigError."""
+def bind_admin(settings: Settings, held: Mapping[Bind, socket.socket]) -> dict[Bind, socket.socket]:
+    """The sockets of the admin process: those held already, new ones for the others. Raises ConfigError."""
     from ops import http
 
     bound: dict[Bind, socket.socket] = {}
-    for name, listener in settings.listeners_of(HttpListener).items():
+    for name, listener in settings.listeners.items():
+        if not isinstance(listener, OF_ADMIN):
+            continue
         at = address_of(listener)
         try:
             bound[at] = held.get(at) or http.bind(*at)

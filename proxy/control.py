@@ -33,7 +33,8 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class WorkerStart:
-    """What a forked worker is given. `control`: its non-blocking end of the pair; `secret`: for its Accounts.
+    """What a forked worker is given. `control`: its non-blocking end of the pair; `inquiries`: by which the
+    admin process asks it (`proxy.inquiries`); `secret`: for its Accounts.
 
     `digest` is that of the files which `settings` were read from; a reload's files must match the message's. A
     reload may name another `config`, and the `base` that its relative paths have (as for `config.load`).
@@ -48,6 +49,7 @@ class WorkerStart:
     region: str | None
     digest: str
     control: socket.socket
+    inquiries: socket.socket
     secret: bytes = field(repr=False)
 
 

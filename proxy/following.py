@@ -50,7 +50,7 @@ class Following:
     """Starts the follower, and again when it dies. `file` is what was given to `serve`: its `metastore` counts."""
 
     def __init__(self, settings: MetastoreSettings, region: str, selector: selectors.BaseSelector) -> None:
-        self._settings = settings
+        self.settings = settings
         self._region = region
         self._selector = selector
         self._control: socket.socket | None = None
@@ -63,7 +63,7 @@ class Following:
             with theirs:
                 self._control = ours
                 self._selector.register(ours, selectors.EVENT_READ, self)
-                start = FollowerStart(self._settings, self._region, theirs, number)
+                start = FollowerStart(self.settings, self._region, theirs, number)
                 pid = self.child.start(lambda: self._run(start, close_others))
             log.info("follower started, pid %d", pid)
         except OSError as error:

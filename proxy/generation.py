@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from config.secrets import Password
 from config.settings import MysqlListener, RedisListener, Settings, UserSettings
 from config.words import AuthPlugin, Consistency
 from proxy.mysql.auth.accounts import Account, Verifier
@@ -57,13 +58,13 @@ def account_of(name: str, user: UserSettings) -> Account:
     """A user as the handshake sees it."""
     return Account(
         name,
-        verifier_of(user),
+        verifier_of(user.password),
         plugins=tuple(str(AuthPlugin(plugin).value) for plugin in user.plugins),
         require_tls=user.require_tls,
     )
 
 
-def verifier_of(user: UserSettings) -> Verifier:
-    """What is kept of the password, from whichever form the settings give."""
-    sha256, native = user.password.sha256_digest(), user.password.native_digest()
+def verifier_of(password: Password) -> Verifier:
+    """What is kept of a password, from whichever form the settings give."""
+    sha256, native = password.sha256_digest(), password.native_digest()
     return Verifier(sha256, native, empty=sha256 == sha256_digest(b"") or native == native_digest(b""))

@@ -27,9 +27,10 @@ from config.advice import advice
 from config.diff import diff
 from config.errors import SHOWN, ConfigError, Mistake
 from config.settings import MetastoreSettings, Settings
-from proxy import banner, candidate, logs, systemd
+from proxy import banner, candidate, control, logs, systemd
+from proxy.admins import Admins, AdminStart
 from proxy.candidate import Bind, Candidate, Signature
-from proxy.children import Child, Wakeup, ending
+from proxy.children import Child, Wakeup
 from proxy.control import WorkerStart
 from proxy.crew import Crew
 from proxy.following import Following, Source, first_source
@@ -41,8 +42,6 @@ OK, FAILED, MISCONFIGURED = 0, 1, 2
 
 DRAIN_GRACE = 2.0
 """Seconds that a worker may take beyond `limits.drain` before it is killed."""
-ADMIN_GRACE = 4.0
-"""Seconds that the admin process may take to finish its requests."""
 WATCH_INTERVAL = 2.0
 OTHER_FILES = 64
 """Descriptors of a worker beside those of clients and servers."""
@@ -53,7 +52,7 @@ class Programs:
     """What the children run; tests put others in their place."""
 
     worker: Callable[[WorkerStart], None]
-    admin: Callable[[StatsPage, list[socket.socket]], None]
+    admin: Callable[[AdminStart], None]
 
 
 def run(
@@ -76,7 +75,7 @@ def run(
         candidate.check_room(page, first)
         code = FAILED
         candidate.check_ports(first.settings, ())
-        listeners = candidate.bind_http(first.settings, {})
+        listeners = candidate.bind_admin(first.settings, {})
     except ConfigError as error:
         print(error, file=sys.stderr)
         return code
@@ -97,18 +96,19 @@ def real_programs() -> Programs:
     """The worker and the admin process, with all they import loaded, so that children share the memory."""
     import sqlglot
 
+    from proxy.admin import run_admin
     from proxy.worker import run_worker
 
     sqlglot.parse_one("SELECT 1", read="mysql")
     return Programs(run_worker, run_admin)
 
 
-def run_admin(page: StatsPage, listeners: list[socket.socket]) -> None:
-    """The admin process: HTTP until SIGTERM. Ctrl-C at a terminal does not end it before the workers have."""
-    from ops import http
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a reload went: what changes, or why it is refused."""
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    http.server(http.Admin(page), log_config=None).run(sockets=listeners)
+    ok: bool
+    lines: list[str]
 
 
 class Supervisor:
@@ -132,19 +132,19 @@ class Supervisor:
         self.programs = programs
         self.number = 1
         self.current = first
-        self.admin = Child("admin")
-        self.listeners = listeners
         self.secret = secrets.token_bytes(32)
         self.stop_by: float | None = None
         self.served = False
         self.exit_code = OK
-        self._old_admins: list[Child] = []
         self._watch_at: float | None = time.monotonic() + WATCH_INTERVAL if watch else None
         self._seen = self._tried = seen
         self._wakeup = wakeup
         self._selector = selectors.PollSelector()
         self._selector.register(wakeup, selectors.EVENT_READ)
+        self.inquiries = [control.pair() for _ in range(workers)]
+        """For each worker's place the pair by which the admin process asks it: (the admin's end, the worker's)."""
         self.crew = Crew(workers, page, programs.worker, self._begin, self._close_own, self._selector)
+        self.admins = Admins(listeners, programs.admin, self._begin_admin, self._close_for_admin, self._selector)
         self.following: Following | None = None
         self._to_tell = bool(source.version)
 
@@ -169,7 +169,7 @@ class Supervisor:
         self.page.started(os.getpid())
         self.page.config_loaded(self.number)
         try:
-            self._start_admin()
+            self.admins.start()
             self.crew.start()
             self._start_follower()
             while not (self.stopping and not self.crew.any_alive):
@@ -187,6 +187,8 @@ class Supervisor:
                 self._on_signals()
             elif key.data is self.following:
                 self._on_version()
+            elif key.data is self.admins:
+                self._on_admin()
             else:
                 self.crew.on_readable(key.data)
         self._reap()
@@ -205,14 +207,13 @@ class Supervisor:
     def _patience(self) -> float | None:
         """Seconds until something is due."""
         follower_at = self.following.child.restart_at if self.following else None
-        own = (self.stop_by, self._watch_at, self.admin.restart_at, follower_at)
+        own = (self.stop_by, self._watch_at, self.admins.child.restart_at, follower_at)
         times = [*self.crew.due(), *(one for one in own if one is not None)]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _do_what_is_due(self, now: float) -> None:
         self.crew.do_what_is_due(now)
-        if self.admin.restart_at is not None and now >= self.admin.restart_at:
-            self._start_admin()
+        self.admins.do_what_is_due(now)
         if self.following is not None and self.following.is_due(now):
             self._start_follower()
         if self._watch_at is not None and now >= self._watch_at:
@@ -251,43 +252,59 @@ class Supervisor:
             digest=self.current.digest,
             control=theirs,
             secret=self.secret,
+            inquiries=self.inquiries[index][1],
+        )
+
+    def _begin_admin(self, listeners: dict[Bind, socket.socket], theirs: socket.socket) -> AdminStart:
+        return AdminStart(
+            page=self.page,
+            settings=self.settings,
+            number=self.number,
+            config=self.source.config,
+            base=self.source.base,
+            region=self.source.region,
+            digest=self.current.digest,
+            listeners=listeners,
+            control=theirs,
+            workers=tuple(asking for asking, _ in self.inquiries),
+            metastore=self.following.settings if self.following is not None else None,
+            secret=self.secret,
         )
 
     def _close_own(self) -> None:
         """In a worker: what belongs to the supervisor and to the admin process."""
         self._wakeup.close()
-        self._close_listeners()
+        self.admins.close()
+        for asking, _ in self.inquiries:
+            asking.close()
         if self.following is not None:
             self.following.close()
 
-    def _close_listeners(self) -> None:
-        for sock in self.listeners.values():
-            sock.close()
-
-    def _start_admin(self) -> None:
-        if not self.listeners:
-            return
-        try:
-            log.info("admin started, pid %d", self.admin.start(self._run_admin))
-        except OSError as error:
-            log.error("admin cannot be started: %s; next attempt in %g s", error, self.admin.start_later())
-
-    def _run_admin(self) -> None:
-        """In the child."""
+    def _close_for_admin(self) -> None:
+        """In the admin process."""
         self.crew.close_controls()
         self._wakeup.close()
+        for _, answering in self.inquiries:
+            answering.close()
         if self.following is not None:
             self.following.close()
-        logs.configure(self.settings.telemetry, self.admin.name)
-        self.programs.admin(self.page, list(self.listeners.values()))
 
     def _reap(self) -> None:
         self.crew.reap(self.stopping)
-        if self.admin.alive and (status := self.admin.reap()) is not None and not self.stopping:
-            log.error("admin %s, starts again in %g s", ending(status), self.admin.start_later())
+        self.admins.reap(self.stopping)
         if self.following is not None:
             self.following.reap(self.stopping)
-        self._old_admins = [old for old in self._old_admins if old.reap() is None]
+
+    def _on_admin(self) -> None:
+        """The admin console asks for what a signal would do, and is told how it went."""
+        for ask, what in self.admins.asked():
+            if what == "reload":
+                told = self.reload()
+                self.admins.answer(ask, told.ok, self.number, told.lines)
+            elif what == "drain":
+                self.admins.answer(ask, not self.stopping, self.number, [])
+                if not self.stopping:
+                    self.stop("the admin console")
 
     # --- versions of the metastore --------------------------------------------------------------------------
 
@@ -299,7 +316,10 @@ class Supervisor:
         """In the follower."""
         self.crew.close_controls()
         self._wakeup.close()
-        self._close_listeners()
+        self.admins.close()
+        for pair in self.inquiries:
+            for end in pair:
+                end.close()
         logs.configure(self.settings.telemetry, "follower")
 
     def _on_version(self) -> None:
@@ -323,39 +343,42 @@ class Supervisor:
 
     # --- reload ---------------------------------------------------------------------------------------------
 
-    def reload(self, source: Source | None = None) -> None:
+    def reload(self, source: Source | None = None) -> Told:
         """Reads the configuration again, or from another source. A wrong one changes nothing and is told."""
         source = source or self.source
         if self.stopping:
             log.warning("not reloading: stopping")
-            return
+            return Told(False, ["not reloading: stopping"])
         if self.served:
             systemd.reloading()
         self._seen = self._tried = candidate.signature(source.config)
         try:
             fresh, changes, listeners = self._acceptable(source)
         except ConfigError as error:
-            self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]], source)
+            told = self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]], source)
         except Exception as error:
             # Our bug, and no reason to take all clients down: nothing has been changed yet.
-            self._refuse([f"internal error: {logs.told(error)}"], source)
+            told = self._refuse([f"internal error: {logs.told(error)}"], source)
         else:
             self.source = source
             self._to_tell = bool(source.version)
             self._put_in_force(fresh, changes, listeners)
+            told = Told(True, changes)
         if self.served:
             systemd.ready(self._status())
+        return told
 
-    def _refuse(self, reasons: list[str], source: Source) -> None:
+    def _refuse(self, reasons: list[str], source: Source) -> Told:
         self.page.config_refused()
         if source.version:
             self._tell_following("refused", "; ".join(reasons), source.version)
         for reason in reasons:
             log.error("configuration refused: %s", reason)
         log.error("configuration %d stays in force", self.number)
+        return Told(False, reasons)
 
     def _acceptable(self, source: Source) -> tuple[Candidate, list[str], dict[Bind, socket.socket]]:
-        """The new configuration, what it changes, its HTTP sockets: all checked, nothing changed yet.
+        """The new configuration, what it changes, the admin process's sockets: all checked, nothing changed yet.
 
         Raises ConfigError.
         """
@@ -366,7 +389,7 @@ class Supervisor:
         held = {candidate.address_of(listener) for listener in self.settings.listeners.values()}
         candidate.check_ports(fresh.settings, held)
         changes = diff(self.settings, fresh.settings)
-        return fresh, changes, candidate.bind_http(fresh.settings, self.listeners)
+        return fresh, changes, candidate.bind_admin(fresh.settings, self.admins.listeners)
 
     def _put_in_force(
         self, fresh: Candidate, changes: list[str], listeners: dict[Bind, socket.socket]
@@ -381,8 +404,10 @@ class Supervisor:
         candidate.declare(self.page, fresh)
         self.page.config_loaded(self.number)
         logs.configure(fresh.settings.telemetry, "supervisor")
-        self.crew.tell_reload(self.number, fresh.digest, self.source.config, self.source.base)
-        self._move_admin(listeners)
+        told = self.number, fresh.digest, self.source.config, self.source.base
+        self.crew.tell_reload(*told)
+        self.admins.tell_reload(*told)
+        self.admins.move(listeners)
 
     def _tell_changes(self, changes: list[str], settings: Settings) -> None:
         for change in changes:
@@ -391,20 +416,6 @@ class Supervisor:
             log.warning("configuration %d: %s counts from the next start on", self.number + 1, name)
         known = {remark.message for remark in advice(self.settings)}
         _remark([remark for remark in advice(settings) if remark.message not in known])
-
-    def _move_admin(self, listeners: dict[Bind, socket.socket]) -> None:
-        """A new admin process when the HTTP listeners have changed; the old one ends its requests."""
-        if listeners.keys() == self.listeners.keys():
-            return
-        for at, sock in self.listeners.items():
-            if at not in listeners:
-                sock.close()
-        self.listeners = listeners
-        if self.admin.alive:
-            self.admin.signal(signal.SIGTERM)
-            self._old_admins.append(self.admin)
-        self.admin = Child("admin")
-        self._start_admin()
 
     def _reload_if_changed(self) -> None:
         """A worker that found other bytes than the supervisor is right when the files have changed since."""
@@ -442,18 +453,15 @@ class Supervisor:
 
     def _stop_admin(self) -> None:
         """The admin process goes last: it says `draining` until there is nothing left to drain."""
-        self.admin.restart_at = None
-        if not self.admin.alive:
-            return
-        self.admin.signal(signal.SIGTERM)
-        deadline = time.monotonic() + ADMIN_GRACE
-        while self.admin.alive and self.admin.reap() is None and time.monotonic() < deadline:
-            self._selector.select(deadline - time.monotonic())
-            if {signal.SIGTERM, signal.SIGINT} & set(self._wakeup.take()):
-                return
+
+        def wait(seconds: float) -> bool:
+            self._selector.select(seconds)
+            return bool({signal.SIGTERM, signal.SIGINT} & set(self._wakeup.take()))
+
+        self.admins.stop(wait)
 
     def _kill_all(self) -> None:
-        children: list[Child] = [*self.crew.workers, self.admin, *self._old_admins]
+        children: list[Child] = [*self.crew.workers, *self.admins.children]
         if self.following is not None:
             children.append(self.following.child)
         for child in children:

@@ -34,6 +34,7 @@ from proxy.compile import BEGINS, Compiler, begin_text, error_payload
 from proxy.control import WorkerStart, digest_of
 from proxy.executor import Executor
 from proxy.generation import Generation
+from proxy.inquiries import Inquiries
 from proxy.leases import Lease, Leases
 from proxy.local import LocalAnswers
 from proxy.logins import Logins
@@ -117,6 +118,7 @@ class Worker:
         self.schemas = Schemas(self._schemas_changed)
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
+        self.inquiries = Inquiries(self)
         self.listeners: dict[str, Listener] = {}
         self.redis: RedisService | None = None
         self.doors: dict[str, RedisDoor] = {}
@@ -140,6 +142,7 @@ class Worker:
         await self.put_in_force(Generation.build(self.start.number, self.start.settings))
         loop.add_reader(self.relay.fileno(), self.dispatcher.on_events)
         loop.add_reader(self.start.control.fileno(), self._on_control)
+        loop.add_reader(self.inquiries.fileno(), self.inquiries.on_readable)
         thread = threading.Thread(target=self.relay.run, name="relay", daemon=True)
         thread.start()
         await self.schemas.first()

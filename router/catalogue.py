@@ -1,7 +1,7 @@
 """The entries of the error catalogue: data only. `router/errors.py` reads it.
 
 Ids: FL1xxx routing, FL2xxx privileges (FL21xx the policy), FL3xxx sessions and transactions, FL4xxx backends, peers
-and limits, FL5xxx schema. An id is never given a second meaning; a retired one stays retired.
+and limits, FL5xxx schema, FL6xxx the admin console. An id is never given a second meaning; a retired one stays retired.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ READ_ONLY_TRANSACTION = (1792, "25006")
 SAVEPOINT_MISSING = (1305, "42000")
 TRANSACTION_CHARACTERISTICS = (1568, "25001")
 UNKNOWN_ERROR = (1105, "HY000")
+NO_SUCH_THREAD = (1094, "HY000")
+TOO_BIG_SELECT = (1104, "42000")
+HOST_IS_BLOCKED = (1129, "HY000")
+QUERY_TIMEOUT = (3024, "HY000")
 OPTION_PREVENTS = (1290, "HY000")
 UNSUPPORTED_PS = (1295, "HY000")
 OUT_OF_RESOURCES = (1041, "HY000")
@@ -1005,7 +1009,76 @@ _SCHEMAS = (
     ),
 )
 
+_CONSOLE = (
+    _entry(
+        "CONSOLE_READ_ONLY", 6001, OPTION_PREVENTS,
+        "the console's tables are only read: {0}",
+        "They are made for each query from what this Fairlead knows; nothing that is written there would stay.",
+        "Ask with SELECT or SHOW; docs/console.md lists the verbs that change something.",
+    ),
+    _entry(
+        "CONSOLE_ROLE", 6002, SPECIFIC_ACCESS_DENIED,
+        "{0} needs the console role admin",
+        "Accounts with the role viewer read; what changes something needs the role admin.",
+        "Log in with an account of that role (admin.accounts).",
+    ),
+    _entry(
+        "CONSOLE_SYNTAX", 6003, PARSE_ERROR,
+        "the console does not understand this statement: {0}",
+        "Queries are SQLite's SQL over the console's tables; docs/console.md lists what else there is.",
+        "SHOW TABLES lists the tables, SHOW FAIRLEAD HELP the verbs.",
+    ),
+    _entry(
+        "CONSOLE_NO_TABLE", 6004, NO_SUCH_TABLE,
+        "the console has no table {0}",
+        "The console shows tables about this Fairlead, not the data of the shards.",
+        "SHOW TABLES lists the tables.",
+    ),
+    _entry(
+        "CONSOLE_NO_COLUMN", 6005, BAD_FIELD,
+        "unknown column {0}",
+        "No table of the query has it.",
+        "DESCRIBE <table> lists the columns.",
+    ),
+    _entry(
+        "CONSOLE_TIME", 6006, QUERY_TIMEOUT,
+        "the query was ended after {0}",
+        "admin.query_time bounds what a query may take, so that the console cannot keep a core busy.",
+        "Ask for less, or raise admin.query_time.",
+    ),
+    _entry(
+        "CONSOLE_LARGE", 6007, TOO_BIG_SELECT,
+        "the answer, or what it takes to make it, is more than {0}",
+        "A part of an answer would look like the whole; admin.rows and admin.answer bound it instead.",
+        "Use LIMIT or a condition, or raise the bound.",
+    ),
+    _entry(
+        "CONSOLE_LOGINS", 6008, HOST_IS_BLOCKED,
+        "too many failed logins of '{0}' from {1}",
+        "After some failures in a row the console waits longer and longer before it looks at a password again.",
+        "Try again in {2} s.",
+    ),
+    _entry(
+        "CONSOLE_FAILED", 6009, UNKNOWN_ERROR,
+        "{0}: {1}",
+        "What a verb was to do could not be done; nothing was changed unless the text says so.",
+        "Correct what the text names, and try again.",
+    ),
+    _entry(
+        "CONSOLE_VARIABLE", 6010, UNKNOWN_SYSTEM_VARIABLE,
+        "unknown system variable '{0}'",
+        "The console knows the variables that clients ask for when they connect.",
+        "SHOW VARIABLES lists them.",
+    ),
+    _entry(
+        "CONSOLE_SESSION", 6011, NO_SUCH_THREAD,
+        "there is no session {0}",
+        "It has ended, or its worker does not answer.",
+        "SELECT id FROM sessions lists them.",
+    ),
+)
+
 ENTRIES: tuple[Entry, ...] = (
-    *_STATEMENTS, *_TABLES, *_READS, *_WRITES, *_PRIVILEGES, *_SESSIONS, *_BACKENDS, *_SCHEMAS, *_POLICY,
+    *_STATEMENTS, *_TABLES, *_READS, *_WRITES, *_PRIVILEGES, *_SESSIONS, *_BACKENDS, *_SCHEMAS, *_POLICY, *_CONSOLE,
 )
 # fmt: on

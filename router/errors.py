@@ -84,6 +84,7 @@ _FAMILIES = {
     "FL3": "FL3xxx: sessions and transactions",
     "FL4": "FL4xxx: backends, peers and limits",
     "FL5": "FL5xxx: schema",
+    "FL6": "FL6xxx: admin console",
 }
 
 

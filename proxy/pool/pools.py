@@ -140,6 +140,9 @@ class Pools:
             number, keep_idle=limits.idle, idle_time=limits.idle_time, age=limits.age, queue=limits.queue
         )
 
+    def all(self) -> list[Pool]:
+        return list(self._pools.values())
+
     def of_source(self, name: str) -> list[Pool]:
         return self._of_source.get(name, [])
 

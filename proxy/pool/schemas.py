@@ -30,6 +30,11 @@ class Schemas:
         self._waiting: list[asyncio.Future[None]] = []
         self.snapshots: Mapping[str, SchemaSnapshot] = MappingProxyType({})
 
+    @property
+    def findings(self) -> frozenset[Finding]:
+        """What was wrong at the last reading."""
+        return frozenset(self._said)
+
     def configure(self, generation: Generation) -> None:
         """Which keyspaces and servers; what was read before stays until it is read again."""
         self._interval = generation.settings.health.schema

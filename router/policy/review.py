@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise, product
 
 from config.errors import Mistake
@@ -10,8 +10,9 @@ from config.findings import Findings, KeyPath
 from config.policy import SubjectSettings
 from config.settings import MysqlListener, Settings
 from router.policy.compiled import CompiledPolicy
-from router.policy.model import FlowKind, Operation, Subject
+from router.policy.model import FlowKind, Operation, Policy, Subject
 from router.policy.verdict import at_least
+from router.schema import SchemaSnapshot
 
 Remark = tuple[KeyPath, str, str | None]
 
@@ -43,6 +44,24 @@ def _labels(settings: Settings, policy: CompiledPolicy) -> Iterator[Remark]:
         for table in keyspace.tables:
             if not label.classes and table.lower() not in {one.lower() for one in label.tables}:
                 yield ("policy", "labels", name), f"table {table} has no label, so it is {top}", None
+
+
+def unlabelled(policy: Policy, schemas: Mapping[str, SchemaSnapshot]) -> Iterator[tuple[str, str]]:
+    """(keyspace.table.column, what it counts as) of live columns that nobody has labelled, nor their table."""
+    if not isinstance(policy, CompiledPolicy):
+        return
+    for keyspace, schema in schemas.items():
+        label = policy.settings.labels.get(keyspace)
+        tables = {name.lower(): one for name, one in label.tables.items()} if label is not None else {}
+        for name, table in schema.tables.items():
+            own = tables.get(name.lower())
+            if own is not None and own.classes:
+                continue
+            known = {column.lower() for column in own.columns} if own is not None else set()
+            counts = policy.class_name(policy.labels.table(keyspace, name).own)
+            for column in table.columns:
+                if column.name.lower() not in known:
+                    yield f"{keyspace}.{name}.{column.name}", f"has no label, so it is {counts}"
 
 
 def _users(settings: Settings, policy: CompiledPolicy) -> Iterator[Remark]:

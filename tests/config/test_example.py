@@ -47,8 +47,11 @@ def settings_classes(kind: Any = Settings) -> list[type]:
     return found
 
 
+MODULES = ("config.admin", "config.settings", "config.policy")
+
+
 def classes_in(kind: Any) -> list[type]:
-    if isinstance(kind, type) and getattr(kind, "__module__", "") in ("config.admin", "config.settings", "config.policy"):
+    if isinstance(kind, type) and getattr(kind, "__module__", "") in MODULES:
         return [kind] if fields_of(kind) else []
     return [one for arg in get_args(kind) for one in classes_in(arg)]
 

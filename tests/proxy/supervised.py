@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import control, crew, supervisor
+from proxy import admin, control, crew, supervisor
 from proxy.control import Message, WorkerStart
 
 
@@ -86,7 +86,7 @@ def run_worker(start: WorkerStart) -> None:
 def main() -> int:
     for name, seconds in json.loads(os.environ.get("SUPERVISOR_TIMES", "{}")).items():
         setattr(crew if hasattr(crew, name) else supervisor, name, seconds)
-    programs = supervisor.Programs(run_worker, supervisor.run_admin)
+    programs = supervisor.Programs(run_worker, admin.run_admin)
     watch = "--watch" in sys.argv
     return supervisor.run(Path(sys.argv[1]), None, int(sys.argv[2]), watch=watch, programs=programs)
 

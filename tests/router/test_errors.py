@@ -26,7 +26,7 @@ def test_names_and_ids_are_unique() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_an_entry_is_well_formed(entry: Entry) -> None:
-    assert re.fullmatch(r"FL[1-5]\d{3}", entry.id)
+    assert re.fullmatch(r"FL[1-6]\d{3}", entry.id)
     assert 1000 < entry.errno < 5000
     assert re.fullmatch(r"[0-9A-Z]{5}", entry.sqlstate)
     assert entry.why.endswith(".")

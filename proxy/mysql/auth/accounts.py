@@ -165,6 +165,9 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._accounts)
 
+    def all(self) -> tuple[Account, ...]:
+        return self._patterns
+
     def find(self, user: str) -> Account:
         """The account of this name (names are case-sensitive), or its decoy with `known` False."""
         decoy = self._decoy(user)  # made for known users too, so that both take the same time

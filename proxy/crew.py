@@ -54,7 +54,7 @@ class Crew:
         page: StatsPage,
         program: Callable[[WorkerStart], None],
         begin: Begin,
-        close_others: Callable[[], None],
+        close_others: Callable[[int], None],
         selector: selectors.BaseSelector,
     ) -> None:
         self.workers = [Worker(f"worker {index}", index=index) for index in range(count)]
@@ -113,7 +113,7 @@ class Crew:
     def _run(self, worker: Worker, start: WorkerStart) -> None:
         """In the child."""
         self.close_controls()
-        self._close_others()
+        self._close_others(worker.index)
         self._page.worker_started(start.index, os.getpid())
         logs.configure(start.settings.telemetry, worker.name)
         self._program(start)

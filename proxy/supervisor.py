@@ -271,12 +271,14 @@ class Supervisor:
             secret=self.secret,
         )
 
-    def _close_own(self) -> None:
-        """In a worker: what belongs to the supervisor and to the admin process."""
+    def _close_own(self, index: int) -> None:
+        """In worker `index`: what belongs to the supervisor, to the admin process and to other workers."""
         self._wakeup.close()
         self.admins.close()
-        for asking, _ in self.inquiries:
+        for place, (asking, answering) in enumerate(self.inquiries):
             asking.close()
+            if place != index:
+                answering.close()
         if self.following is not None:
             self.following.close()
 

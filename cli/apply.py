@@ -9,12 +9,10 @@ import click
 
 from cli.corpus import read_corpus
 from cli.output import (
-    EXIT_FINDINGS,
     config_option,
     exit_with_mistakes,
     format_option,
     print_json,
-    print_mistakes,
     region_option,
 )
 from cli.simulate import corpus_option, run, schema_option, show
@@ -22,23 +20,16 @@ from cli.versions import (
     Duration,
     caller,
     finish,
-    folder_of,
-    settings_of_version,
     versions_of,
     wait_option,
     who_option,
     why_option,
 )
-from config import diff as differences
 from config.errors import ConfigError
-from config.inline import inline_secrets
-from config.load import load
 from config.settings import Settings
 from metastore.versions import Bundle, Versions
-from router.placement import placement_changes
-from router.policy.compiled import build as build_policy
+from metastore.workflow import checked, compared, folder_of, settings_of_version
 from router.simulation import Simulation
-from router.topology import Topology
 
 EPILOG = """\b
 Examples:
@@ -106,19 +97,10 @@ def apply(
 
 
 def _checked(path: Path, region: str | None, style: str) -> Settings:
-    """As every region would read it, nothing placed where it may not be, and without secrets."""
     try:
-        settings = load(path, region=region, secrets=False)
-        for other in settings.regions:
-            theirs = load(path, region=other, secrets=False)
-            build_policy(theirs, Topology.build(theirs))
+        return checked(path, region)
     except ConfigError as error:
         exit_with_mistakes(error, style)
-    mistakes = inline_secrets(settings)
-    if mistakes:
-        print_mistakes(mistakes, style)
-        raise SystemExit(EXIT_FINDINGS)
-    return settings
 
 
 def _compared(
@@ -128,9 +110,10 @@ def _compared(
     if not before:
         return {"changes": [], "stored_rows": [], "simulation": None}
     old = settings_of_version(versions, before, folder_of(path), settings.region)
+    found = compared(old, settings)
     return {
-        "changes": differences.diff(old, settings),
-        "stored_rows": placement_changes(Topology.build(old), Topology.build(settings)),
+        "changes": found.changes,
+        "stored_rows": found.stored_rows,
         "simulation": run(old, settings, read_corpus(corpus), schemas) if corpus else None,
     }
 

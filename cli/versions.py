@@ -7,19 +7,16 @@ import getpass
 import json
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from cli.output import EXIT_FINDINGS, print_json
-from config.load import load
 from config.parse import duration
 from config.settings import Settings
 from metastore.open import open_store
@@ -91,18 +88,6 @@ def versions_of(settings: Settings, *, create: bool = False) -> Iterator[tuple[S
 def give_up(message: str) -> NoReturn:
     click.echo(message, err=True)
     raise SystemExit(EXIT_FINDINGS)
-
-
-def settings_of_version(versions: Versions, number: int, base: Path, region: str | None) -> Settings:
-    """A version, without its secrets. Raises ConfigError for one that this program does not accept any more."""
-    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
-        path = versions.bundle(number).write(Path(folder))
-        return load(path, region=region, secrets=False, base=base)
-
-
-def folder_of(path: Path) -> Path:
-    """What relative paths of a configuration are relative to."""
-    return (path if path.is_dir() else path.parent).absolute()
 
 
 # --- who follows --------------------------------------------------------------------------------------------

@@ -203,20 +203,20 @@ class Console:
         if not isinstance(what, Query | Select):
             return ()
         query = _query(what)
-        database = await self._in_thread(self._database, session, query)
+        database = await self.in_thread(self._database, session, query)
         try:
-            await self._in_thread(database.tables_of, query)
-            return await self._in_thread(database.columns_of, query)
+            await self.in_thread(database.tables_of, query)
+            return await self.in_thread(database.columns_of, query)
         finally:
             database.close()
 
     async def select(
         self, session: ConsoleSession, query: Query, parameters: Sequence[Any]
     ) -> tuple[Rows, list[str]]:
-        database = await self._in_thread(self._database, session, query)
+        database = await self.in_thread(self._database, session, query)
         running: asyncio.Future[Rows] | None = None
         try:
-            used = await self._in_thread(database.tables_of, query)
+            used = await self.in_thread(database.tables_of, query)
             tables = [ALL[place] for place in used if place in ALL]
             questions = {table.asks for table in tables if table.asks is not None}
             sources = self.sources(session)
@@ -228,7 +228,7 @@ class Console:
                 database.start()
                 return database.run(query, parameters)
 
-            running = asyncio.ensure_future(self._in_thread(make))
+            running = asyncio.ensure_future(self.in_thread(make))
             return await asyncio.shield(running), list(dict.fromkeys(sources.warnings))
         except asyncio.CancelledError:
             database.cancel()
@@ -263,7 +263,7 @@ class Console:
             console=[(self.who(one), one.since) for one in self._sessions],
         )
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
 

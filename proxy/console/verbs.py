@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from proxy.console import versioning
 from proxy.console.database import INTEGER, TEXT, Column, Rows
 from proxy.console.sources import Session
 from proxy.console.statements import Token, words
@@ -112,6 +113,45 @@ class Verbs:
             raise refusal("CONSOLE_SESSION", str(number))
         return Rows((), [])
 
+    # --- configurations and their versions ------------------------------------------------------------------
+
+    def _place(self) -> versioning.Place:
+        admin = self._console.admin
+        now, start = admin.in_force, admin.start
+        return versioning.Place(start.page, now.settings, now.config, now.base, start.region, start.metastore)
+
+    async def check(self, who: Session, verb: Verb) -> Rows:
+        return await self._console.in_thread(versioning.check, self._place(), _file(verb, optional=True))
+
+    async def diff(self, who: Session, verb: Verb) -> Rows:
+        numbers = tuple(_number(verb, token) for token in verb.tokens[1:])
+        if len(numbers) not in (0, 2):
+            raise refusal("CONSOLE_SYNTAX", VERBS["DIFF"].form)
+        return await self._console.in_thread(versioning.diff, self._place(), numbers)
+
+    async def simulate(self, who: Session, verb: Verb) -> Rows:
+        return await self._console.in_thread(versioning.simulate_file, self._place(), _file(verb))
+
+    async def apply(self, who: Session, verb: Verb) -> Rows:
+        wanted = versioning.Application.of(verb.tokens[1:], VERBS["APPLY"].form)
+        return await self._console.in_thread(versioning.apply, self._place(), who, wanted)
+
+    async def confirm(self, who: Session, verb: Verb) -> Rows:
+        _nothing_more(verb, 1)
+        return await self._console.in_thread(versioning.confirm, self._place())
+
+    async def rollback(self, who: Session, verb: Verb) -> Rows:
+        target, rest = verb.tokens[2], verb.tokens[3:]
+        why = rest[1].name if len(rest) == 2 and rest[0].upper == "WHY" and rest[1].kind == "string" else ""
+        if rest and not why:
+            raise refusal("CONSOLE_SYNTAX", VERBS["ROLLBACK"].form)
+        to = None if target.upper == "PREVIOUS" else _number(verb, target)
+        return await self._console.in_thread(versioning.rollback, self._place(), who, to, why)
+
+    async def history(self, who: Session, verb: Verb) -> Rows:
+        _nothing_more(verb, 1)
+        return await self._console.in_thread(versioning.history, self._place())
+
     # --- routes ---------------------------------------------------------------------------------------------
 
     async def explain(self, who: Session, verb: Verb) -> Rows:
@@ -148,6 +188,22 @@ class Verbs:
 MAX_EXPLAINED = 8000
 
 
+def _file(verb: Verb, *, optional: bool = False) -> Token | None:
+    """The one file's name behind a verb, in quotes."""
+    rest = verb.tokens[1:]
+    if len(rest) == 1 and rest[0].kind == "string":
+        return rest[0]
+    if optional and not rest:
+        return None
+    raise refusal("CONSOLE_SYNTAX", VERBS[verb.name].form)
+
+
+def _number(verb: Verb, token: Token) -> int:
+    if not token.text.isdigit() or len(token.text) > 10:
+        raise refusal("CONSOLE_SYNTAX", VERBS[verb.name].form)
+    return int(token.text)
+
+
 def _nothing_more(verb: Verb, count: int) -> None:
     if len(verb.tokens) > count:
         raise refusal("CONSOLE_SYNTAX", f"{verb.tokens[count].text[:40]} behind {verb.name}")
@@ -159,6 +215,29 @@ VERBS: Mapping[str, Known] = MappingProxyType(
             "EXPLAIN ROUTE [AS user] [IN database] statement",
             "Where a statement would go, and why.",
             Verbs.explain,
+        ),
+        "CHECK": Known("CHECK ['file']", "Mistakes and remarks of a configuration.", Verbs.check),
+        "DIFF": Known(
+            "DIFF [n m]",
+            "What changes from what is in force to the file on disk, or from version n to m.",
+            Verbs.diff,
+        ),
+        "SIMULATE": Known(
+            "SIMULATE 'file'", "What another configuration would do with the statements seen.", Verbs.simulate
+        ),
+        "HISTORY": Known("HISTORY", "The versions, the newest first.", Verbs.history),
+        "APPLY": Known(
+            "APPLY 'file' [WITHIN '10m' | AT ONCE] [DRY RUN] [WHY 'reason']",
+            "Make a configuration beside the one in force the next version.",
+            Verbs.apply,
+            writes=True,
+        ),
+        "CONFIRM": Known("CONFIRM", "The version in force stays.", Verbs.confirm, writes=True),
+        "ROLLBACK": Known(
+            "ROLLBACK TO n | PREVIOUS [WHY 'reason']",
+            "Put an earlier version in force.",
+            Verbs.rollback,
+            writes=True,
         ),
         "RELOAD": Known("RELOAD", "Read the configuration again.", Verbs.reload, writes=True),
         "KILL": Known("KILL session", "End a client's session.", Verbs.kill, writes=True),

@@ -10,17 +10,20 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import mysql.connector
 import pymysql
 import pytest
+import yaml
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.layout import region_id
 from loadtest.world.process import POLL_INTERVAL
 from loadtest.world.world import World
 from proxy.console.tables import ALL, TABLES
+from proxy.mysql.auth.scramble import native_digest, sha256_digest
 from proxy.mysql.constants.field_types import FieldType
 
 PATIENCE = 30.0
@@ -290,6 +293,53 @@ def test_beyond_loopback_clients_must_use_tls(world: World) -> None:
         far.connect()
     options: dict[str, Any] = {"ssl_disabled": False, "ssl": {"check_hostname": False, "verify_mode": "none"}}
     assert far.ask("SELECT 1", **options) == [(1,)]
+
+
+def test_versions_by_the_console(world: World, tmp_path: Path) -> None:
+    metastore = {"sqlite": str(tmp_path / "meta.db"), "timeout": "1s"}
+    hashed = {name: {"password": stored(password), "role": ROLES[name]} for name, password in PASSWORDS.items()}
+    member = launch(world, {"metastore": metastore, "admin": {"accounts": hashed}}, workers=1)
+    folder = member.fairlead.file.parent
+
+    def file(name: str, **changes: Any) -> str:
+        users = {"demo": {**member.fairlead.configuration["users"]["demo"], "password": stored("demo")}}
+        content = {**member.fairlead.configuration, "users": users, **changes}
+        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
+        return name
+
+    def answers(sql: str, **options: Any) -> str:
+        return "\n".join(str(row[-1]) for row in member.ask(sql, **options))
+
+    first, second = file("first.yaml"), file("second.yaml", limits={"drain": "2s"})
+    for verb in (f"APPLY '{first}'", "CONFIRM", "ROLLBACK TO 1", "ROLLBACK TO PREVIOUS"):
+        assert "FL6002" in member.error(verb, user="viewer")
+    assert "no mistakes" in answers("CHECK", user="viewer")
+    assert "no mistakes" in answers(f"CHECK '{first}'", user="viewer")
+    assert "folder of the configuration only" in member.error("CHECK '/etc/passwd'")
+    assert "folder of the configuration only" in member.error("APPLY '../../etc/passwd'")
+    assert answers("DIFF", user="viewer") == "no difference"
+    assert "version 1 is published" in answers(f"APPLY '{first}' WHY 'first'")
+    member.until(lambda: "first.yaml" in str(member.ask("SELECT file FROM config WHERE key = 'region'")), "version 1")
+    assert "limits: drain" in answers(f"APPLY '{second}' DRY RUN") or "drain" in answers(f"APPLY '{second}' DRY RUN")
+    assert "shapes change" in answers(f"SIMULATE '{second}'", user="viewer")
+    found = answers(f"APPLY '{second}' WITHIN '5m' WHY 'faster'")
+    assert "drain" in found and "CONFIRM within 300 s" in found
+    member.ask("ROLLBACK")
+    drain = "SELECT value FROM config WHERE key = 'limits.drain'"
+    member.until(lambda: member.ask(drain) == [("2s",)], "version 2")
+    assert "version 2 stays" in answers("CONFIRM")
+    assert "drain" in answers("DIFF 1 2", user="viewer")
+    assert "version 3 is published" in answers("ROLLBACK TO 1 WHY 'slower'")
+    member.until(lambda: member.ask(drain) == [("1s",)], "version 3")
+    assert [row[0] for row in member.ask("HISTORY", user="viewer")] == [3, 2, 1]
+    assert member.ask("SELECT number, why, of FROM versions WHERE state = 'in force'") == [(3, "slower", 1)]
+    assert "root@127.0.0.1" in str(member.ask("SELECT who FROM versions"))
+
+
+def stored(password: str) -> dict[str, str]:
+    """What a version may hold of a password."""
+    data = password.encode()
+    return {"sha256": sha256_digest(data).hex(), "native": f"*{native_digest(data).hex().upper()}"}
 
 
 # --- clients ------------------------------------------------------------------------------------------------

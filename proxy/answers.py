@@ -20,6 +20,7 @@ from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
+from proxy.local import LOCAL
 from proxy.merging import Bounds, bounds_of
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
@@ -418,7 +419,7 @@ class Dispatcher:
             self.worker.variables.set(handle, session, plan, sql, found, params)
         elif isinstance(plan, plans.UseDatabase):
             self.worker.use(handle, session, plan.keyspace)
-        elif isinstance(plan, plans.SessionValue | plans.Names | plans.ShowRoute | plans.Nothing):
+        elif isinstance(plan, LOCAL):
             self.worker.local.answer(handle, session, plan, execution is not None)
         else:
             self._on_shards(handle, session, sql, found, planned, compiled, params, execution)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from proxy.inquiries import LEVELS, pinned_by
 from proxy.local_columns import NUMBERS, database_column, fact_column, number_column, text_column, warning_columns
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import ErrPacket
@@ -24,6 +25,9 @@ NO_ROWS = 2**64 - 1
 HERE, UNSURE = 0, 2
 """The relay's Diagnostics: SHOW WARNINGS can be asked of the attached backend; nobody can say without asking."""
 
+Local: TypeAlias = plans.SessionValue | plans.Names | plans.ShowRoute | plans.ShowFairlead
+LOCAL = (plans.SessionValue, plans.Names, plans.ShowRoute, plans.ShowFairlead, plans.Nothing)
+
 Answer = tuple[Sequence[ColumnDefinition41], list[list[Any]]]
 
 
@@ -34,7 +38,7 @@ class LocalAnswers:
         self._worker = worker
 
     def answer(
-        self, handle: int, session: Session, plan: plans.SessionValue | plans.Names | plans.ShowRoute | plans.Nothing,
+        self, handle: int, session: Session, plan: Local | plans.Nothing,
         binary: bool = False,
     ) -> None:  # fmt: skip
         """Reply to the parked command. `binary`: it was COM_STMT_EXECUTE."""
@@ -60,7 +64,7 @@ class LocalAnswers:
         self._worker.relay.reply(handle, packets, keep_diagnostics=keep_diagnostics)
 
     def rows(
-        self, session: Session, plan: plans.SessionValue | plans.Names | plans.ShowRoute, info: dict[str, Any]
+        self, session: Session, plan: Local, info: dict[str, Any]
     ) -> Answer:
         """Columns and rows of a local answer."""
         match plan:
@@ -71,6 +75,10 @@ class LocalAnswers:
                 return [database_column(session, label)], [[name] for name in names]
             case plans.ShowRoute(statement):
                 return self._route(session, statement)
+            case plans.ShowFairlead(what):
+                facts = self._of_session(session, info) if what == "session" else self._of_fairlead()
+                heads = [text_column(session, "name", 64), text_column(session, "value", 1024)]
+                return heads, [[name, str(value)] for name, value in facts.items() if value is not None]
 
     def columns(self, session: Session, plan: plans.SessionValue | plans.Names) -> Sequence[ColumnDefinition41]:
         """What a prepared form announces."""
@@ -87,6 +95,34 @@ class LocalAnswers:
         rows = found.as_rows()
         columns = [text_column(session, "step", 128), text_column(session, "detail", 4096)]
         return columns, [[str(cell) for cell in row] for row in rows]
+
+    def _of_session(self, session: Session, info: dict[str, Any]) -> dict[str, Any]:
+        """What this session is to Fairlead, and why it keeps its connection to a server."""
+        shard = self._worker.shard_of_number(info["shard"]).name if info["shard"] >= 0 else None
+        return {
+            "connection_id": session.connection_id,
+            "user": session.user,
+            "client": session.peer,
+            "listener": session.listener,
+            "database": session.database,
+            "in_transaction": "yes" if info["trx"] or info["deferred"] else "no",
+            "pinned_by": pinned_by(info) or "nothing",
+            "shard": shard or "none",
+            "consistency": LEVELS[info["consistency"]],
+            "autocommit": "on" if info["autocommit"] else "off",
+            "legal_domain": session.subject.domain if session.subject is not None else None,
+        }
+
+    def _of_fairlead(self) -> dict[str, Any]:
+        """What every application may know."""
+        generation, start = self._worker.generation, self._worker.start
+        return {
+            "region": generation.settings.region,
+            "configuration": generation.number,
+            "worker": start.index,
+            "workers": start.workers,
+            "policy": f"epoch {generation.policy.epoch}" if generation.policy is not None else "none",
+        }
 
     def _fact(self, fact: str, session: Session, info: dict[str, Any]) -> Any:
         match fact:
@@ -139,7 +175,7 @@ def _error_row(payload: bytes) -> list[Any]:
     return ["Error", error.errno, error.message]
 
 
-def _keeps_diagnostics(session: Session, plan: plans.SessionValue | plans.Names | plans.ShowRoute) -> bool:
+def _keeps_diagnostics(session: Session, plan: Local) -> bool:
     """MariaDB still lists an older statement's warnings behind one that reads no table; MySQL does not."""
     return session.mariadb and isinstance(plan, plans.SessionValue)
 

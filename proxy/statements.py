@@ -183,8 +183,8 @@ class Statements:
         plan = planned.plan
         if isinstance(plan, plans.SessionValue | plans.Names):
             return self._local_answer(session, found, self._worker.local.columns(session, plan))
-        if isinstance(plan, plans.ShowRoute):
-            raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE")
+        if isinstance(plan, plans.ShowRoute | plans.ShowFairlead):
+            raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE" if isinstance(plan, plans.ShowRoute) else "SHOW FAIRLEAD")
         if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):
             return self._local_answer(session, found, [])
         shard = self._describing_shard(plan, planned)

@@ -1071,6 +1071,12 @@ _CONSOLE = (
         "SHOW VARIABLES lists them.",
     ),
     _entry(
+        "SHOW_FAIRLEAD", 6012, PARSE_ERROR,
+        "SHOW {0} is not answered in a session of an application",
+        "Here SHOW FAIRLEAD SESSION and SHOW FAIRLEAD STATUS are; the rest tells of others.",
+        "Ask the admin console (docs/console.md).",
+    ),
+    _entry(
         "CONSOLE_SESSION", 6011, NO_SUCH_THREAD,
         "there is no session {0}",
         "It has ended, or its worker does not answer.",

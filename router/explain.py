@@ -228,6 +228,8 @@ def _session(plan: Plan) -> str:
             return f"SessionValue({', '.join(f'{column.fact} {column.label!r}' for column in columns)})"
         case plans.Names(label, names):
             return f"Names({label!r}: {', '.join(names)})"
+        case plans.ShowFairlead(what):
+            return f"ShowFairlead({what})"
         case plans.ShowRoute(statement):
             return f"ShowRoute({statement.decode('utf-8', 'replace')})"
     return type(plan).__name__

@@ -259,6 +259,13 @@ class ShowRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowFairlead:
+    """SHOW FAIRLEAD SESSION | STATUS: what the session, or the Fairlead, knows of itself. Never cached."""
+
+    what: Literal["session", "status"]
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """Answer OK and do nothing (an empty statement's error is Refuse; this is SET that changes nothing)."""
 
@@ -276,6 +283,7 @@ Plan: TypeAlias = (
     | SessionValue
     | Names
     | ShowRoute
+    | ShowFairlead
     | Nothing
     | Refuse
 )

@@ -9,7 +9,7 @@ from _speedups import lexer
 from config.words import Verb
 from router import literals
 from router.errors import refusal
-from router.plan import AnyShard, Names, OneShard, Plan, Planned
+from router.plan import AnyShard, Names, OneShard, Plan, Planned, ShowFairlead
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood, literal_slots
 from router.tokens import Token, starts, words
@@ -160,6 +160,15 @@ def _privilege(verb: Verb) -> str:
 def _quoted(keyspace: str | None, table: str | None) -> str:
     names = ("*" if name is None else "`" + name.replace("`", "``") + "`" for name in (keyspace, table))
     return ".".join(names)
+
+
+def _fairlead(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW FAIRLEAD SESSION | STATUS; everything else is the admin console's."""
+    if len(rest) == 2 and rest[1].upper == "SESSION":
+        return Draft(request, "show", cacheable=False).done(ShowFairlead("session"))
+    if len(rest) == 2 and rest[1].upper == "STATUS":
+        return Draft(request, "show", cacheable=False).done(ShowFairlead("status"))
+    raise refusal("SHOW_FAIRLEAD", " ".join(words(rest, 2)).strip())
 
 
 def _warnings(request: Request, rest: Sequence[Token]) -> Planned:
@@ -316,6 +325,7 @@ _READERS: dict[str, Callable[[Request, Sequence[Token]], Planned]] = {
     "DATABASES": _databases,
     "SCHEMAS": _databases,
     "GRANTS": _grants,
+    "FAIRLEAD": _fairlead,
     "WARNINGS": _warnings,
     "ERRORS": _warnings,
     "COUNT": _count,

@@ -55,7 +55,7 @@ def check(gated: Gate, tokens: Sequence[Token], flags: int, norm: str, plan: pla
 
 def _check_family(gated: Gate, tokens: Sequence[Token], plan: plans.Plan, named: bool) -> None:
     family = gated.family
-    if family in FOLLOWED or family in _HARMLESS or isinstance(plan, plans.ShowRoute):
+    if family in FOLLOWED or family in _HARMLESS or isinstance(plan, plans.ShowRoute | plans.ShowFairlead):
         return
     if family in _OPAQUE:
         raise refusal("POLICY_OPAQUE", gated.verb, f"{_OPAQUE[family]} is not followed")

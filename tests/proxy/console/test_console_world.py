@@ -138,6 +138,24 @@ def test_a_session_says_why_it_is_pinned(member: Member) -> None:
         assert member.ask(query) == [(1, "transaction")]
 
 
+def test_an_application_may_ask_about_its_own_session(member: Member) -> None:
+    with contextlib.closing(member.fairlead.connect()) as client, client.cursor() as cursor:
+
+        def session() -> dict[str, str]:
+            cursor.execute("SHOW FAIRLEAD SESSION")
+            return dict(cursor.fetchall())
+
+        assert session()["pinned_by"] == "nothing" and session()["shard"] == "none"
+        client.begin()
+        cursor.execute(f"SELECT name FROM customers WHERE id = {region_id('eu', 1)}")
+        assert session()["pinned_by"] == "transaction" and session()["in_transaction"] == "yes"
+        client.rollback()
+        cursor.execute("SHOW FAIRLEAD STATUS")
+        assert dict(cursor.fetchall())["region"] == "eu"
+        with pytest.raises(pymysql.err.MySQLError, match="FL6012"):
+            cursor.execute("SHOW FAIRLEAD CONFIG")
+
+
 def test_many_sessions_come_in_parts(world: World) -> None:
     member = launch(world, workers=1)
     with contextlib.ExitStack() as opened:

@@ -8,8 +8,8 @@ from loadtest.world import ports
 from loadtest.world.layout import RegionPorts
 
 PORTS = {
-    "eu": RegionPorts(mysql=7306, peer=7326, http=7380, redis=7379),
-    "us": RegionPorts(mysql=8306, peer=8326, http=8380, redis=8379),
+    "eu": RegionPorts(mysql=7306, peer=7326, http=7380, redis=7379, admin=7390),
+    "us": RegionPorts(mysql=8306, peer=8326, http=8380, redis=8379, admin=8390),
 }
 LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (include/net/tcp_states.h)."""
@@ -44,7 +44,7 @@ def still_open() -> list[str]:
 
 
 def _all_ports() -> list[int]:
-    return [port for one in PORTS.values() for port in (one.mysql, one.peer, one.http, one.redis) if port]
+    return [port for one in PORTS.values() for port in (one.mysql, one.peer, one.http, one.redis, one.admin) if port]
 
 
 def holder(port: int) -> str | None:

@@ -128,6 +128,8 @@ def _farewell() -> None:
    redis-cli -p {eu.redis} --user demo --pass demo       [dim]# eu; us: {us.redis}[/]
    EXPLAIN ROUTE <statement>                         [dim]# where to, and why[/]
 [bold]Look[/]
+   mariadb -h 127.0.0.1 -P {eu.admin} -u demo -pdemo fairlead  [dim]# the admin console; us: {us.admin}[/]
+      SELECT user, state, pinned, shard FROM sessions; [dim]# SHOW FAIRLEAD HELP lists the rest[/]
    http://127.0.0.1:{eu.http}/                            [dim]# overview; us: {us.http}[/]
    http://127.0.0.1:{eu.http}/digests?format=table        [dim]# by shape of statement[/]
    http://127.0.0.1:{eu.http}/metrics                     [dim]# for Prometheus[/]

@@ -1,6 +1,7 @@
 """The YAML that each region's Fairlead gets, as plain data."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,16 @@ def build(
     """The whole configuration of `region`'s Fairlead. `redis`: shard -> its Redis server's port, empty for none."""
     own = ports[region]
     built = _without_redis(shape, region, ports, shards, datasets, certificate)
+    if own.admin:
+        built = merge(built, console_changes(own.admin))
     return merge(built, redis_changes(redis, own.redis)) if redis else built
+
+
+def console_changes(port: int) -> dict[str, Any]:
+    """An admin console for the demo's user. Its password as a server stores it, so that versions may hold it."""
+    hashed = sha256(sha256(PASSWORD.encode()).digest()).hexdigest()
+    account = {"password": {"sha256": hashed}, "role": "admin"}
+    return {"listeners": {"admin": {"port": port}}, "admin": {"accounts": {USER: account}}}
 
 
 def redis_changes(servers: Mapping[str, int], port: int) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class RegionPorts:
     peer: int
     http: int
     redis: int = 0
+    admin: int = 0
 
 
 def region_id(region: str, number: int) -> int:

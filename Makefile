@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-mysql noninterference lint bench bench-full bench-instructions soak reloads fuzz clean
+.PHONY: help build demo test test-mysql differential noninterference lint bench bench-full bench-instructions soak reloads fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -39,6 +39,11 @@ noninterference: build  ## what the policy keeps back changes no answer: 40,000 
 	@$(PY) -m loadtest.world.mysql97
 	@FAIRLEAD_REQUIRE_SERVERS=mariadb SEED=$(SEED) $(PY) -m pytest -q -n $(JOBS) --dist loadgroup --timeout 1200 \
 		tests/noninterference tests/router/policy $(TESTS)
+
+differential: build  ## reads over several shards against one server, 500 of each kind, on both flavours
+	@$(PY) -m loadtest.world.mysql97
+	@for server in mariadb mysql; do FAIRLEAD_SERVER=$$server FAIRLEAD_REQUIRE_SERVERS=$$server \
+		FAIRLEAD_DIFFERENTIAL_READS=500 $(PY) -m pytest -q --timeout 1800 tests/differential/test_features.py || exit 1; done
 
 lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@.venv/bin/ruff check .

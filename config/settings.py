@@ -826,6 +826,12 @@ class Limits:
         1024
     )
     plan_cache: Annotated[int, Option("Memory for remembered plans, per worker.", SIZE, low=MIB)] = 32 * MIB
+    merge_memory: Annotated[
+        int, Option("What one read of several shards may keep in memory (groups, distinct values).", SIZE, low=MIB)
+    ] = 256 * MIB
+    merge_memory_worker: Annotated[
+        int, Option("What all such reads of a worker may keep together.", SIZE, low=MIB)
+    ] = 512 * MIB
     queue_wait: Annotated[
         float, Option("How long a statement waits for a server connection.", DURATION, low=0)
     ] = 5.0

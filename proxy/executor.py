@@ -26,6 +26,7 @@ from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.session import Session
 from router import plan as plans
+from router.engine.budget import Budget, Pool
 from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
 from router.plan import Planned
@@ -113,6 +114,7 @@ class Executor:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._pool = Pool(0)
 
     def begin(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.Plan,
@@ -176,7 +178,12 @@ class Executor:
                 branches.send(name, payload, reduced.statements.get(name), reduced)
             answer = ResultSet(self._worker, handle, session, Status(info["status"]))
             cursors = [LeaseCursor(name, lease, deprecate=answer.deprecate) for name, lease in branches.leases.items()]
-            await merge_rows(answer, cursors, recipe, asked.bounds, binary=asked.binary, unlike=reduced.unlike)
+            limits = self._worker.generation.settings.limits
+            self._pool.limit = limits.merge_memory_worker
+            with Budget(limits.merge_memory, self._pool) as budget:
+                await merge_rows(
+                    answer, cursors, recipe, asked.bounds, budget, binary=asked.binary, unlike=reduced.unlike
+                )
 
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,

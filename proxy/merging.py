@@ -11,6 +11,7 @@ from _speedups.rows import Funnel, Groups, RowTooLong, Shape
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.result_set import Head, ResultSet, alike
 from router.engine import stream
+from router.engine.budget import Budget
 from router.engine.columns import Column
 from router.engine.recipe import Grouping, Limit, Recipe
 from router.engine.typed import Typed, keys_of
@@ -52,11 +53,12 @@ def _rows(given: object) -> int:
 
 
 async def merge_rows(
-    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, *, binary: bool, unlike: bool
-) -> None:
+    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, budget: Budget, *,
+    binary: bool, unlike: bool,
+) -> None:  # fmt: skip
     """The whole answer: one result set, or the error of whichever shard failed first."""
     try:
-        if not await _merge(answer, cursors, recipe, bounds, binary=binary, unlike=unlike):
+        if not await _merge(answer, cursors, recipe, bounds, budget, binary=binary, unlike=unlike):
             return
     except ShardError as error:
         answer.ended(error.payload)
@@ -75,8 +77,9 @@ async def merge_rows(
 
 
 async def _merge(
-    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, *, binary: bool, unlike: bool
-) -> bool:
+    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, budget: Budget, *,
+    binary: bool, unlike: bool,
+) -> bool:  # fmt: skip
     """False when the client is gone. Raises Refusal and ShardError."""
     heads = [await cursor.head() for cursor in cursors]
     if not alike(heads, unlike=unlike):
@@ -92,10 +95,10 @@ async def _merge(
     if not await answer.send(_visible(heads[0], recipe, visible)):
         return False
     if groups is not None:
-        return await stream.group(cursors, groups, order, funnel, answer.send)
+        return await stream.group(cursors, groups, order, funnel, answer.send, budget)
     if order is None:
-        return await stream.concatenate(cursors, funnel, answer.send)
-    return await stream.merge(cursors, order, funnel, answer.send)
+        return await stream.concatenate(cursors, funnel, answer.send, budget)
+    return await stream.merge(cursors, order, funnel, answer.send, budget)
 
 
 def _groups(group: Grouping, shape: Shape, typed: Typed) -> Groups:

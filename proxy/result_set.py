@@ -39,11 +39,11 @@ class Head:
         return len(self._payloads)
 
     def definitions(self, *, unlike: bool) -> object:
-        """What must be the same on all shards: everything, or what a client reads values by."""
-        if not unlike:
-            return self._payloads
-        parsed = (ColumnDefinition41.parse(payload) for payload in self._payloads)
-        return [(one.name, one.type, one.collation, one.flags & ColumnFlag.UNSIGNED) for one in parsed]
+        """What must be the same on all shards: what the values are, or no more than what a client reads them by. Other
+        flags and the names of tables depend on the plan that a server's optimizer chose."""
+        parsed = [ColumnDefinition41.parse(payload) for payload in self._payloads]
+        read_by = [(one.name, one.type, one.collation, one.flags & ColumnFlag.UNSIGNED) for one in parsed]
+        return read_by if unlike else [read_by, [(one.length, one.decimals) for one in parsed]]
 
     def columns(self) -> list[Column]:
         parsed = (ColumnDefinition41.parse(payload) for payload in self._payloads)

@@ -391,10 +391,10 @@ _READS = (
     ),
     _entry(
         "MERGE_MEMORY", 1229, OUT_OF_RESOURCES,
-        "merging took more than {0} bytes of memory",
+        "merging would keep more than {0}, the limit of {1}",
         "Groups and distinct values of several shards are kept here until the last shard has answered, within a limit "
-        "for each statement and one for all.",
-        "Group by less, filter more, or raise limits.merge_memory.",
+        "for each statement (limits.merge_memory) and one for all of a worker (limits.merge_memory_worker).",
+        "Group by less, filter more, or raise the limit.",
     ),
     _entry(
         "EXPLAIN_SCATTER", 1214, NOT_SUPPORTED_YET,

@@ -255,6 +255,8 @@ def environment(relation: Relation) -> Environment:
 
 
 def _equal_columns(query: Query, condition: exp.Expr) -> Iterator[tuple[ColumnId, ColumnId]]:
+    if isinstance(condition, exp.In | exp.Not):
+        yield from _equal_by_membership(query, condition)
     if not isinstance(condition, exp.EQ):
         return
     one, other = _bare(condition.this), _bare(condition.expression)
@@ -266,6 +268,25 @@ def _equal_columns(query: Query, condition: exp.Expr) -> Iterator[tuple[ColumnId
         ours, theirs = resolve(query, left), resolve(query, right)
         if ours is not None and theirs is not None:
             yield (ours, theirs)
+
+
+def _equal_by_membership(query: Query, condition: exp.Expr) -> Iterator[tuple[ColumnId, ColumnId]]:
+    """`column IN (SELECT column FROM …)`: of the subquery, only rows with the same value matter. So it is with NOT IN,
+    unless a NULL may be among them."""
+    negated = isinstance(condition, exp.Not)
+    membership = _bare(condition.this) if negated else condition
+    given = membership.args.get("query") if isinstance(membership, exp.In) else None
+    if not isinstance(given, exp.Expr):
+        return
+    inner = next((one for one in query.subqueries if one.tree is given.unnest()), None)
+    if inner is None or not inner.simple or len(inner.tree.expressions) != 1:
+        return
+    ours, theirs = resolve(query, _bare(membership.this)), resolve(inner, inner.tree.expressions[0].unalias())
+    if ours is None or theirs is None or theirs[0].query is not inner:
+        return
+    live = theirs[0].live.column(theirs[1]) if theirs[0].live is not None else None
+    if not negated or (live is not None and not live.nullable and not theirs[0].nullable):
+        yield (ours, theirs)
 
 
 def _bare(node: exp.Expr) -> exp.Expr:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from _speedups.rows import Concatenation, Encoder, Funnel, Groups, Merge, sorted_rows
+from router.engine.budget import Budget
 from router.engine.cursor import Cursor, Sink
-from router.errors import refusal
 
 AT_ONCE = 64 << 10
 """Bytes that are gathered before they go to the client."""
-MEMORY = 256 << 20
-"""Bytes of groups and distinct values that one statement may keep."""
 
 
-async def merge(cursors: Sequence[Cursor], order: Encoder, funnel: Funnel, sink: Sink) -> bool:
-    """Merge sorted runs; of equal rows the first cursor's come first. False when the sink wants no more."""
+async def merge(
+    cursors: Sequence[Cursor], order: Encoder, funnel: Funnel, sink: Sink, budget: Budget
+) -> bool:  # fmt: skip
+    """Merge sorted runs; of equal rows the first cursor's come first. False when the sink wants no more. Raises
+    Refusal when DISTINCT keeps more than the budget."""
     merging = Merge(funnel, order, len(cursors))
     while not merging.done:
         merging.advance(AT_ONCE)
+        budget.hold(funnel.held)
         if funnel.waiting >= AT_ONCE and not await sink(funnel.take()):
             return False
         if merging.wanting >= 0 and not funnel.full:
@@ -35,27 +37,29 @@ async def _feed(merging: Merge, cursor: Cursor) -> None:
         merging.feed(run, rows)
 
 
-async def concatenate(cursors: Sequence[Cursor], funnel: Funnel, sink: Sink) -> bool:
-    """One run after the other, until the funnel is full. False when the sink wants no more."""
+async def concatenate(cursors: Sequence[Cursor], funnel: Funnel, sink: Sink, budget: Budget) -> bool:
+    """One run after the other, until the funnel is full. False when the sink wants no more. Raises Refusal when
+    DISTINCT keeps more than the budget."""
     joined = Concatenation(funnel)
     for cursor in cursors:
         while not funnel.full and (rows := await cursor.rows()) is not None:
             joined.feed(rows)
-            if funnel.held > MEMORY:
-                raise refusal("MERGE_MEMORY", str(MEMORY))
+            budget.hold(funnel.held)
             if funnel.waiting >= AT_ONCE and not await sink(funnel.take()):
                 return False
     return await sink(funnel.take())
 
 
-async def group(cursors: Sequence[Cursor], groups: Groups, order: Encoder | None, funnel: Funnel, sink: Sink) -> bool:
+async def group(
+    cursors: Sequence[Cursor], groups: Groups, order: Encoder | None, funnel: Funnel, sink: Sink, budget: Budget
+) -> bool:
     """Put partial groups together, then give them in order. Raises Refusal beyond the budget."""
     for cursor in cursors:
         while (rows := await cursor.rows()) is not None:
             groups.feed(rows)
-            if groups.held > MEMORY:
-                raise refusal("MERGE_MEMORY", str(MEMORY))
+            budget.hold(groups.held)
     found = groups.rows()
+    budget.hold(groups.held + len(found))
     if order is not None:
         found = sorted_rows(funnel.shape, order, found)
     Concatenation(funnel).feed(found)

@@ -13,6 +13,8 @@ from router.planner.helpers import Helpers
 from router.schema import LiveColumn
 from router.tokens import Token, closings
 
+_CALLS = functions.AGGREGATES | functions.WINDOW
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -31,14 +33,14 @@ class Call:
 
 
 def calls_in(tokens: Sequence[Token], within: Range) -> Iterator[Call]:
-    """The aggregate calls among these tokens that no subquery has for its own."""
+    """The aggregate and window calls among these tokens that no subquery has for its own."""
     closed = closings(tokens)
     at = within[0]
     while at < within[1]:
         token = tokens[at]
         if token.text == "(" and at + 1 < len(tokens) and tokens[at + 1].upper in ("SELECT", "WITH"):
             at = closed.get(at, within[1])
-        elif token.upper in functions.AGGREGATES and at + 1 < len(tokens) and tokens[at + 1].text == "(":
+        elif token.upper in _CALLS and at + 1 < len(tokens) and tokens[at + 1].text == "(":
             end = closed.get(at + 1, within[1] - 1) + 1
             yield _call(tokens, at, end)
             at = end - 1

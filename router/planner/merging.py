@@ -14,8 +14,8 @@ from sqlglot import exp
 from router.engine.assemble import norm_of
 from router.engine.recipe import Grouping, Key, Limit, Piece, Place, Recipe, ShardLimit, Span
 from router.errors import refusal
-from router.pinning import environment
 from router.planner.aggregates import Aggregates, Call, calls_in
+from router.planner.apart import keeps_apart
 from router.planner.clauses import Clauses, Range, clauses_of
 from router.planner.helpers import Helpers
 from router.planner.items import Item, items_of, live_of
@@ -31,7 +31,7 @@ from router.tokens import Token
 def recipe_of(request: Request, parsed: Parsed, placement: Placement) -> Recipe | None:
     """How the statement's rows are merged; None: by concatenating them. Raises Refusal."""
     tree = parsed.tree
-    aggregates = any(calls_in(request.tokens, (0, len(request.tokens))))
+    aggregates = any(not call.window for call in calls_in(request.tokens, (0, len(request.tokens))))
     if not aggregates and not any(tree.args.get(part) for part in ("order", "limit", "offset", "distinct", "group")):
         return None
     clauses = clauses_of(request.tokens) if isinstance(tree, exp.Select) else None
@@ -79,24 +79,13 @@ class _Merging:
         group = self.query.tree.args.get("group")
         if group is None and not aggregates:
             return False
-        if group is not None and self._keeps_apart([one for _, one in orders.groups()]):
+        if group is not None and keeps_apart(self.query, self.placement.sharded, [one for _, one in orders.groups()]):
             return False
         if group is not None and ("ROLLUP" in {token.upper for token in self.tokens}):
             raise refusal("ROLLUP_SCATTER")
         if self.query.tree.args.get("having"):
             raise refusal("AGGREGATE_EXPRESSION", "HAVING")
         return True
-
-    def _keeps_apart(self, columns: Sequence[ColumnId | None]) -> bool:
-        """Do rows with the same values of these columns all have one shard key?"""
-        for relation in self.placement.sharded:
-            if relation.query is not self.query or relation.nullable or relation.declared is None:
-                continue
-            classes = environment(relation).classes
-            wanted = [(relation, name.lower()) for name in relation.declared.columns]
-            if all(any(one is not None and classes.same(key, one) for one in columns) for key in wanted):
-                return True
-        return False
 
     def _grouping(self, orders: Orders) -> Grouped:
         keys = None

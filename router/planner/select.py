@@ -15,6 +15,7 @@ from router.pinning import connected
 from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Scatter
 from router.planner import metadata, session
 from router.planner.aggregates import calls_in
+from router.planner.apart import shard_local, windows_apart
 from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
@@ -131,7 +132,7 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
     assert query is not None
     return (
         _shape_problem(query, placement)
-        or _merging_problem(parsed.tree, draft)
+        or _merging_problem(query, placement, draft)
         or _aggregate_problem(request, parsed)
         or unstable_problem(request, parsed)
         or _policy_problem(request, placement.keyspace)
@@ -140,7 +141,7 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
 
 def _shape_problem(query: Query, placement: Placement) -> Refusal | None:
     if query.arms:
-        return refusal("CROSS_SHARD_UNION")
+        return _union_problem(query, placement)
     return (
         next(filter(None, (_part_problem(inner, placement) for inner in query.all() if inner is not query)), None)
         or outer_problem(query, placement)
@@ -148,12 +149,28 @@ def _shape_problem(query: Query, placement: Placement) -> Refusal | None:
     )
 
 
+def _union_problem(query: Query, placement: Placement) -> Refusal | None:
+    """UNION ALL of filters is what the shards' unions give side by side."""
+    tree = query.tree
+    if not isinstance(tree, exp.Union) or any(tree.args.get(part) for part in ("distinct", "order", "limit", "offset")):
+        return refusal("CROSS_SHARD_UNION")
+    for arm in query.arms:
+        # Rows of reference tables alone would come from every shard.
+        anchored = any(_is_sharded(one, placement) for one in arm.relations)
+        if not arm.arms and not (arm.simple and anchored):
+            return refusal("CROSS_SHARD_UNION")
+        problem = _shape_problem(arm, placement)
+        if problem is not None:
+            return problem
+    return None
+
+
 def _part_problem(query: Query, placement: Placement) -> Refusal | None:
     """A query inside of the statement. One in an expression sees the rows of its own shard only, which is right
     when its tables are co-located with those around it (`_join_problem`); a derived table must be one whose rows
     the shards can give side by side."""
     sharded = [one for one in placement.sharded if one in query.relations]
-    if query.derives is not None and not query.simple:
+    if query.derives is not None and not query.simple and not (sharded and shard_local(query, placement.sharded)):
         if sharded:
             return refusal("CROSS_SHARD_SUBQUERY", sharded[0].table or "")
         return refusal("NOT_PINNED", "SELECT", "a derived table that is more than a filter")
@@ -180,7 +197,8 @@ def _is_sharded(relation: Relation, placement: Placement) -> bool:
 
 
 def _join_problem(query: Query, placement: Placement) -> Refusal | None:
-    groups = connected(placement.sharded)
+    inside = list(query.tables())
+    groups = connected([one for one in placement.sharded if one in inside])
     # Rows of reference tables alone would come from every shard, whatever a subquery asks of sharded ones.
     anchored = any(_is_sharded(one, placement) for one in query.relations)
     if len(groups) <= 1 and anchored:
@@ -192,8 +210,8 @@ def _join_problem(query: Query, placement: Placement) -> Refusal | None:
     return refusal("CROSS_SHARD_JOIN", groups[0][0].alias, groups[1][0].alias)
 
 
-def _merging_problem(tree: exp.Expr, draft: Draft) -> Refusal | None:
-    if tree.args.get("windows") or any(isinstance(node, exp.Window) for node in tree.walk()):
+def _merging_problem(query: Query, placement: Placement, draft: Draft) -> Refusal | None:
+    if not all(windows_apart(one, placement.sharded) for one in (query, *query.arms)):
         return refusal("WINDOW_SCATTER")
     if draft.locks:
         return refusal("LOCKING_SCATTER")

@@ -163,6 +163,66 @@ class Reads:
         sql = self.dice.choice(forms)
         return self.protocol(sql, ordered="ORDER BY" in sql)
 
+    # --- what shards compute for themselves -----------------------------------------------------------------
+
+    def unions(self) -> Read:
+        where, other = self.dice.choice(FILTERS), self.dice.choice(FILTERS)
+        forms = [
+            f"SELECT id, name FROM buyers{where} UNION ALL SELECT n, item FROM purchases",
+            f"SELECT id FROM buyers{where} UNION ALL SELECT id FROM buyers{other}",
+            f"SELECT kind, id FROM buyers{where} UNION ALL SELECT country, small FROM buyers{other} "
+            "UNION ALL SELECT item, qty FROM purchases",
+            f"(SELECT name, credit FROM buyers{where}) UNION ALL (SELECT item, amount FROM purchases)",
+            f"SELECT b.name, p.n FROM buyers b JOIN purchases p ON p.buyer_id = b.id UNION ALL SELECT email, id "
+            f"FROM buyers{other}",
+        ]
+        return self.protocol(self.dice.choice(forms))
+
+    def windows(self) -> Read:
+        call = self.dice.choice(
+            ("ROW_NUMBER()", "RANK()", "SUM(amount)", "COUNT(*)", "MAX(item)", "LAG(n)", "AVG(qty)", "DENSE_RANK()")
+        )
+        framed = self.dice.choice(["", " ORDER BY n", " ORDER BY n DESC"])
+        order = self.dice.choice(["", " ORDER BY buyer_id, n", " ORDER BY w DESC, buyer_id, n LIMIT 7"])
+        if "ROW_NUMBER" in call or "LAG" in call or "RANK" in call:
+            framed = framed or " ORDER BY n"
+        window = f"{call} OVER (PARTITION BY buyer_id{framed})"
+        return self.protocol(f"SELECT buyer_id, n, {window} AS w FROM purchases{order}", ordered=bool(order))
+
+    def subqueries(self) -> Read:
+        where = self.dice.choice(FILTERS)
+        glue = "AND" if where else "WHERE"
+        conditions = [
+            "id IN (SELECT buyer_id FROM purchases)", "id NOT IN (SELECT buyer_id FROM purchases)",
+            "id IN (SELECT p.buyer_id FROM purchases p WHERE p.qty > 1)",
+            "EXISTS (SELECT 1 FROM purchases p WHERE p.buyer_id = id)",
+            "country IN (SELECT code FROM countries)", "credit > (SELECT COUNT(*) FROM countries)",
+            "NOT EXISTS (SELECT 1 FROM purchases p WHERE p.buyer_id = buyers.id AND p.qty = 2)",
+        ]  # fmt: skip
+        tails = ["", " ORDER BY id", " ORDER BY name, id LIMIT 5"]
+        tail = self.dice.choice(tails)
+        listed = self.dice.choice(["id, name", "COUNT(*), MAX(name)", "*"])
+        if "COUNT" in listed:
+            tail = ""
+        sql = f"SELECT {listed} FROM buyers{where} {glue} {self.dice.choice(conditions)}{tail}"
+        return self.protocol(sql, ordered=bool(tail))
+
+    def derived(self) -> Read:
+        per_buyer = "SELECT buyer_id, SUM(qty) AS s, COUNT(*) AS c FROM purchases GROUP BY buyer_id"
+        forms = [
+            f"SELECT t.s, t.buyer_id FROM ({per_buyer}) t ORDER BY t.s DESC, t.buyer_id",
+            f"SELECT AVG(t.s), MAX(t.c) FROM ({per_buyer}) t",
+            f"SELECT b.name, t.s FROM buyers b JOIN ({per_buyer}) t ON t.buyer_id = b.id ORDER BY b.id",
+            f"SELECT b.id, t.c FROM buyers b JOIN ({per_buyer} HAVING COUNT(*) > 1) t ON t.buyer_id = b.id",
+            f"WITH t AS ({per_buyer}) SELECT c, COUNT(*) FROM t GROUP BY c ORDER BY c",
+            "WITH w AS (SELECT id, kind, name FROM buyers WHERE small > 1) SELECT kind, MIN(name) FROM w GROUP BY kind",
+            "SELECT x.k, COUNT(*) FROM (SELECT kind AS k, id FROM buyers) x GROUP BY x.k ORDER BY x.k",
+            "SELECT d.* FROM (SELECT id, email FROM buyers WHERE credit > 1) d ORDER BY d.email LIMIT 3",
+            "SELECT t.n, t.r FROM (SELECT n, item, RANK() OVER (PARTITION BY buyer_id ORDER BY n) r FROM purchases) t",
+        ]
+        sql = self.dice.choice(forms)
+        return self.protocol(sql, ordered="ORDER BY" in sql.rpartition(")")[2])
+
 
 FEATURES: dict[str, Callable[[Reads], Read]] = {
     "order_by": Reads.order_by,
@@ -173,5 +233,9 @@ FEATURES: dict[str, Callable[[Reads], Read]] = {
     "distinct_aggregates": Reads.distinct_aggregates,
     "group_by": Reads.group_by,
     "group_by_forms": Reads.group_by_forms,
+    "union_all": Reads.unions,
+    "window": Reads.windows,
+    "subquery": Reads.subqueries,
+    "derived": Reads.derived,
 }
 TABLES = bazaar.TABLES

@@ -439,7 +439,7 @@ class Dispatcher:
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
         if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
-            bounds = bounds_of(plan.merge.limit, sql, found, session.mode, params)
+            bounds = bounds_of(plan.merge, sql, found, session.mode, params)
             if bounds.count != 0:
                 self.count(handle, session, found, shards)
                 self._merged(handle, session, sql, found, planned, plan.merge, bounds, shards, params, execution)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from _speedups.rows import Funnel, Groups, RowTooLong, Shape
@@ -13,9 +14,11 @@ from proxy.result_set import Head, ResultSet, alike
 from router.engine import stream
 from router.engine.budget import Budget
 from router.engine.columns import Column
-from router.engine.recipe import Grouping, Limit, Recipe
+from router.engine.having import Having, Number
+from router.engine.recipe import Grouping, Recipe
 from router.engine.typed import Typed, keys_of
 from router.errors import Refusal, refusal
+from router.keys import Unpinnable
 from router.literals import Params, value
 from router.text import Text
 
@@ -27,23 +30,37 @@ MOST_ROWS = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """LIMIT of one execution: rows that are left out, rows that come (None: all)."""
+    """LIMIT of one execution: rows that are left out, rows that come (None: all); and the numbers of HAVING."""
 
     offset: int = 0
     count: int | None = None
+    having: tuple[Number, ...] = ()
 
     def of_shard(self, *, whole: bool) -> int:
         """The LIMIT of each shard."""
         return MOST_ROWS if whole or self.count is None else min(self.offset + self.count, MOST_ROWS)
 
 
-def bounds_of(limit: Limit | None, sql: Text, found: Any, mode: int, params: Params) -> Bounds:
-    """Raises Refusal for what is no number of rows."""
+def bounds_of(recipe: Recipe, sql: Text, found: Any, mode: int, params: Params) -> Bounds:
+    """Raises Refusal for what is no number."""
+    conditions = recipe.group.having if recipe.group is not None else ()
+    having = tuple(_number(sql, found.slots[one.slot], mode, params, negate=one.negate) for one in conditions)
+    limit = recipe.limit
     if limit is None:
-        return Bounds()
+        return Bounds(having=having)
     slots = [limit.count] if limit.offset is None else [limit.count, limit.offset]
     count, offset = ([_rows(value(sql, found.slots[slot], mode, params)) for slot in slots] + [0])[:2]
-    return Bounds(offset, count)
+    return Bounds(offset, count, having)
+
+
+def _number(sql: Text, slot: Any, mode: int, params: Params, *, negate: bool) -> Number:
+    try:
+        given = value(sql, slot, mode, params, negate=negate)
+    except Unpinnable:
+        given = ""
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int | float | Decimal)):
+        raise refusal("AGGREGATE_EXPRESSION", "HAVING compares with what is no number")
+    return given
 
 
 def _rows(given: object) -> int:
@@ -95,7 +112,9 @@ async def _merge(
     if not await answer.send(_visible(heads[0], recipe, visible)):
         return False
     if groups is not None:
-        return await stream.group(cursors, groups, order, funnel, answer.send, budget)
+        assert recipe.group is not None
+        keep = Having(recipe.group.having, bounds.having, columns, visible, shape) if bounds.having else None
+        return await stream.group(cursors, groups, keep, order, funnel, answer.send, budget)
     if order is None:
         return await stream.concatenate(cursors, funnel, answer.send, budget)
     return await stream.merge(cursors, order, funnel, answer.send, budget)

@@ -77,11 +77,23 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """A helper compared with a number: a literal's slot, or a parameter's; `negate`: a minus stands before it."""
+
+    helper: int
+    operator: str
+    slot: int
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Grouping:
-    """Partial groups of equal `keys` are one group. None: all rows are one group, which is there without rows too."""
+    """Partial groups of equal `keys` are one group. None: all rows are one group, which is there without rows too.
+    `having`: of whole groups, those stay that meet every condition."""
 
     keys: tuple[Key, ...] | None
     combinations: tuple[Combination, ...]
+    having: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,9 @@ class Recipe:
 
 def _group(group: Grouping) -> str:
     keys = "all" if group.keys is None else ", ".join(_key(key) for key in group.keys)
-    return f"Aggregate({keys}: {', '.join(one.how for one in group.combinations) or 'nothing'})"
+    found = f"Aggregate({keys}: {', '.join(one.how for one in group.combinations) or 'nothing'})"
+    tests = " and ".join(f"{one.helper} {one.operator} ?{one.slot}" for one in group.having)
+    return f"Having({found}, {tests})" if tests else found
 
 
 def _key(key: Key) -> str:

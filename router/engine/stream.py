@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from _speedups.rows import Concatenation, Encoder, Funnel, Groups, Merge, sorted_rows
 from router.engine.budget import Budget
 from router.engine.cursor import Cursor, Sink
+from router.engine.having import Having
 
 AT_ONCE = 64 << 10
 """Bytes that are gathered before they go to the client."""
@@ -51,8 +52,9 @@ async def concatenate(cursors: Sequence[Cursor], funnel: Funnel, sink: Sink, bud
 
 
 async def group(
-    cursors: Sequence[Cursor], groups: Groups, order: Encoder | None, funnel: Funnel, sink: Sink, budget: Budget
-) -> bool:
+    cursors: Sequence[Cursor], groups: Groups, having: Having | None, order: Encoder | None, funnel: Funnel,
+    sink: Sink, budget: Budget,
+) -> bool:  # fmt: skip
     """Put partial groups together, then give them in order. Raises Refusal beyond the budget."""
     for cursor in cursors:
         while (rows := await cursor.rows()) is not None:
@@ -60,6 +62,8 @@ async def group(
             budget.hold(groups.held)
     found = groups.rows()
     budget.hold(groups.held + len(found))
+    if having is not None:
+        found = having.kept(found)
     if order is not None:
         found = sorted_rows(funnel.shape, order, found)
     Concatenation(funnel).feed(found)

@@ -17,6 +17,7 @@ from router.errors import refusal
 from router.planner.aggregates import Aggregates, Call, calls_in
 from router.planner.apart import keeps_apart
 from router.planner.clauses import Clauses, Range, clauses_of
+from router.planner.having import Conditions
 from router.planner.helpers import Helpers
 from router.planner.items import Item, items_of, live_of
 from router.planner.parsed import Parsed
@@ -66,7 +67,7 @@ class _Merging:
         whole = grouped is not None or not _limits_apart(same)
         edits = self._edits(limit, whole=whole)
         if grouped is not None:
-            edits += self._group_edits(grouped.aggregates)
+            edits += self._group_edits(grouped)
         pieces = edited(self.tokens, edits)
         norm = norm_of(pieces, self.request.norm, self.tokens, self.request.context.mode)
         group = grouped.done() if grouped is not None else None
@@ -83,8 +84,6 @@ class _Merging:
             return False
         if group is not None and ("ROLLUP" in {token.upper for token in self.tokens}):
             raise refusal("ROLLUP_SCATTER")
-        if self.query.tree.args.get("having"):
-            raise refusal("AGGREGATE_EXPRESSION", "HAVING")
         return True
 
     def _grouping(self, orders: Orders) -> Grouped:
@@ -101,7 +100,17 @@ class _Merging:
             for call in found:
                 aggregates.combine(call, Place(number))
         orders.aggregates = aggregates
-        return Grouped(keys, aggregates)
+        return Grouped(keys, aggregates, self._having(orders, aggregates, alone=keys is None))
+
+    def _having(self, orders: Orders, aggregates: Aggregates, *, alone: bool) -> Conditions:
+        found = Conditions(self.tokens, self.request.lexed, orders.items(), aggregates)
+        within = self.clauses.clauses.get("HAVING")
+        if within is not None:
+            found.read(within)
+        if alone and found.asked:
+            # Shards without the row would leave the group without rows, which is another one.
+            raise refusal("AGGREGATE_EXPRESSION", "HAVING without GROUP BY is about more than aggregates")
+        return found
 
     def _calls(self, span: Span) -> list[Call]:
         return list(calls_in(self.tokens, (span.first, span.last + 1)))
@@ -114,15 +123,23 @@ class _Merging:
         column = exp.column(words[-1], table=words[0] if len(words) == 2 else None, quoted=True)
         return live_of(resolve(self.query, column))
 
-    def _group_edits(self, aggregates: Aggregates) -> list[Edit]:
-        """Shards group by DISTINCT values besides."""
+    def _group_edits(self, grouped: Grouped) -> list[Edit]:
+        """Shards leave out what they cannot decide of HAVING, and group by DISTINCT values besides."""
+        asked = tuple(grouped.having.asked)
+        finer = self._finer(grouped.aggregates)
+        if "HAVING" not in self.clauses.begins:
+            return finer
+        return [*finer, Edit(self._of("HAVING"), ("HAVING", *asked) if asked else ())]
+
+    def _finer(self, aggregates: Aggregates) -> list[Edit]:
         if not aggregates.finer:
             return []
         listed = [piece for pieces in aggregates.finer for piece in (",", *pieces)]
         if "GROUP" in self.clauses.clauses:
             at = self.clauses.clauses["GROUP"][1]
             return [Edit((at, at), tuple(listed))]
-        later = [self.clauses.begins[name] for name in ("WINDOW", "ORDER", "LIMIT") if name in self.clauses.begins]
+        names = ("HAVING", "WINDOW", "ORDER", "LIMIT")
+        later = [self.clauses.begins[name] for name in names if name in self.clauses.begins]
         at = min(later, default=self.clauses.end)
         return [Edit((at, at), ("GROUP BY", *listed[1:]))]
 
@@ -180,13 +197,14 @@ class Grouped:
 
     keys: tuple[Key, ...] | None
     aggregates: Aggregates
+    having: Conditions
 
     @property
     def grouping(self) -> Grouping:
         return self.done()
 
     def done(self) -> Grouping:
-        return Grouping(self.keys, tuple(self.aggregates.combinations))
+        return Grouping(self.keys, tuple(self.aggregates.combinations), tuple(self.having.waiting))
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,23 @@ class Reads:
         sql = self.dice.choice(forms)
         return self.protocol(sql, ordered="ORDER BY" in sql)
 
+    def having(self) -> Read:
+        key = self.dice.choice(("kind", "country", "small", "YEAR(born)"))
+        tests: list[tuple[str, tuple[Any, ...]]] = [
+            ("COUNT(*) > 3", ()), ("COUNT(*) >= ?", (2,)), ("5 > COUNT(*)", ()), ("SUM(credit) < 100.5", ()),
+            ("AVG(small) > 1.5", ()), ("MAX(id) <> -1", ()), ("COUNT(DISTINCT name) = 4", ()), ("n > 2", ()),
+            ("MIN(credit) = -5", ()), ("SUM(IF(score = 0.1, 0.5, score)) > ?", (1.5,)), ("COUNT(note) <= 3", ()),
+            (f"{key} IS NOT NULL", ()), (f"{key} > 'E'" if key in ("kind", "country") else f"{key} > 3", ()),
+        ]  # fmt: skip
+        chosen = self.dice.sample(tests, self.dice.randint(1, 2))
+        where, params = self.dice.choice(FILTERS), tuple(param for _, given in chosen for param in given)
+        having = " AND ".join(test for test, _ in chosen)
+        order = self.dice.choice(["", f" ORDER BY {key}", f" ORDER BY n DESC, {key} LIMIT 3"])
+        sql = f"SELECT {key}, COUNT(*) AS n FROM buyers{where} GROUP BY {key} HAVING {having}{order}"
+        if self.dice.random() < 0.15:
+            return self.protocol(f"SELECT COUNT(*), MAX(credit) FROM buyers{where} HAVING COUNT(*) > 20")
+        return self.protocol(sql, params, ordered=bool(order))
+
     # --- what shards compute for themselves -----------------------------------------------------------------
 
     def unions(self) -> Read:
@@ -233,6 +250,7 @@ FEATURES: dict[str, Callable[[Reads], Read]] = {
     "distinct_aggregates": Reads.distinct_aggregates,
     "group_by": Reads.group_by,
     "group_by_forms": Reads.group_by_forms,
+    "having": Reads.having,
     "union_all": Reads.unions,
     "window": Reads.windows,
     "subquery": Reads.subqueries,

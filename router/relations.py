@@ -324,7 +324,8 @@ class Builder:
             group = Group([self._relation(query, Relation(node.alias, query))])
             self.expressions(query, node.expressions, ctes)
         else:
-            raise NotUnderstood(f"a table of the form {node.key}")
+            # sqlglot gives a bare `True` for some broken texts.
+            raise NotUnderstood(f"a table of the form {getattr(node, 'key', 'nothing')}")
         return self._joins(query, group, node.args.get("joins") or [], ctes)
 
     def _relation(self, query: Query, relation: Relation) -> Relation:

@@ -183,6 +183,9 @@ class _Enforcer:
         if within.closed:
             _check_opaque(parsed)
         if not any(relation.keyspace != SYSTEM for relation in parsed.tables()):
+            if within.names_closed(self.tokens):
+                # Where a parser sees no table, a server may see one.
+                raise refusal("POLICY_OPAQUE", request.gate.verb, "it names a table that is not open, and reads none")
             return self.planned
         if any(node.args.get("db") is not None for node in parsed.tree.find_all(exp.Column)):
             raise refusal("POLICY_FORM", "columns named with their database")

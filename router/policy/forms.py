@@ -65,7 +65,7 @@ def _check_family(gated: Gate, tokens: Sequence[Token], plan: plans.Plan, named:
         if named and any(token.upper in _STATEMENTS for token in tokens[1:]):
             raise refusal("POLICY_BETRAYS", "EXPLAIN, whose estimates come from the data,")
     elif family is Family.SET or family is Family.DO:
-        if any(token.upper in _QUERIES for token in tokens):
+        if named or any(token.upper in _QUERIES for token in tokens):
             raise refusal("POLICY_OPAQUE", gated.verb, "a query within it is not followed")
     elif named:
         raise refusal("POLICY_OPAQUE", gated.verb, "it names a table that is not open to the user")

@@ -19,6 +19,7 @@ from router.template import spliced_text
 from router.tokens import decode, tokenize
 from tests.router.policy.stand_in import EEA, US, StandIn
 from tests.router.policy.test_decisions import CASES, POLICY, context, decided
+from tests.router.policy.test_noninterference import Grammar
 
 STATEMENTS = [
     "SELECT email, id FROM customers WHERE id = 1",
@@ -55,7 +56,32 @@ def test_what_was_decided_is_accepted(sql: str) -> None:
 
 @pytest.mark.parametrize("sql", STATEMENTS)
 def test_a_proof_that_differs_in_any_field_is_refused(sql: str) -> None:
+    assert accepted_mutants(sql) == []
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+def test_so_are_those_of_generated_statements(seed: int) -> None:
+    tried = 0
+    for one in range(seed * GENERATED, (seed + 1) * GENERATED):
+        sql = Grammar(one).query()
+        if answered(sql):
+            tried += 1
+            assert accepted_mutants(sql) == [], sql
+    assert tried >= GENERATED / 15
+
+
+GENERATED = 60
+
+
+def answered(sql: str) -> bool:
+    planned, _ = decided(sql.encode(), context("us"))
+    part = planned.policy.parts.get("eu-0") if planned.policy is not None else None
+    return part is not None and part.proof is not None
+
+
+def accepted_mutants(sql: str) -> list[str]:
     template, parsed, proof, scene = prepared(sql)
+    check(template, parsed, proof, scene)
     accepted = []
     for what, changed in mutants(proof):
         try:
@@ -63,7 +89,7 @@ def test_a_proof_that_differs_in_any_field_is_refused(sql: str) -> None:
         except Refusal:
             continue
         accepted.append(what)
-    assert accepted == []
+    return accepted
 
 
 def mutants(proof: Proof) -> Iterator[tuple[str, Proof]]:

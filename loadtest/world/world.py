@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -34,9 +34,15 @@ class Fleet:
     """One Fairlead per region with one set of ports, each started when it is first asked for."""
 
     def __init__(
-        self, world: World, name: str, changes: Mapping[str, Any], fleet_ports: Mapping[str, RegionPorts]
+        self,
+        world: World,
+        name: str,
+        changes: Mapping[str, Any],
+        fleet_ports: Mapping[str, RegionPorts],
+        make: Callable[..., Fairlead] = Fairlead,
     ):
         self.ports = fleet_ports
+        self._make = make
         self._world = world
         self._name = name
         self._changes = changes
@@ -51,7 +57,7 @@ class Fleet:
         """The region's Fairlead, started but perhaps not ready yet."""
         if region not in self._members:
             config = configuration.merge(self._world.config(region, self.ports), self._changes)
-            self._members[region] = Fairlead(
+            self._members[region] = self._make(
                 f"{self._name}-{region}",
                 self._world.directory,
                 config,
@@ -214,15 +220,18 @@ class World:
         """The region's Fairlead with the world's own settings, ready; the same one for all tests."""
         return self._fleet[region]
 
-    def fleet(self, changes: Mapping[str, Any] | None = None) -> Fleet:
+    def fleet(
+        self, changes: Mapping[str, Any] | None = None, make: Callable[..., Fairlead] = Fairlead
+    ) -> Fleet:
         """Without `changes` the standing Fairleads. With: new ones on ports of their own, for this test only.
 
-        `changes` are laid over each region's configuration (`configuration.merge`).
+        `changes` are laid over each region's configuration (`configuration.merge`). `make`: Fairlead, or
+        what is like it.
         """
         if not changes:
             return self._fleet
         name = f"custom{len(self._custom_fleets)}"
-        fleet = Fleet(self, name, changes, self._free_ports())
+        fleet = Fleet(self, name, changes, self._free_ports(), make)
         self._custom_fleets.append(fleet)
         return fleet
 

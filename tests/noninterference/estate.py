@@ -26,7 +26,9 @@ FEW, ALL = 3, PERSONS["eu"] + 1
 """Least counts: of the class `counted`, and of `rare`, which no group of the eu ever reaches."""
 CITIES = ("Berlin", "Lyon", "Malmö", "Porto", "Gdańsk", "Austin")
 COUNTRIES = (("DE", "Germany"), ("FR", "France"), ("SE", "Sweden"), ("US", "United States"))
-AMOUNTS = dict(enumerate((f"{n}.37" for n in random.Random(5).sample(range(70_000, 99_999), PERSONS["eu"])), 1))
+AMOUNTS = dict(
+    enumerate((f"{n / 100:.2f}" for n in random.Random(5).sample(range(7_000_011, 9_999_999), PERSONS["eu"])), 1)
+)
 KEYSPACES = ("cells", "homes", "desk")
 
 CUSTOMERS = (
@@ -219,10 +221,11 @@ class Region:
         return self._dice(*what, shared=False)
 
     def text(self, *what: Any, secret: bool = True) -> str:
-        """Of six to thirty letters, which only the cell's own side has if it is `secret`."""
+        """A marker among letters, which only the cell's own side has if it is `secret`."""
         dice = self._secret(*what) if secret else self._shared(*what)
         marker = MARKER if self.region == "eu" else "open"
-        return marker + "".join(dice.choices(string.ascii_lowercase, k=dice.randrange(6, 30)))
+        letters = dice.choices(string.ascii_lowercase, k=dice.randrange(7, 30))
+        return f"{letters[0]}{marker}{''.join(letters[1:])}"
 
     def customer(self, n: int) -> tuple[Any, ...]:
         shared, secret = self._shared("customer", n), self._secret("customer", n)
@@ -235,7 +238,7 @@ class Region:
             f"+{self.text('phone', n, secret=False)}",
             None if secret.random() < 0.2 else self.text("passport", n),
             f"{shared.randrange(1950, 2000)}-{secret.randrange(1, 13):02}-{secret.randrange(1, 29):02}",
-            secret.randrange(1000, 9000),
+            self.pin(n),
             f"{shared.choice(string.ascii_lowercase)}{self.text('nick', n)}",
             f"{self.text('card', n)}{last}",
             self.text("note", n),
@@ -243,9 +246,17 @@ class Region:
             AMOUNTS[n] if self.region == "eu" else f"{n}.25",
             secret.randrange(10_000, 1_000_000),
             shared.choice(COUNTRIES)[0],
-            shared.choice(CITIES),
+            self.city(n),
             shared.randrange(100),
         )
+
+    def city(self, n: int) -> str:
+        return CITIES[n * 7 % 40 % len(CITIES)]
+
+    def pin(self, n: int) -> int:
+        """Of few that there are: nobody else has it in the city (its key says so), but somebody in another may."""
+        neighbours = [one for one in range(1, n) if self.city(one) == self.city(n)]
+        return 4993 + self._secret("pins", self.city(n)).sample(range(14), 14)[len(neighbours)]
 
     def orders(self, n: int) -> list[tuple[Any, ...]]:
         dice = self._shared("orders", n)

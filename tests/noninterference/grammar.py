@@ -59,12 +59,12 @@ class Generator:
         self.database = database
         self._params: list[Any] | None = None
 
-    def statements(self, symbol: str = "statement") -> Iterator[Statement]:
-        """One or a few that belong together."""
+    def statements(self, symbol: str = "statement", prepared: float = PREPARED) -> Iterator[Statement]:
+        """One or a few that belong together; the share of them that is `prepared`."""
         top = self._choose(symbol, 0)
         name = top.strip("<>")
         for part in self._whole(top):
-            yield from self._made(part, name)
+            yield self._made(part, name, prepared=self.dice.random() < prepared)
 
     def _whole(self, text: str) -> Iterator[str]:
         """The parts of a sequence, which may have sequences in them, before their values are chosen."""
@@ -75,13 +75,12 @@ class Generator:
             else:
                 yield part
 
-    def _made(self, part: str, name: str) -> Iterator[Statement]:
-        prepared = self.dice.random() < PREPARED
+    def _made(self, part: str, name: str, *, prepared: bool) -> Statement:
         self._params = [] if prepared else None
         sql = self._expanded(part, 0).encode()
         params = tuple(self._params) if self._params is not None else None
         self._params = None
-        yield Statement(_ESCAPE.sub(_unescaped, sql), params, name)
+        return Statement(_ESCAPE.sub(_unescaped, sql), params, name)
 
     # --- symbols --------------------------------------------------------------------------------------------
 

@@ -49,5 +49,6 @@ def test_most_statements_are_answered(flavour: str, outcomes: dict[str, Outcome]
     outcome = outcomes.get(flavour, Outcome())
     if outcome.total < SHORT * len(SHORT_SEEDS):
         pytest.skip("too few statements have run before")
+    print(f"asked again: {outcome.asked_again}")
     print(f"answered: {outcome.answered:.1%} of {outcome.total}; refusals: {dict(outcome.reasons.most_common())}")
     assert outcome.answered >= ANSWERED

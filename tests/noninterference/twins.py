@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.layout import Shape
+from loadtest.world.process import POLL_INTERVAL
 from loadtest.world.sqlserver import SqlServer
 from loadtest.world.world import World
 from tests.differential.wire import (
@@ -224,6 +226,16 @@ class Twins:
             database=database,
         )
 
+    def settle(self) -> None:
+        """Statistics as the servers make them of the rows that are there, without those that wait to be purged: from
+        these, and so from what was there before, optimizers choose the order of rows that no ORDER BY tells apart."""
+        for world in self.worlds.values():
+            for name, shard in world.shards.items():
+                _await_purge(shard.primary)
+                for dataset in world.datasets:
+                    if name in dataset.shards(self.shape):
+                        shard.primary.run(*(f"ANALYZE TABLE {table}" for table in TABLES), database=dataset.database)
+
     def laundered(self) -> list[str]:
         """What of the tables without a protected column is not alike on both sides: a value got there."""
         found = []
@@ -239,6 +251,16 @@ class Twins:
 
     def close(self) -> None:
         self._stack.close()
+
+
+PURGED = "SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'trx_rseg_history_len'"
+PATIENCE = 5.0
+
+
+def _await_purge(server: SqlServer) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while server.value(PURGED) > 0 and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
 
 
 COMPARED = {("eu-0", "cells"), ("eu-0", "desk"), ("us-0", "cells"), ("us-0", "homes")}

@@ -47,6 +47,7 @@ MALFORMED: Final[int]
 ANSI_QUOTES: Final[int]
 NO_BACKSLASH_ESCAPES: Final[int]
 UNSAFE_CHARSET: Final[int]
+FIRST_STATEMENT: Final[int]
 MARIADB: Final[int]
 
 class LiteralSlot(NamedTuple):

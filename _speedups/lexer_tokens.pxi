@@ -759,6 +759,8 @@ cdef uint32_t semicolon(Scan* s, uint32_t i) noexcept nogil:
     if not s.flags & LEX_MULTI:
         s.rest = i
     s.flags |= LEX_MULTI
+    if s.mode & MODE_FIRST_STATEMENT:
+        return s.n
     s.by_depths = 0
     put(s, c';')
     token_done(s, PREV_NONE)

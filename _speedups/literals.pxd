@@ -29,6 +29,7 @@ cdef enum SqlMode:
     MODE_LEXER_BITS = 255       # what changes the fingerprint; the bits above are for canonical_* only
     MODE_ASCII_KEYS = 256       # the session's charset is not UTF-8: a key byte >= 0x80 is refused
     MODE_BINARY_COLUMN = 512    # the key column is BINARY or VARBINARY: hex and bit literals are its bytes
+    MODE_FIRST_STATEMENT = 1024     # stop behind the first of several statements
 
 cdef enum FieldType:    # enum_field_types, as far as a client may send them
     TYPE_DECIMAL = 0

@@ -25,6 +25,7 @@ cdef enum:
     MAX_REPLICAS = 8
     MAX_SOURCES = 64
     CAP_FOUND_ROWS = 0x00000002
+    CAP_MULTI_STATEMENTS = 0x00010000
     CAP_SESSION_TRACK = 0x00800000
     CAP_DEPRECATE_EOF = 0x01000000
 
@@ -214,6 +215,13 @@ cdef struct BackendStatement:
     uint32_t server_id
     uint32_t state              # in which it was prepared: sql_mode and charset of then are part of its meaning
 
+cdef struct Script:             # several statements in one COM_QUERY: relay_script.pxi
+    size_t rest                 # framed bytes of `inb` behind the current statement that are still of it
+    uint32_t skip               # of the packet that is being sent
+    uint8_t seq                 # of the next packet to the client
+    Scan scan                   # of the current statement's answer, as the client gets it
+    Buf held                    # what the scan wants to see whole
+
 cdef struct Session:
     int fd
     uint32_t index
@@ -275,6 +283,7 @@ cdef struct Session:
     uint8_t command             # its first byte
     uint8_t resumed             # in the ready list: look at the command again
     Lexed* kept                 # what the lexer found in a parked COM_QUERY; owns its norm and slots
+    Script* script              # NULL: the command is one statement
     Buf inb
     Buf out
     Buf extra                   # framed packets to be sent first, one response each

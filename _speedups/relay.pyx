@@ -40,8 +40,8 @@ from _speedups.lexer cimport (
     python_statement, row_next,
 )
 from _speedups.literals cimport (
-    KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, MODE_ASCII_KEYS, MODE_MARIADB, MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG,
-    TYPE_NULL,
+    KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, MODE_ASCII_KEYS, MODE_FIRST_STATEMENT, MODE_MARIADB,
+    MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG, TYPE_NULL,
 )
 from _speedups.scanner cimport *
 from _speedups.scanner import witness_names
@@ -106,6 +106,7 @@ include "relay_vindex.pxi"
 include "relay_core.pxi"
 include "relay_plans.pxi"
 include "relay_verdicts.pxi"
+include "relay_script.pxi"
 include "relay_client.pxi"
 include "relay_backend.pxi"
 include "relay_loop.pxi"

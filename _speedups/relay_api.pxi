@@ -356,7 +356,7 @@ cdef class Relay:
                 s.session_track = caps & CAP_SESSION_TRACK != 0
                 s.ctx = ctx
                 s.state = state
-                s.lexmode = lexmode
+                s.lexmode = lexmode | (MODE_FIRST_STATEMENT if caps & CAP_MULTI_STATEMENTS else 0)
                 s.user = user
                 s.consistency = <uint8_t>consistency
                 s.max_lag_ms = max_lag_ms
@@ -523,6 +523,35 @@ cdef class Relay:
                 after_command(c, s)
             self.unlock()
 
+    def split(self, uint64_t handle, size_t rest):
+        """The parked COM_QUERY holds several statements, the second from offset `rest` of its text: carry out the
+        first, then look at the others. -> False when it cannot be divided (or the session is gone)."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef bint done = False
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL and split_command(c, s, rest):
+                done = True
+                free(s.kept)        # it told of the whole text
+                s.kept = NULL
+                s.resumed = 1
+                ready_session(c, s)
+            self.unlock()
+        return done
+
+    def take_several(self, uint64_t handle, bint allowed):
+        """COM_SET_OPTION: may one COM_QUERY hold several statements?"""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL:
+                s.lexmode = (s.lexmode & ~<uint32_t>MODE_FIRST_STATEMENT) | (MODE_FIRST_STATEMENT if allowed else 0)
+            self.unlock()
+        return s != NULL
+
     def count_as(self, uint64_t handle, uint32_t digest, uint32_t digest_generation, uint64_t shards):
         """The parked command is this digest's, and concerns these shards (a mask): `reply` counts it."""
         cdef Session* s
@@ -679,7 +708,7 @@ cdef class Relay:
                 if new_state >= 0:
                     s.state = <uint32_t>new_state
                 if new_mode >= 0:
-                    s.lexmode = <uint32_t>new_mode
+                    s.lexmode = <uint32_t>new_mode | (s.lexmode & MODE_FIRST_STATEMENT)
                 if new_auto >= 0:
                     s.autocommit_off = not new_auto
                 if new_level >= 0:

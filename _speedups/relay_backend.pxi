@@ -1164,6 +1164,8 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
     set_trx(c, s, TRX_NONE)
     drop_pins(c, s)
     s.phase = PHASE_CLOSED
+    if s.script != NULL:
+        script_end(c, s)
     c.stats.bytes_buffered -= s.inb.len + s.out.len
     if s.kind == KIND_CLIENT:
         close(s.fd)

@@ -211,6 +211,8 @@ cdef inline void end_now(Core* c, Session* s) noexcept nogil:
         if s.stmts[s.exec_stmt - 1].omitted != NULL or s.stmts[s.exec_stmt - 1].overflow:
             forget_long_data(c, s, &s.stmts[s.exec_stmt - 1])
         s.exec_stmt = 0
+    if s.script != NULL:
+        script_next(c, s)
     if s.awaiting_way:
         s.awaiting_way = 0
         if s.trx != TRX_ACTIVE and s.pins == 0:
@@ -238,7 +240,7 @@ cdef void end_command(Core* c, Session* s) noexcept nogil:
 
 cdef inline void after_command(Core* c, Session* s) noexcept nogil:
     """Between two commands: go, look for the next, or close once the client has taken its last answer."""
-    if s.draining and s.backend == NULL and s.trx == TRX_NONE:
+    if s.draining and s.backend == NULL and s.trx == TRX_NONE and s.script == NULL:
         s.hangup = 1
     if s.broken or (s.hangup and s.out.len == 0):
         session_close(c, s)
@@ -249,9 +251,17 @@ cdef inline void after_command(Core* c, Session* s) noexcept nogil:
 # ---------------------------------------------------------------- sending
 cdef inline void send_now(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
     """`client_send`, inline for the end of every response."""
-    cdef ssize_t sent = 0
     if n == 0 or s.broken or s.phase == PHASE_CLOSED:
         return
+    if s.script != NULL:
+        script_send(c, s, p, n)
+        return
+    send_plain(c, s, p, n)
+
+
+cdef inline void send_plain(Core* c, Session* s, const uint8_t* p, size_t n) noexcept nogil:
+    """These very bytes, of which there are some."""
+    cdef ssize_t sent = 0
     s.bytes_out += n
     if s.kind == KIND_CLIENT:
         c.stats.bytes_client_out += n

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from _speedups.lexer import LexedStatement, lex
 from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
+from proxy import commands
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
 from proxy.local import LOCAL
 from proxy.merging import Bounds, bounds_of
+from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
 from proxy.params import rearranged
@@ -31,11 +33,13 @@ from router import plan as plans
 from router.engine.assemble import assemble
 from router.engine.recipe import Recipe
 from router.errors import CATALOGUE, Refusal, refusal
+from router.gate import Family, gate
 from router.literals import Params
 from router.plan import Planned
 from router.policy.enforce import Enforcement
 from router.route import route
 from router.text import Text
+from router.tokens import decode, tokenize
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -44,6 +48,7 @@ log = logging.getLogger(__name__)
 
 PARKED, CLOSED, DRAINED, DONE = 1, 2, 4, 16
 CONNECT, TRANSACTION, SESSION, OTHER = map(PARK_REASONS.index, ("connect", "transaction", "session", "other"))
+SEVERAL = PARK_REASONS.index("multi_statement")
 LACKING = frozenset({PARK_REASONS.index("plan_miss"), PARK_REASONS.index("plan_stale")})
 """What a plan in the relay's cache helps against."""
 PLANNED_MAX = 8192
@@ -157,6 +162,8 @@ class Dispatcher:
             self._on_query(handle, session, reason)
         elif command in _HANDLERS:
             _HANDLERS[command](self, handle, session)
+        elif command in commands.ANSWERS:
+            commands.ANSWERS[command](self.worker, handle, session)
         else:
             raise refusal("COMMAND", _command_name(command), "Use another command, or connect to the server itself")
 
@@ -263,12 +270,24 @@ class Dispatcher:
 
     def _on_query(self, handle: int, session: Session, reason: int) -> None:
         sql, found = self._statement(handle)
+        if reason == SEVERAL and session.capabilities & Capability.MULTI_STATEMENTS:
+            self._on_several(handle, session, sql, found)
+            return
         planned = self._remembered(session, found)
         if planned is None:
             self._cold.append((handle, session, reason))
             self._thaw()
             return
         self.follow(handle, session, sql, found, planned, reason)
+
+    def _on_several(self, handle: int, session: Session, sql: Text, first: LexedStatement) -> None:
+        """The first of several is carried out, the others come behind its answer. A stored program is one statement,
+        whatever semicolons it has: the relay stopped at the first. Raises Refusal."""
+        if is_program(first):
+            whole = lex(bytes(sql), session.mode)
+            self.follow(handle, session, sql, whole, self.plan(session, sql, whole), SEVERAL)
+        elif not self.relay.split(handle, first.rest):
+            raise refusal("MULTI_STATEMENT")
 
     def _statement(self, handle: int) -> tuple[ParkedText, LexedStatement]:
         """A parked COM_QUERY as the relay has lexed it. Raises SessionGone."""
@@ -622,16 +641,7 @@ class Dispatcher:
         session.savepoints = after
         self.relay.reply_ok(handle)
 
-    # --- other commands -------------------------------------------------------------------------------------
-
-    def on_init_db(self, handle: int, session: Session) -> None:
-        command = self.relay.command(handle)
-        if command is not None:
-            self.worker.use(handle, session, command[1:].decode("utf-8", "replace"))
-
-    def on_reset_connection(self, handle: int, session: Session) -> None:
-        self.worker.reset(handle, session)
-        self.relay.reply_ok(handle)
+    # --- prepared statements --------------------------------------------------------------------------------------
 
     def on_prepare(self, handle: int, session: Session) -> None:
         self.worker.statements.prepare(handle, session)
@@ -657,11 +667,15 @@ def savepoints_after(names: tuple[str, ...], plan: plans.Transaction) -> tuple[s
 
 
 _HANDLERS: dict[int, Callable[[Dispatcher, int, Session], None]] = {
-    Command.INIT_DB: Dispatcher.on_init_db,
-    Command.RESET_CONNECTION: Dispatcher.on_reset_connection,
     Command.STMT_PREPARE: Dispatcher.on_prepare,
     Command.STMT_EXECUTE: Dispatcher.on_execute,
 }
+
+
+def is_program(first: LexedStatement) -> bool:
+    """Does the text, up to its first semicolon, begin a stored program, whose body has semicolons of its own?"""
+    tokens = tokenize(decode(first.norm))
+    return bool(tokens) and gate(tokens).family is Family.PROGRAM
 
 
 def _command_name(command: int) -> str:

@@ -114,8 +114,9 @@ _STATEMENTS = (
     _entry(
         "MULTI_STATEMENT", 1006, NOT_SUPPORTED_YET,
         "several statements in one text",
-        "Each could belong to another shard, and what one of them sets would be lost to the session.",
-        "Send one statement at a time.",
+        "The client did not say when it connected that it sends several (CLIENT_MULTI_STATEMENTS), or the text has "
+        "16 MiB or more.",
+        "Send one statement at a time, or connect with allowMultiQueries, multiStatements or as your driver calls it.",
     ),
     _entry(
         "UNSAFE_CHARSET", 1007, NOT_SUPPORTED_YET,

@@ -259,3 +259,22 @@ def test_positions_in_deep_order_by(depth: int) -> None:
     """Beyond the depth that is tracked a number behind a comma is kept: it might be a position."""
     found = L.lex(b"(" * depth + b"SELECT a ORDER BY 1, 2" + b")" * depth)
     assert found.norm.endswith(b"BY 1,2" + b")" * depth)
+
+
+@pytest.mark.parametrize(
+    ("sql", "norm", "rest"),
+    [
+        (b"SELECT 1; SELECT 2; SELECT 3", b"SELECT ?", b" SELECT 2; SELECT 3"),
+        (b"SELECT ';' `a;b`; SELECT 'x", b"SELECT ? `a;b`", b" SELECT 'x"),
+        (b"SELECT 1; ", b"SELECT ?", b""),
+        (b";SELECT 1", b"", b"SELECT 1"),
+    ],
+)
+def test_only_the_first_of_several_statements(sql: bytes, norm: bytes, rest: bytes) -> None:
+    found = L.lex(sql, L.FIRST_STATEMENT)
+    assert found.error == L.OK
+    assert found.norm == norm
+    assert (sql[found.rest :] if found.flags & L.MULTI else b"") == rest
+    assert found.flags & L.UNTERMINATED == 0
+    if not rest:
+        assert found.fingerprint == L.lex(sql).fingerprint

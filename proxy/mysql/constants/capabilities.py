@@ -46,9 +46,8 @@ class Capability(IntFlag):
 
 COMPRESSION = Capability.COMPRESS | Capability.ZSTD_COMPRESSION
 
-# What a listener announces. Absent on purpose: MULTI_STATEMENTS (one statement, one plan), LOCAL_FILES,
-# SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES. SSL is added when the listener has a certificate,
-# COMPRESSION where it is not switched off.
+# What a listener announces. Absent on purpose: LOCAL_FILES, SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES.
+# SSL is added when the listener has a certificate, COMPRESSION where it is not switched off.
 SERVER_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.FOUND_ROWS
@@ -60,12 +59,13 @@ SERVER_CAPABILITIES = (
     | Capability.PLUGIN_AUTH
     | Capability.PLUGIN_AUTH_LENENC
     | Capability.CONNECT_ATTRS
+    | Capability.MULTI_STATEMENTS
     | Capability.MULTI_RESULTS
     | Capability.PS_MULTI_RESULTS
     | Capability.DEPRECATE_EOF
 )
 
-PEER_SERVER_CAPABILITIES = SERVER_CAPABILITIES | Capability.SESSION_TRACK
+PEER_SERVER_CAPABILITIES = SERVER_CAPABILITIES & ~Capability.MULTI_STATEMENTS | Capability.SESSION_TRACK
 
 # What a connection towards a backend asks for, before DEPRECATE_EOF and FOUND_ROWS of its pool's class.
 BACKEND_CAPABILITIES = (

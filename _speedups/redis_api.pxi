@@ -157,7 +157,7 @@ cdef class RedisRelay:
         cdef Core* c = self.core
         self.lock()
         found = {"clients": c.nclients, "requests": c.requests, "parked": c.parked, "splits": c.splits,
-                 "overflows": c.overflows, "lost": c.lost, "rounds": c.rounds}
+                 "overflows": c.overflows, "lost": c.lost, "denied": c.denied, "rounds": c.rounds}
         self.unlock()
         return found
 

@@ -171,6 +171,7 @@ cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
         answer_text(c, cl, &c.texts[TEXT_CROSS])
         return TAKEN
     if shard == DENIED:
+        c.denied += 1
         answer_text(c, cl, &c.patterns[c.which].refused)
         return TAKEN
     if shard < 0:

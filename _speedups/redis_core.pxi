@@ -270,6 +270,7 @@ cdef struct Core:
     uint64_t splits
     uint64_t overflows          # clients closed because they took too little
     uint64_t lost
+    uint64_t denied             # by the policy, here
 
 
 cdef inline ShardPlace* place_at(Core* c, int32_t place) noexcept nogil:

@@ -80,6 +80,7 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     if count < 0:
         forget_touched(c)
         if count == DENIED or count == CROSS:
+            c.denied += count == DENIED
             answer_text(c, cl, &c.patterns[c.which].refused if count == DENIED else &c.texts[TEXT_REGIONS])
             return TAKEN
         park(c, cl, cl.scan.at)

@@ -59,6 +59,7 @@ class RedisService:
         self.table = table()
         self.places: Places
         self.guard: Guard | None = None
+        self._decides: tuple[object, ...] | None = None
         self.generation: Generation
         self.clients: dict[int, RedisClient] = {}
         self.links = Links(self.relay)
@@ -76,7 +77,8 @@ class RedisService:
     def configure(self, generation: Generation) -> None:
         """Put a configuration in force. Clients of users that are gone, or may no longer, are disconnected."""
         settings, topology = generation.settings, generation.topology
-        before = self.generation.settings.policy if hasattr(self, "generation") else None
+        before = self._decides
+        self._decides = (settings.policy, settings.redis)
         self.generation, self.places = generation, where.build(settings, topology)
         policy = generation.policy
         verdicts = verdicts_of(policy, settings, topology, self.places) if policy is not None else None
@@ -99,11 +101,17 @@ class RedisService:
         self.connect()
         for client in list(self.clients.values()):
             self._look_at_rights(client)
-            # What it waits for, or listens to, was allowed by a policy that is no longer in force.
-            if settings.policy != before and (client.task is not None or client.subscriptions is not None):
-                self.relay.close(client.handle)
+            if before != self._decides:
+                self._forget_allowed(client)
         self._tell_abilities()
         self.ways.configure()
+
+    def _forget_allowed(self, client: RedisClient) -> None:
+        """What it waits for, listens to or has queued was allowed by what is no longer in force."""
+        if client.task is not None or client.subscriptions is not None or client.watch is not None:
+            self.relay.close(client.handle)
+        elif client.transaction is not None:
+            client.transaction.broken = True
 
     def connect(self) -> None:
         """To every server of the region, as it is known now who is what."""

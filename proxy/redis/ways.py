@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.5
 LAST_PAUSE = 30.0
+MOST = 2048
+"""Ways of a worker, whatever the regions' limits are."""
 
 
 @dataclass(slots=True)
@@ -126,7 +128,8 @@ class Ways:
         if way is None:
             assert shard.region.peer is not None
             most = -(-shard.region.peer.connections // self._service.worker.start.workers)
-            if sum(one.region.name == shard.region.name for one in self._ways.values()) >= most:
+            mine = sum(one.region.name == shard.region.name for one in self._ways.values())
+            if mine >= most or len(self._ways) >= MOST:
                 raise Refused(errors.region_away(shard.region.name))
             line = f"-{errors.region_away(shard.region.name)}\r\n".encode()
             deadline = self._service.generation.settings.redis.remote_deadline

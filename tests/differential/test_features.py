@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.differential import bazaar
 from tests.differential.duel import Duel, Pair, Way, ask, differences
 from tests.differential.features import FEATURES, Read, Reads
 from tests.differential.wire import Answer
@@ -19,6 +20,10 @@ STATEMENTS = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_READS", "50"))
 SEED = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_SEED", "0"))
 ANSWERED = 0.9
 WAYS = (Way(), Way(deprecate_eof=True))
+MERGED = (
+    "order_by", "order_by_alias_and_place", "limit", "distinct", "aggregates", "distinct_aggregates", "group_by",
+    "having",
+)  # fmt: skip
 ALLOWED = ("warnings",)
 """Shards compute helper columns as well, and warn of them."""
 BY_PLAN = 0x2 | 0x8 | 0x4000
@@ -43,6 +48,24 @@ def test_feature(duel: Duel, feature: str) -> None:
     assert not wrong, f"{len(wrong)} of {STATEMENTS}\n" + "\n".join(wrong[:5])
     answered = outcomes["same"] / max(1, outcomes["same"] + outcomes["refused"])
     assert answered >= ANSWERED, f"{answered:.0%} answered; refused: {refused.most_common(5)}"
+
+
+def test_a_concatenating_engine_would_be_caught(duel: Duel) -> None:
+    """Planted in place of the engine: every shard is asked the same, and the rows are put one behind the other."""
+    duel.reset()
+    caught = count = 0
+    for feature in MERGED:
+        reads = Reads(hash_of(feature) + SEED)
+        for read in [FEATURES[feature](reads) for _ in range(30)]:
+            if read.params or duel.pair(Way()).theirs.query(read.sql).kind == "error":
+                continue
+            shards = [duel.world.shards[name].primary for name in bazaar.SHARDS]
+            naive = [row for shard in shards for row in shard.query(read.sql, bazaar.KEYSPACE)]
+            theirs = [*duel.plain.query(read.sql, bazaar.KEYSPACE)]
+            count += 1
+            caught += naive != theirs if read.ordered else Counter(naive) != Counter(theirs)
+    assert count > 50
+    assert caught > count / 2, f"only {caught} of {count}"
 
 
 def hash_of(feature: str) -> int:

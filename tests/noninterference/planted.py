@@ -12,6 +12,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -34,9 +35,15 @@ class Edit:
         return source.replace(self.find, self.put)
 
 
+@cache
+def _file() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(LEAKS.read_text())
+    return found
+
+
 def edits_of(name: str) -> list[Edit]:
     """The edits of one leak, with those of the defences that it takes away besides."""
-    given: dict[str, Any] = yaml.safe_load(LEAKS.read_text())
+    given = _file()
     leak = given["leaks"][name]
     defences = [edit for one in leak.get("without", []) for edit in given["defences"][one]]
     return [Edit(**edit) for edit in (*leak["edits"], *defences)]
@@ -44,7 +51,7 @@ def edits_of(name: str) -> list[Edit]:
 
 def names() -> Mapping[str, Any]:
     """Every leak as its file tells it."""
-    found: Mapping[str, Any] = yaml.safe_load(LEAKS.read_text())["leaks"]
+    found: Mapping[str, Any] = _file()["leaks"]
     return found
 
 

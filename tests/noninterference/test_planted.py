@@ -19,6 +19,7 @@ from tests.servers import DEFAULT
 
 SEEDS, STATEMENTS = range(len(WAYS) * 10), 100
 LEAST = 20
+ROOT = Path(__file__).parents[2]
 LEAKS = planted.names()
 CHEAP = [name for name, leak in LEAKS.items() if leak.get("cheap")]
 OTHERS = [name for name, leak in LEAKS.items() if name not in CHEAP and "found_by" not in leak]
@@ -89,3 +90,13 @@ def test_a_lock_that_is_not_repeated_is_found(twins: Twins) -> None:
 
 def test_there_are_enough() -> None:
     assert len(LEAKS) >= LEAST
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_leak_fits_the_source(name: str) -> None:
+    """Whoever changes what a leak is planted in plants it anew."""
+    sources: dict[str, str] = {}
+    for edit in planted.edits_of(name):
+        path = ROOT / f"{edit.module.replace('.', '/')}.py"
+        sources[edit.module] = edit.of(sources.get(edit.module) or path.read_text())
+        compile(sources[edit.module], str(path), "exec")

@@ -346,3 +346,18 @@ def test_protected_cells_change_no_answer(world: World, eu: Fairlead) -> None:
         server.run("UPDATE customers SET email = INSERT(email, 2, 1, CHAR(97 + id * 7 % 26))", database="shop")
         server.run("UPDATE customers SET name = REVERSE(name)", database="shop")
         assert [connection.query(text) for text in texts] == before
+
+
+@pytest.mark.parametrize("region", ["eu", "us"])
+def test_merged_rows_are_ordered_and_grouped_by_what_may_be_seen(
+    world: World, eu: Fairlead, us: Fairlead, region: str
+) -> None:
+    with as_analyst({"eu": eu, "us": us}[region]) as connection:
+        shown = ask(connection, "SELECT id, email FROM customers")
+        assert any("*" in email for _, email in shown)
+        ordered = ask(connection, "SELECT email, id FROM customers ORDER BY email, id DESC")
+        assert ordered == sorted([(email, key) for key, email in shown], key=lambda row: (row[0].lower(), -row[1]))
+        counted = ask(connection, "SELECT email, COUNT(*) FROM customers GROUP BY email ORDER BY email")
+        assert sum(count for _, count in counted) == len(shown)
+        refused(connection, "SELECT id FROM customers ORDER BY name LIMIT 5", "FL2101")
+        refused(connection, "SELECT MAX(name) FROM customers", "FL2101")

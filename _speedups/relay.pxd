@@ -91,6 +91,7 @@ cdef enum Step:                 # what the backend works on
     STEP_COMMIT = 5             # BEGIN inside a transaction commits it first
     STEP_PROBE = 6              # COM_PING after an error: is a transaction open?
     STEP_NONE = 7
+    STEP_DENIED = 8             # what is left of an answer that the witness keeps back
 
 cdef enum LastError:
     NO_ERROR = 0

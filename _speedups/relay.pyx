@@ -86,11 +86,10 @@ cdef extern from *:
     #define FL_SESSION struct __pyx_t_9_speedups_5relay_Session *
     #define FL_BACKEND struct __pyx_t_9_speedups_5relay_Backend *
     FL_APART int __pyx_f_9_speedups_5relay_obey(FL_CORE, FL_SESSION, struct __pyx_t_9_speedups_5relay_Plan *, int32_t);
-    FL_APART int __pyx_f_9_speedups_5relay_send_spliced(FL_CORE, FL_SESSION, FL_BACKEND);
+    FL_APART int __pyx_f_9_speedups_5relay_send_ruled(FL_CORE, FL_SESSION, FL_BACKEND, uint8_t);
     FL_APART void __pyx_f_9_speedups_5relay_drop_verdict(FL_CORE, FL_SESSION);
     FL_APART void __pyx_f_9_speedups_5relay_refuse_here(FL_CORE, FL_SESSION, const uint8_t *, uint32_t);
     FL_APART void __pyx_f_9_speedups_5relay_deny_result(FL_CORE, FL_BACKEND, size_t);
-    FL_APART void __pyx_f_9_speedups_5relay_swallow_denied(FL_CORE, FL_SESSION, FL_BACKEND, int);
     FL_APART void __pyx_f_9_speedups_5relay_send_guarded(FL_CORE, FL_SESSION, FL_BACKEND);
     """
 

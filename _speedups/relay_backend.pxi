@@ -420,16 +420,14 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
         expect = EXPECT_QUERY
     elif s.command == COM_STMT_PREPARE:
         expect = EXPECT_PREPARE
-    if s.exec != NULL and s.command == COM_STMT_EXECUTE:
+    if s.verdict != NULL:
+        sent = send_ruled(c, s, b, expect)
+    elif s.exec != NULL and s.command == COM_STMT_EXECUTE:
         sent = send_execute(c, s, b)
-    elif s.verdict != NULL and s.verdict.kind == VERDICT_SPLICED:
-        sent = send_spliced(c, s, b)
     elif s.big:
         sent = send_big(c, s, b, expect)
     else:
         sent = send_framed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
-    if s.verdict != NULL:
-        b.scan.witness = s.verdict.witness
     s.cmd = NULL
     return sent
 
@@ -686,9 +684,6 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
             final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
             if final:
                 n = b.scan.final_offset + final
-    if b.scan.forbidden:
-        swallow_denied(c, s, b, complete)
-        return
     s.response_started = 1
     b.pool.stats.bytes_out += n
     if not complete:
@@ -716,6 +711,7 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
     cdef uint8_t packet[ERROR_ROOM + 4]
     cdef size_t n = put_err(c, packet, c.scratch[passed + 3], ERROR_WITNESS, s.shard)
     b.scan.witness = NULL
+    b.step = STEP_DENIED
     c.stats.errors_by_class[ERR_POLICY] += 1
     if passed:
         client_send(c, s, c.scratch, passed)
@@ -723,17 +719,6 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
     s.partial = 0
     keep_own_error(s, packet + 4, n - 4)
     client_send(c, s, packet, n)
-
-
-cdef void swallow_denied(Core* c, Session* s, Backend* b, bint complete) noexcept nogil:
-    """What comes behind `deny_result`."""
-    if complete:
-        b.busy = 0
-        if b.scan.outcome != OUTCOME_ERR:
-            b.status = s.status = b.scan.status
-        command_done(c, s, b)
-    elif s.broken:
-        session_close(c, s)
 
 
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
@@ -831,7 +816,7 @@ cdef inline void command_done(Core* c, Session* s, Backend* b) noexcept nogil:
             push_pool_event(c, b.pool)
         shard.errors += 1
         c.stats.errors_by_class[ERR_BACKEND] += 1
-    count_query(c, s, error or b.scan.forbidden)
+    count_query(c, s, error)
     if s.cmd_pins and not (error and nothing_ran(s, b.scan.error_code)):
         add_pins(c, s, s.cmd_pins)      # an error may have left a part of it behind
     if error and (s.trx == TRX_ACTIVE or s.autocommit_off or s.flags & PLAN_OPAQUE):
@@ -911,6 +896,11 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
     cdef Session* s = b.owner
     cdef Diff* d
     b.busy = 0
+    if b.step == STEP_DENIED:
+        if b.scan.outcome != OUTCOME_ERR:
+            b.status = s.status = b.scan.status
+        command_done(c, s, b)
+        return
     if b.scan.outcome == OUTCOME_ERR:
         step_failed(c, s, b)
         return

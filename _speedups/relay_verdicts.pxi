@@ -89,6 +89,21 @@ cdef size_t splice(Verdict* v, const uint8_t* sql, size_t n, Lexed* lexed, uint8
     return length + n - copied
 
 
+cdef bint send_ruled(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
+    """The command as its verdict has it; its answer is looked at."""
+    cdef bint sent
+    if s.exec != NULL and s.command == COM_STMT_EXECUTE:
+        sent = send_execute(c, s, b)
+    elif s.verdict.kind == VERDICT_SPLICED:
+        sent = send_spliced(c, s, b)
+    elif s.big:
+        sent = send_big(c, s, b, expect)
+    else:
+        sent = send_framed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
+    b.scan.witness = s.verdict.witness
+    return sent
+
+
 cdef bint send_spliced(Core* c, Session* s, Backend* b) noexcept nogil:
     """The command's bytes with the verdict's splices. False if they do not fit, which `obey` has ruled out."""
     cdef size_t room = s.cmd_len + s.verdict.grows

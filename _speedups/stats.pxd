@@ -251,6 +251,7 @@ cdef struct WorkerStats:
     uint64_t errors_by_class[16]
     uint64_t pins_by_reason[16]
     uint64_t pins_total_by_reason[16]
+    uint64_t shadows_by_change[16]
 
 cdef struct Histogram:      # the count is the sum of the buckets
     uint64_t sum_us
@@ -297,7 +298,8 @@ cdef struct DigestEntry:
     uint16_t keyspace
     uint32_t used
     uint64_t first_seen_ns
-    uint64_t spare[3]
+    uint64_t mark           # what a version on trial would make of it: an index of SHADOW_MARKS
+    uint64_t spare[2]
     char text[512]
     DigestCounts base       # what earlier holders of this slot had counted (already added to `other`)
     DigestCounts lane[2]

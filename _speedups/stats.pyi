@@ -51,6 +51,7 @@ class Digest(NamedTuple):
     bytes_out: int
     shard_mask: int
     time: Timing
+    mark: str | None
 
 class Slow(NamedTuple):
     seq: int
@@ -185,6 +186,9 @@ class WorkerBlock:
     def claim(
         self, fingerprint: int, text: bytes, user: int = ..., keyspace: int = ..., idle_ns: int = ...
     ) -> tuple[int, int]: ...
+    def shadow(self, change: str) -> None: ...
+    def digest_mark(self, index: int, generation: int, mark: int) -> None: ...
+    def digests_unmark(self) -> None: ...
     def digest_add(
         self,
         index: int,

@@ -50,6 +50,8 @@ _COLD = (
     "backend_lost", "pool_waits", "pool_wait_us", "pool_timeouts", "stmt_prepares", "stmt_reprepares",
     "peer_queries", "kills",
 )
+CHANGES = ("same", "refused", "allowed", "changed")
+SHADOW_MARKS = (None, *CHANGES)
 COUNTERS = tuple(name for name in _HOT + _COLD if name != "heartbeat_ns")
 GAUGES = (
     "clients_connected", "transactions_open", "bytes_buffered", "plan_cache_bytes", "plan_cache_entries",
@@ -58,7 +60,7 @@ GAUGES = (
 STATES = ("started_ns", "pid", "config_epoch", "draining", "ready")
 ARRAYS = {
     "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES,
-    "pins_by_reason": PIN_REASONS, "pins_total_by_reason": PIN_REASONS,
+    "pins_by_reason": PIN_REASONS, "pins_total_by_reason": PIN_REASONS, "shadows_by_change": CHANGES,
 }
 SHARD_COUNTERS = (
     "queries", "bytes_in", "bytes_out", "reads_replica", "errors", "lost", "waits", "wait_us", "timeouts",
@@ -105,6 +107,7 @@ class Digest(NamedTuple):
     bytes_out: int
     shard_mask: int
     time: Timing
+    mark: str | None
 
 
 class Slow(NamedTuple):
@@ -451,9 +454,9 @@ cdef class StatsPage:
                 key = (copy.fingerprint, copy.user, copy.keyspace, i == DIGEST_OTHER)
                 if key not in heads:
                     text = copy.text[:min(copy.text_len, DIGEST_TEXT)]
-                    heads[key] = (copy.first_seen_ns, copy.text_len, text, bytearray(sizeof(DigestCounts)))
-                elif copy.first_seen_ns < heads[key][0]:
-                    heads[key] = (copy.first_seen_ns, *heads[key][1:])
+                    heads[key] = (copy.first_seen_ns, copy.text_len, text, bytearray(sizeof(DigestCounts)), 0)
+                first = min(copy.first_seen_ns, heads[key][0])
+                heads[key] = (first, *heads[key][1:4], max(copy.mark, heads[key][4]))
                 sums = heads[key][3]
                 fold(<DigestCounts *><char *>sums, &total)
         return [digest_tuple(key, head) for key, head in heads.items()]
@@ -687,6 +690,10 @@ cdef class WorkerBlock:
         """Count an error sent to a client, by class."""
         self.own.errors_by_class[<Py_ssize_t>ERROR_CLASSES.index(name)] += 1
 
+    def shadow(self, change):
+        """Count a plan that was compared with what a version on trial would make, by what becomes of it."""
+        self.own.shadows_by_change[<Py_ssize_t>CHANGES.index(change)] += 1
+
     def pin(self, reason, n=1):
         """Count sessions that became pinned (n > 0) or free again (n < 0)."""
         cdef Py_ssize_t place = PIN_REASONS.index(reason)
@@ -718,6 +725,18 @@ cdef class WorkerBlock:
         histogram_add(&self.own_shards[s].backend, backend_us)
 
     # ---- digests
+    def digest_mark(self, index, generation, mark):
+        """Note what a version on trial would make of the digest: an index of SHADOW_MARKS."""
+        cdef DigestEntry *entry = digest_at(self.digests, within(index, self.page.header.digests, "digest"), generation)
+        if entry != &self.digests[DIGEST_OTHER]:
+            entry.mark = mark
+
+    def digests_unmark(self):
+        """No version is on trial, or another one."""
+        cdef uint32_t i
+        for i in range(self.page.header.digests):
+            self.digests[i].mark = 0
+
     def claim(self, fingerprint, text, user=NO_ID, keyspace=NO_ID, idle_ns=60_000_000_000):
         """Slot of a digest as (index, generation), made when new; (0, 0), `other`, when there is no room.
 
@@ -807,6 +826,7 @@ cdef class WorkerBlock:
         entry.text_len = min(len(text), <Py_ssize_t>MAX_TEXT)
         memcpy(entry.text, <char *>text, kept)
         entry.first_seen_ns = fl_monotonic_ns()
+        entry.mark = 0
         entry.used = 1
         fl_store32(&entry.generation, entry.generation + 1)
         fl_store64(&entry.seq, entry.seq + 1)
@@ -950,7 +970,7 @@ cdef object digest_tuple(tuple key, tuple head):
     cdef DigestCounts *c = <DigestCounts *><char *>sums
     return Digest(key[0], key[1], key[2], head[2].decode("utf-8", "replace"), head[1] > DIGEST_TEXT,
                   head[0], c.last_seen_ns, c.errors, c.warnings, c.bytes_out, c.shard_mask,
-                  timing(c.hist, DIGEST_BUCKETS, c.sum_us, c.max_us))
+                  timing(c.hist, DIGEST_BUCKETS, c.sum_us, c.max_us), SHADOW_MARKS[head[4]])
 
 
 cdef read_ring(SlowRing *ring, uint32_t worker, uint64_t after, list found):
@@ -982,7 +1002,8 @@ cdef check_layout():
     }
     shard_marks = {"timeouts": <char *>&s.timeouts - shard, "connecting": <char *>&s.connecting - shard}
     array_marks = {"parks_by_reason": <char *>&w.parks_by_reason[0] - worker,
-                   "pins_total_by_reason": <char *>&w.pins_total_by_reason[0] - worker}
+                   "pins_total_by_reason": <char *>&w.pins_total_by_reason[0] - worker,
+                   "shadows_by_change": <char *>&w.shadows_by_change[0] - worker}
     padded = (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry),
               sizeof(SlowRing), sizeof(BackendHealth), sizeof(NameEntry))
     right = (

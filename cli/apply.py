@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from cli.output import (
 )
 from cli.simulate import corpus_option, run, schema_option, show
 from cli.versions import (
+    IN_FORCE,
+    ON_TRIAL,
     Duration,
+    Percent,
     caller,
     finish,
     versions_of,
@@ -27,7 +31,7 @@ from cli.versions import (
 )
 from config.errors import ConfigError
 from config.settings import Settings
-from metastore.versions import Bundle, Versions
+from metastore.versions import SESSIONS, SHADOW, WORKERS, Bundle, Trial, Versions
 from metastore.workflow import checked, compared, folder_of, settings_of_version
 from router.simulation import Simulation
 
@@ -37,6 +41,9 @@ Examples:
   fairlead apply -c new.yaml --why "reports may read orders" --confirm-within 10m
   fairlead confirm -c new.yaml
   fairlead apply -c new.yaml --at-once
+  fairlead apply -c new.yaml --shadow --confirm-within 7d
+  fairlead apply -c new.yaml --canary 10%
+  fairlead apply -c new.yaml --canary-workers 1 --confirm-within 1h
 
 Exit codes: 0 done (or nothing to do), 1 mistakes, or a Fairlead has not put it in force, 2 usage.
 """
@@ -53,6 +60,22 @@ Exit codes: 0 done (or nothing to do), 1 mistakes, or a Fairlead has not put it 
     help="Goes back by itself unless `fairlead confirm` comes in this time.",
 )
 @click.option("--at-once", is_flag=True, help="Needs no confirmation.")
+@click.option(
+    "--shadow", is_flag=True, help="Only decide by it and record what would change, until it is confirmed."
+)
+@click.option(
+    "--canary",
+    "percent",
+    type=Percent(),
+    metavar="N%",
+    help="Until it is confirmed, only for so many percent of the sessions. For changes of the policy and of grants.",
+)
+@click.option(
+    "--canary-workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Until it is confirmed, only in so many workers of each Fairlead.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @corpus_option
 @schema_option
@@ -65,6 +88,9 @@ def apply(
     region: str | None,
     confirm_within: float,
     at_once: bool,
+    shadow: bool,
+    percent: float | None,
+    canary_workers: int | None,
     dry_run: bool,
     corpus: str | None,
     schemas: tuple[str, ...],
@@ -73,7 +99,10 @@ def apply(
     wait: float,
     style: str,
 ) -> None:
-    """Validate, compare with what is in force, simulate, and put in force by the metastore."""
+    """Validate, compare with what is in force, simulate, and put in force (or on trial) by the metastore."""
+    trial = _trial(shadow, percent, canary_workers)
+    if trial is not None and at_once:
+        raise click.UsageError("a trial ends with a confirmation, or by itself: it has no --at-once")
     settings = _checked(path, region, style)
     bundle = Bundle.of(path, settings.files)
     with versions_of(settings, create=not dry_run) as (store, versions):
@@ -87,13 +116,25 @@ def apply(
                 print_json({**_plain(told), "version": before})
             return
         within = None if at_once else confirm_within
-        version = versions.publish(bundle, caller(who), why, within=within, on=before)
+        version = versions.publish(bundle, caller(who), why, within=within, on=before, trial=trial)
         limit = within if before else None
         if style == "table":
             click.echo(f"version {version.number} is published")
-        finish(store, version.number, wait, style, {**_plain(told), "confirm_within": limit})
+        more = {**_plain(told), "confirm_within": limit, "trial": trial and dataclasses.asdict(trial)}
+        finish(store, version.number, wait, style, more, ON_TRIAL if trial else IN_FORCE)
         if limit is not None and style == "table":
+            if trial:
+                click.echo(f"{trial}; version {before} stays in force meanwhile")
             click.echo(f"within {limit:g} s, or it goes back to version {before}: fairlead confirm -c {path}")
+
+
+def _trial(shadow: bool, percent: float | None, workers: int | None) -> Trial | None:
+    given = [Trial(SHADOW)] if shadow else []
+    given += [Trial(SESSIONS, percent)] if percent is not None else []
+    given += [Trial(WORKERS, workers)] if workers is not None else []
+    if len(given) > 1:
+        raise click.UsageError("choose one of --shadow, --canary and --canary-workers")
+    return given[0] if given else None
 
 
 def _checked(path: Path, region: str | None, style: str) -> Settings:

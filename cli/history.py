@@ -74,9 +74,13 @@ def _table(active: Active | None, found: list[Version]) -> str:
 
 
 def _state(active: Active | None, version: Version) -> str:
-    if active is None or active.number != version.number:
+    if active is None or version.number not in (active.number, active.enforced):
         return ""
-    return "in force" if active.confirmed else f"until {when(active.confirm_by or 0)}"
+    if version.number == active.enforced and active.trial is not None:
+        return "in force"
+    if active.confirmed:
+        return "in force"
+    return f"{active.trial or 'in force'} until {when(active.confirm_by or 0)}"
 
 
 def _origin(version: Version) -> str:

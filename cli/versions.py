@@ -30,7 +30,7 @@ FOLLOWERS = "fairlead"
 POLL = 0.1
 FIRST_COMERS = 3.0
 """Seconds; Fairleads look for an absent metastore every second."""
-IN_FORCE, REFUSED = "in force", "refused"
+IN_FORCE, ON_TRIAL, REFUSED = "in force", "on trial", "refused"
 
 
 class Duration(click.ParamType[float]):
@@ -45,6 +45,21 @@ class Duration(click.ParamType[float]):
             return duration(str(value))
         except ValueError as reason:
             self.fail(str(reason), param, ctx)
+
+
+class Percent(click.ParamType[float]):
+    """'10%', '2.5' -> percent."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            found = float(str(value).removesuffix("%"))
+        except ValueError:
+            found = 0.0
+        if not 0 < found < 100:
+            self.fail(f"expected more than 0% and less than 100%, not {value!r}", param, ctx)
+        return found
 
 
 def why_option(function: F) -> F:
@@ -111,8 +126,9 @@ def followers(store: Store) -> list[Follower]:
     return found
 
 
-def wait_for(store: Store, number: int, patience: float) -> list[Follower]:
-    """Until every Fairlead that runs has told of this version, or of a later one; at most `patience` seconds.
+def wait_for(store: Store, number: int, patience: float, state: str = IN_FORCE) -> list[Follower]:
+    """Until every Fairlead that runs has told of this version, or of a later one, that it is in this state, or refused;
+    at most `patience` seconds.
 
     With the very first version the metastore has just been made, and whoever waited for it needs a moment to come.
     """
@@ -123,38 +139,42 @@ def wait_for(store: Store, number: int, patience: float) -> list[Follower]:
         if number == 1 and not found and time.monotonic() < min(until, begun + FIRST_COMERS):
             time.sleep(POLL)
             continue
-        open_ones = [one for one in found if one.version < number or one.state not in (IN_FORCE, REFUSED)]
+        open_ones = [one for one in found if one.version < number or one.state not in (state, IN_FORCE, REFUSED)]
         if not open_ones or time.monotonic() >= until:
             return found
         time.sleep(POLL)
 
 
-def all_in_force(found: list[Follower], number: int) -> bool:
-    return all(one.version >= number and one.state == IN_FORCE for one in found)
+def all_are(found: list[Follower], number: int, state: str) -> bool:
+    return all(one.version >= number and one.state == state for one in found)
 
 
-def show_followers(found: list[Follower], number: int) -> None:
-    there = sum(one.version >= number and one.state == IN_FORCE for one in found)
+def show_followers(found: list[Follower], number: int, state: str = IN_FORCE) -> None:
+    there = sum(one.version >= number and one.state == state for one in found)
     if not found:
         click.echo("no Fairlead follows this metastore now")
         return
-    click.echo(f"in force in {there} of {len(found)} Fairleads")
+    click.echo(f"{state} in {there} of {len(found)} Fairleads")
     for one in found:
         if one.version < number:
             click.echo(f"  {one.name}: still version {one.version}")
-        elif one.state != IN_FORCE:
+        elif one.state != state:
             click.echo(f"  {one.name}: {one.state}: {one.error}")
 
 
-def finish(store: Store, number: int, patience: float, style: str, told: dict[str, Any]) -> None:
-    """Waits, tells, and exits 1 when some Fairlead has not put the version in force."""
-    found = wait_for(store, number, patience)
+def finish(
+    store: Store, number: int, patience: float, style: str, told: dict[str, Any], state: str = IN_FORCE
+) -> None:
+    """Waits, tells, and exits 1 when some Fairlead has not put the version in force, or on trial."""
+    found = wait_for(store, number, patience, state)
+    done = all_are(found, number, state)
     if style == "json":
         names = [{"name": one.name, "version": one.version, "state": one.state, "error": one.error} for one in found]
-        print_json({**told, "version": number, "in_force": all_in_force(found, number), "fairleads": names})
+        said = {"in_force": done and state == IN_FORCE, "on_trial": done and state == ON_TRIAL}
+        print_json({**told, "version": number, **said, "fairleads": names})
     else:
-        show_followers(found, number)
-    if not all_in_force(found, number):
+        show_followers(found, number, state)
+    if not done:
         raise SystemExit(EXIT_FINDINGS)
 
 

@@ -109,19 +109,42 @@ class Version:
     of: int = 0
 
 
+SHADOW, WORKERS, SESSIONS = "shadow", "workers", "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a version is tried before it is confirmed, while the one before it stays in force. `kind`: SHADOW, it only
+    says what it would decide; WORKERS, `share` workers of each Fairlead follow it; SESSIONS, `share` percent of the
+    sessions do."""
+
+    kind: str
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        words = {WORKERS: f"canary in {self.share:g} workers", SESSIONS: f"canary for {self.share:g} % of the sessions"}
+        return words.get(self.kind, self.kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Active:
     """The version in force. `within`: it goes back to `previous` unless it is confirmed in so many seconds, which end
-    at the Unix time `confirm_by`; both None when it stays."""
+    at the Unix time `confirm_by`; both None when it stays. `trial`: it is only tried, and `previous` is in force."""
 
     number: int
     previous: int
     within: float | None = None
     confirm_by: float | None = None
+    trial: Trial | None = None
 
     @property
     def confirmed(self) -> bool:
         return self.confirm_by is None
+
+    @property
+    def enforced(self) -> int:
+        """The version by which everybody is served who does not take part in a trial."""
+        return self.number if self.trial is None else self.previous
 
     def left(self, now: float) -> float:
         """Seconds to confirm it in, by a clock that may be set: never more than there were."""
@@ -161,18 +184,28 @@ class Versions:
         return [Version(**_decoded(one.value)) for one in reversed(self._store.list(VERSIONS).items)]
 
     def publish(
-        self, bundle: Bundle, who: str, why: str, *, within: float | None = None, on: int | None = None
+        self,
+        bundle: Bundle,
+        who: str,
+        why: str,
+        *,
+        within: float | None = None,
+        on: int | None = None,
+        trial: Trial | None = None,
     ) -> Version:
-        """Puts a content in force. `within`: seconds to confirm it in; `on`: the number that must still be in force.
+        """Puts a content in force, or on trial. `within`: seconds to confirm it in; `on`: the number that must still
+        be in force.
 
         Raises VersionError while another version waits for its confirmation.
         """
         active, modified = self._active()
+        if trial is not None and (active is None or within is None):
+            raise VersionError("a trial needs a version that stays in force meanwhile, and a time to be confirmed in")
         if active is not None and not active.confirmed:
             raise VersionError(f"version {active.number} waits to be confirmed: confirm it or roll it back first")
         if on is not None and on != (active.number if active else 0):
             raise Conflict(f"version {active.number if active else 0} is in force meanwhile, not {on}")
-        return self._put(bundle, bundle.digest, who, why, active, modified, within if active else None, 0)
+        return self._put(bundle, bundle.digest, who, why, active, modified, within if active else None, 0, trial)
 
     def confirm(self) -> Active:
         """The version in force stays. Raises VersionError when there is nothing to confirm, or it is too late."""
@@ -211,7 +244,11 @@ class Versions:
 
     def _active(self) -> tuple[Active | None, int]:
         found = self._store.get(ACTIVE)
-        return (Active(**_decoded(found.value)), found.modified) if found else (None, 0)
+        if found is None:
+            return None, 0
+        plain = _decoded(found.value)
+        trial = plain.pop("trial", None)
+        return Active(**plain, trial=Trial(**trial) if trial else None), found.modified
 
     def _put(
         self,
@@ -223,12 +260,13 @@ class Versions:
         modified: int,
         within: float | None,
         of: int,
+        trial: Trial | None = None,
     ) -> Version:
         base = active.number if active else 0
         # What is gone back from is not what one would go back to.
         previous = self.version(of).base if of and active and not active.confirmed else base
         version = Version(self._newest() + 1, content, who[:MAX_TEXT], self._now(), why[:MAX_TEXT], base, of)
-        fresh = Active(version.number, previous, within, version.when + within if within is not None else None)
+        fresh = Active(version.number, previous, within, version.when + within if within is not None else None, trial)
         compares = [Compare(ACTIVE, modified), Compare(_version_key(version.number), 0)]
         puts: list[Operation] = [Put(ACTIVE, _encoded(fresh)), Put(_version_key(version.number), _encoded(version))]
         known = self._store.get(CONTENT + content)

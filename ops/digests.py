@@ -45,6 +45,7 @@ class Row:
     max_us: int
     first_seen: str | None
     last_seen: str | None
+    shadow: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def row_of(digest: Digest, total_us: int, known: names.Names) -> Row:
         max_us=time.max_us,
         first_seen=clock.iso(digest.first_seen_ns),
         last_seen=clock.iso(digest.last_seen_ns),
+        shadow=digest.mark,
     )
 
 

@@ -157,6 +157,10 @@ STATEMENTS = (
             totals(text="queries_text", prepared="queries_prepared"), "protocol"),
     counter("errors", "Errors sent to clients, by class.", by_reason("errors_by_class"), "class"),
     counter("refusals", "Statements that Fairlead itself refused.", total("refusals")),
+    counter(
+        "shadow_plans", "Plans compared with what a version in shadow would make, by what becomes of them.",
+        by_reason("shadows_by_change"), "change",
+    ),
     counter("plan_cache_lookups", "Plan look-ups: hit, miss, or stale (planned under an older epoch).",
             totals(hit="plan_hits", miss="plan_misses", stale="plan_stale"), "result"),
     counter("plan_cache_evictions", "Plans dropped for room.", total("plan_evictions")),

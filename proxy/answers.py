@@ -338,18 +338,19 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         for _ in range(RETRIES):
             epoch, context = self.worker.epoch, self.worker.context_of(session)
-            planned = await loop.run_in_executor(self.worker.threads, self.worker.make_plan, found, sql, context)
+            make = self.worker.make_plan
+            planned = await loop.run_in_executor(self.worker.threads, make, session, found, sql, context)
             if epoch == self.worker.epoch:
                 break
         else:
             # Another configuration or schema every time: planned where nothing can come between.
-            planned = self.worker.make_plan(found, sql, self.worker.context_of(session))
+            planned = self.worker.make_plan(session, found, sql, self.worker.context_of(session))
         self._remember(session, found, planned)
         self.follow(handle, session, sql, found, planned, reason)
 
     def plan(self, session: Session, sql: Text, found: Any) -> Planned:
         """The router's plan, remembered when it holds for every statement of this template."""
-        planned = self.worker.make_plan(found, sql, self.worker.context_of(session))
+        planned = self.worker.make_plan(session, found, sql, self.worker.context_of(session))
         self._remember(session, found, planned)
         return planned
 
@@ -519,7 +520,7 @@ class Dispatcher:
             return dict.fromkeys(shards, text), NOT_REDUCED
         lexed = lex(text, session.mode)
         context = replace(self.worker.context_of(session), bound=True)
-        sent = self.worker.make_plan(lexed, text, context)
+        sent = self.worker.plan_in_force(lexed, text, context)
         if isinstance(sent.plan, plans.Refuse):
             raise Refusal(CATALOGUE[sent.plan.entry], sent.plan.args)
         policy = sent.policy
@@ -539,7 +540,7 @@ class Dispatcher:
     ) -> Reduced:  # fmt: skip
         """What the policy makes of the statement on each of several shards. Raises Refusal."""
         policy = planned.policy
-        elsewhere = self._decided_elsewhere(shards)
+        elsewhere = self._decided_elsewhere(session, shards)
         if policy is None:
             return Reduced(unlike=True) if elsewhere else NOT_REDUCED
         texts = {name: policy.text(name, sql, found, session.mode) for name in shards}
@@ -551,12 +552,13 @@ class Dispatcher:
             return replace(reduced, payloads=payloads)
         return replace(reduced, statements=self.worker.statements.forms(session, execution.number, texts))
 
-    def _decided_elsewhere(self, shards: tuple[str, ...]) -> bool:
+    def _decided_elsewhere(self, session: Session, shards: tuple[str, ...]) -> bool:
         """May another region's Fairlead mask what is shown in clear here? It decides by its own version of the policy,
         which for a moment is another one."""
         topology = self.worker.generation.topology
         found = [topology.shard(name) for name in shards if len(shards) > 1]
-        return self.worker.generation.policy is not None and not all(one is None or one.is_local for one in found)
+        policy = self.worker.generation_of(session).policy
+        return policy is not None and not all(one is None or one.is_local for one in found)
 
     def _one_of(self, shards: tuple[str, ...], planned: Planned, info: dict[str, Any]) -> int:
         """The shard of an execution that may go to any of `shards`: the one that the session holds, or the nearest."""

@@ -118,7 +118,7 @@ def _room(names: int) -> int:
     return min(names * SPARE_FACTOR + SPARE, max(names, PAGE_MOST))
 
 
-def check_room(page: StatsPage, candidate: Candidate) -> None:
+def check_room(page: StatsPage, *candidates: Candidate) -> None:
     """Will the page take all of the names? Tried on a page of the same room. Raises ConfigError."""
     shape = page.shape
     trial = StatsPage.create(
@@ -128,10 +128,11 @@ def check_room(page: StatsPage, candidate: Candidate) -> None:
     for kind in NAME_KINDS:
         trial.declare(kind, [(name.text, name.attr, name.local) for name in page.names(kind)])
     try:
-        Numbers(trial, candidate.generation, declare=True)
+        for one in candidates:
+            Numbers(trial, one.generation, declare=True)
     except LayoutError as error:
         raise refusal(
-            candidate.settings.files[0],
+            candidates[-1].settings.files[0],
             f"no room for these names beside those seen since the start: {error}. Restart to make room",
         ) from error
 

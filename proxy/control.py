@@ -2,7 +2,8 @@
 
 Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pair:
 
-    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…", "config": "…", "base": null}
+    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…", "config": "…", "base": null, "beside": null}
+                           {…, "beside": {"version": V, "kind": "shadow", "share": 0.0, "digest": …, "config": …, …}}
                            {"verb": "drain", "seconds": 30.0}
     worker -> supervisor   {"verb": "ready"}   {"verb": "reloaded", "number": N}
                            {"verb": "refused", "number": N, "error": "…"}
@@ -17,10 +18,13 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _speedups.stats import StatsPage
 from config.settings import Settings
+
+if TYPE_CHECKING:
+    from proxy.trial import Beside
 
 MAX_MESSAGE = 64 * 1024
 MAX_ERROR = 8 * 1024
@@ -37,7 +41,8 @@ class WorkerStart:
     admin process asks it (`proxy.inquiries`); `secret`: for its Accounts.
 
     `digest` is that of the files which `settings` were read from; a reload's files must match the message's. A
-    reload may name another `config`, and the `base` that its relative paths have (as for `config.load`).
+    reload may name another `config`, and the `base` that its relative paths have (as for `config.load`). `beside`: a
+    version on trial.
     """
 
     index: int
@@ -51,6 +56,7 @@ class WorkerStart:
     control: socket.socket
     inquiries: socket.socket
     secret: bytes = field(repr=False)
+    beside: Beside | None = None
 
 
 def digest_of(files: Iterable[Path]) -> str:

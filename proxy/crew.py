@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from _speedups.stats import StatsPage
 from proxy import control, logs
@@ -172,12 +172,12 @@ class Crew:
 
     # --- words to workers -----------------------------------------------------------------------------------
 
-    def tell_reload(self, number: int, digest: str, config: Path, base: Path | None) -> None:
-        where = {"config": str(config), "base": base and str(base)}
-        message = {"verb": "reload", "number": number, "digest": digest, **where}
+    def tell_reload(self, number: int, told: Callable[[int], dict[str, Any]]) -> None:
+        """`told`: what the worker of this index is told of the configuration."""
         for worker in self.workers:
             if not worker.alive:
                 continue
+            message = {"verb": "reload", "number": number, **told(worker.index)}
             if worker.control is None or not control.send(worker.control, message):
                 log.warning("%s cannot be told of configuration %d", worker.name, number)
                 continue

@@ -4,8 +4,10 @@ It brings the version in force to the disk and names it to the supervisor, tells
 goes back from a version that nobody confirmed in time: in the metastore, or, while that is away, here alone. What
 serves clients never asks the metastore, and goes on without it.
 
-    follower -> supervisor   {"verb": "version", "number": N, "path": "…"}
-    supervisor -> follower   {"verb": "in force", "number": N}   {"verb": "refused", "number": N, "error": "…"}
+    follower -> supervisor   {"verb": "version", "number": N, "path": "…", "trial": null}
+                             {…, "trial": {"number": N, "path": "…", "kind": "shadow", "share": 0.0}}
+    supervisor -> follower   {"verb": "in force", "number": N}   {"verb": "on trial", "number": N}
+                             {"verb": "refused", "number": N, "error": "…"}
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from metastore.lease import Lease
 from metastore.open import open_store
 from metastore.registry import register
 from metastore.store import MetastoreError, Store
-from metastore.versions import ACTIVE, Active, Conflict, VersionError, Versions
+from metastore.versions import ACTIVE, Active, Conflict, Trial, VersionError, Versions
 from proxy import control
 from proxy.version_cache import Cached, VersionCache
 
@@ -59,6 +61,19 @@ class FollowerStart:
         return f"{self.region}/{socket.gethostname()}/{os.getppid()}"
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be in force: a version, and beside it perhaps one on trial (0: none)."""
+
+    number: int
+    tried: int = 0
+    trial: Trial | None = None
+
+    @classmethod
+    def of(cls, active: Active) -> Wanted:
+        return cls(active.enforced, active.number if active.trial else 0, active.trial)
+
+
 @dataclass
 class Report:
     """What the metastore is told of this Fairlead."""
@@ -87,7 +102,7 @@ class Follower:
         self._wall = wall
         self._cache = VersionCache(start.settings.cache_folder, start.region)
         self._report = Report(start.number)
-        self._named = start.number
+        self._named = Wanted(start.number)
         self._known: dict[int, Cached] = {}
         self._waiting: Active | None = None
         self._revert_at = float("inf")
@@ -107,7 +122,7 @@ class Follower:
 
     def _tell_away(self, error: Exception) -> None:
         if not self._away:
-            log.error("the metastore is away, version %d stays in force: %s", self._named, error)
+            log.error("the metastore is away, version %d stays in force: %s", self._named.number, error)
         self._away = True
 
     def _follow(self, store: Store) -> None:
@@ -142,14 +157,15 @@ class Follower:
             self._revert(versions)
             active = versions.active() or active
         self._set_timer(active)
-        if active.number == self._named:
+        wanted = Wanted.of(active)
+        if wanted == self._named:
             return
         try:
             self._fetch(versions, active)
         except VersionError as error:
             log.error("version %d cannot be read: %s", active.number, error)
             return
-        self._name(active.number)
+        self._name(wanted)
 
     def _set_timer(self, active: Active) -> None:
         if active == self._waiting:
@@ -164,10 +180,15 @@ class Follower:
         wanted = [active.number] if active.confirmed else [active.number, active.previous]
         self._known = {number: self._cache.keep(number, versions.bundle(number)) for number in wanted}
 
-    def _name(self, number: int) -> None:
+    def _name(self, wanted: Wanted) -> None:
         """Tells the supervisor."""
-        self._named = number
-        self._say({"verb": "version", "number": number, "path": str(self._known[number].path)})
+        self._named = wanted
+        trial = None
+        if wanted.trial is not None:
+            path = str(self._known[wanted.tried].path)
+            trial = {"number": wanted.tried, "path": path, "kind": wanted.trial.kind, "share": wanted.trial.share}
+        path = str(self._known[wanted.number].path)
+        self._say({"verb": "version", "number": wanted.number, "path": path, "trial": trial})
 
     def _revert(self, versions: Versions) -> None:
         waiting, self._waiting, self._revert_at = self._waiting, None, float("inf")
@@ -182,7 +203,7 @@ class Follower:
         waiting, self._waiting, self._revert_at = self._waiting, None, float("inf")
         if waiting is not None and waiting.previous in self._known:
             log.warning("version %d was not confirmed in time: back to %d", waiting.number, waiting.previous)
-            self._name(waiting.previous)
+            self._name(Wanted(waiting.previous))
 
     # --- the supervisor -------------------------------------------------------------------------------------
 
@@ -237,7 +258,7 @@ def first_version(settings: MetastoreSettings, region: str) -> tuple[Cached | No
             active = versions.active()
             if active is None:
                 return None, None
-            number = active.number if active.left(time.time()) > 0 else active.previous
+            number = active.enforced if active.left(time.time()) > 0 else active.previous
             return cache.keep(number, versions.bundle(number)), None
     except (MetastoreError, OSError) as error:
         return cache.marked(), str(error)

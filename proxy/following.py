@@ -6,13 +6,15 @@ import logging
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from config.errors import ConfigError
 from config.load import load
 from config.settings import MetastoreSettings
+from metastore.versions import Trial
 from proxy import control
 from proxy.children import Child, ending
 from proxy.follower import FollowerStart, first_version, run_follower
@@ -40,10 +42,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A version that the follower names."""
+    """A version that the follower names. `trial`: how, when it is one on trial; `tried`: the one that is beside it."""
 
     number: int
     path: Path
+    trial: Trial | None = None
+    tried: Named | None = None
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Named:
+        told = message.get("trial")
+        tried = None
+        if told is not None:
+            trial = Trial(str(told["kind"]), float(told["share"]))
+            tried = cls(int(told["number"]), Path(str(told["path"])), trial)
+        return cls(int(message["number"]), Path(str(message["path"])), tried=tried)
 
 
 class Following:
@@ -95,10 +108,10 @@ class Following:
         if messages is None:
             self._hang_up()
         found = [one for one in messages or () if one["verb"] == "version" and isinstance(one.get("number"), int)]
-        return Named(found[-1]["number"], Path(str(found[-1].get("path")))) if found else None
+        return Named.of(found[-1]) if found else None
 
     def tell(self, verb: str, number: int, error: str = "") -> None:
-        """'in force' or 'refused'."""
+        """'in force', 'on trial' or 'refused'."""
         if self._control is not None:
             control.send(self._control, {"verb": verb, "number": number, "error": error})
 

@@ -91,8 +91,10 @@ class LocalAnswers:
         return self._worker.logins.version_of(session.listener)
 
     def _route(self, session: Session, statement: bytes) -> Answer:
-        found = explain(statement.decode("utf-8", "replace"), self._worker.context_of(session))
-        rows = found.as_rows()
+        text, context = statement.decode("utf-8", "replace"), self._worker.context_of(session)
+        rows = explain(text, context).as_rows()
+        if self._worker.shadow is not None:
+            rows += self._worker.shadow.told(session, text, context)
         columns = [text_column(session, "step", 128), text_column(session, "detail", 4096)]
         return columns, [[str(cell) for cell in row] for row in rows]
 

@@ -53,6 +53,7 @@ class ContextKey(NamedTuple):
     mode: int
     hop: bool
     subject: int = 0
+    canary: bool = False
 
 
 class ContextTable:
@@ -80,7 +81,8 @@ class Session:
 
     `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
     go to several. `savepoints`: of a transaction that has no shard yet. `identity`: by what the policy knows it, and
-    `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers.
+    `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
+    a version on trial decides about it.
     """
 
     handle: int
@@ -100,6 +102,7 @@ class Session:
     attested: Attested | None = None
     identity: Identity = NOBODY
     subject: Subject | None = None
+    canary: bool = False
 
     @property
     def database(self) -> str | None:
@@ -121,7 +124,7 @@ class Session:
 
     def context(self) -> ContextKey:
         subject = self.subject.id if self.subject is not None else 0
-        return ContextKey(self.user, self.database, self.mode, self.hop, subject)
+        return ContextKey(self.user, self.database, self.mode, self.hop, subject, self.canary)
 
 
 def mode_bits(sql_mode: str) -> int:

@@ -21,19 +21,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from _speedups.stats import StatsPage
 from config.advice import advice
 from config.diff import diff
 from config.errors import SHOWN, ConfigError, Mistake
 from config.settings import MetastoreSettings, Settings
-from proxy import banner, candidate, control, logs, systemd
+from proxy import banner, candidate, control, logs, systemd, trial
 from proxy.admins import Admins, AdminStart
 from proxy.candidate import Bind, Candidate, Signature
 from proxy.children import Child, Wakeup
 from proxy.control import WorkerStart
 from proxy.crew import Crew
-from proxy.following import Following, Source, first_source
+from proxy.following import Following, Named, Source, first_source
+from proxy.trial import Tried
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +148,7 @@ class Supervisor:
         self.crew = Crew(workers, page, programs.worker, self._begin, self._close_own, self._selector)
         self.admins = Admins(listeners, programs.admin, self._begin_admin, self._close_for_admin, self._selector)
         self.following: Following | None = None
+        self.tried: Tried | None = None
         self._to_tell = bool(source.version)
 
     @property
@@ -197,7 +200,7 @@ class Supervisor:
             self._tell_following("refused", self.crew.refusal)
             self._reload_if_changed()
         if self._to_tell and self.crew.all_ready and not self.crew.behind(self.number):
-            self._tell_following("in force")
+            self._tell_in_force()
         if self.crew.all_ready and not self.served and not self.stopping:
             self._announce()
         if self.crew.hopeless and not self.stopping:
@@ -241,18 +244,20 @@ class Supervisor:
 
     def _begin(self, index: int, theirs: socket.socket) -> WorkerStart:
         """What a worker that starts now is given."""
+        source, followed = self._followed_by(index)
         return WorkerStart(
             index=index,
             workers=len(self.crew.workers),
             page=self.page,
-            settings=self.settings,
+            settings=followed.settings,
             number=self.number,
-            config=self.source.config,
-            region=self.source.region,
-            digest=self.current.digest,
+            config=source.config,
+            region=source.region,
+            digest=followed.digest,
             control=theirs,
             secret=self.secret,
             inquiries=self.inquiries[index][1],
+            beside=self.tried.beside if self.tried is not None else None,
         )
 
     def _begin_admin(self, listeners: dict[Bind, socket.socket], theirs: socket.socket) -> AdminStart:
@@ -270,6 +275,12 @@ class Supervisor:
             metastore=self.following.settings if self.following is not None else None,
             secret=self.secret,
         )
+
+    def _followed_by(self, index: int) -> tuple[Source, Candidate]:
+        """The configuration of a worker: that in force, or the one on trial."""
+        if self.tried is not None and self.tried.is_of(index):
+            return self.tried.source, self.tried.candidate
+        return self.source, self.current
 
     def _close_own(self, index: int) -> None:
         """In worker `index`: what belongs to the supervisor, to the admin process and to other workers."""
@@ -331,38 +342,56 @@ class Supervisor:
         if named is None:
             return
         source = self.source.of_version(named.number, named.path)
-        if source == self.source:
+        if source == self.source and named.tried == self._named_trial:
             self._to_tell = True
             return
-        log.info("version %d of the metastore is to be put in force", named.number)
-        self.reload(source)
+        if named.tried is not None:
+            log.info("version %d of the metastore is to be tried: %s", named.tried.number, named.tried.trial)
+        else:
+            log.info("version %d of the metastore is to be put in force", named.number)
+        self.reload(source, named.tried)
+
+    @property
+    def _named_trial(self) -> Named | None:
+        return self.tried.named if self.tried is not None else None
+
+    def _tell_in_force(self) -> None:
+        self._tell_following("in force", number=self.source.version)
+        if self.tried is not None:
+            self._tell_following("on trial", number=self.tried.source.version)
 
     def _tell_following(self, verb: str, error: str = "", number: int | None = None) -> None:
-        """How it went with the version in force, or with version `number`."""
+        """How it went with the newest version, or with version `number`."""
         self._to_tell = False
-        if self.following is not None and (number or self.source.version):
-            self.following.tell(verb, number or self.source.version, error)
+        newest = self.tried.source.version if self.tried is not None else self.source.version
+        if self.following is not None and (number or newest):
+            self.following.tell(verb, number or newest, error)
 
     # --- reload ---------------------------------------------------------------------------------------------
 
-    def reload(self, source: Source | None = None) -> Told:
-        """Reads the configuration again, or from another source. A wrong one changes nothing and is told."""
-        source = source or self.source
+    def reload(self, source: Source | None = None, named: Named | None = None) -> Told:
+        """Reads the configuration again, or from another source, and what is to be tried beside it. A wrong one changes
+        nothing and is told."""
+        if source is None:
+            source, named = self.source, self._named_trial
         if self.stopping:
             log.warning("not reloading: stopping")
             return Told(False, ["not reloading: stopping"])
+        version = named.number if named is not None else source.version
         if self.served:
             systemd.reloading()
         self._seen = self._tried = candidate.signature(source.config)
         try:
             fresh, changes, listeners = self._acceptable(source)
+            tried = self._acceptable_trial(named, source, fresh)
         except ConfigError as error:
-            told = self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]], source)
+            told = self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]], version)
         except Exception as error:
             # Our bug, and no reason to take all clients down: nothing has been changed yet.
-            told = self._refuse([f"internal error: {logs.told(error)}"], source)
+            told = self._refuse([f"internal error: {logs.told(error)}"], version)
         else:
-            self.source = source
+            changes += self._trial_changes(tried)
+            self.source, self.tried = source, tried
             self._to_tell = bool(source.version)
             self._put_in_force(fresh, changes, listeners)
             told = Told(True, changes)
@@ -370,10 +399,10 @@ class Supervisor:
             systemd.ready(self._status())
         return told
 
-    def _refuse(self, reasons: list[str], source: Source) -> Told:
+    def _refuse(self, reasons: list[str], version: int) -> Told:
         self.page.config_refused()
-        if source.version:
-            self._tell_following("refused", "; ".join(reasons), source.version)
+        if version:
+            self._tell_following("refused", "; ".join(reasons), version)
         for reason in reasons:
             log.error("configuration refused: %s", reason)
         log.error("configuration %d stays in force", self.number)
@@ -393,6 +422,21 @@ class Supervisor:
         changes = diff(self.settings, fresh.settings)
         return fresh, changes, candidate.bind_admin(fresh.settings, self.admins.listeners)
 
+    def _acceptable_trial(self, named: Named | None, source: Source, fresh: Candidate) -> Tried | None:
+        """Raises ConfigError."""
+        if named is None:
+            return None
+        tried = trial.read(named, source, self.number + 1, fresh.settings, len(self.crew.workers))
+        candidate.check_room(self.page, fresh, tried.candidate)
+        return tried
+
+    def _trial_changes(self, tried: Tried | None) -> list[str]:
+        before, after = self._named_trial, tried.named if tried is not None else None
+        if before == after:
+            return []
+        ends = [f"the trial of version {before.number} ends"] if before is not None else []
+        return ends + ([f"version {after.number} is on trial: {after.trial}"] if after is not None else [])
+
     def _put_in_force(
         self, fresh: Candidate, changes: list[str], listeners: dict[Bind, socket.socket]
     ) -> None:
@@ -403,13 +447,20 @@ class Supervisor:
         self._tell_changes(changes, fresh.settings)
         self.number += 1
         self.current = fresh
+        if self.tried is not None:
+            candidate.declare(self.page, self.tried.candidate)
         candidate.declare(self.page, fresh)
         self.page.config_loaded(self.number)
         logs.configure(fresh.settings.telemetry, "supervisor")
-        told = self.number, fresh.digest, self.source.config, self.source.base
-        self.crew.tell_reload(*told)
-        self.admins.tell_reload(*told)
+        self.crew.tell_reload(self.number, self._told)
+        self.admins.tell_reload(self.number, fresh.digest, self.source.config, self.source.base)
         self.admins.move(listeners)
+
+    def _told(self, index: int) -> dict[str, Any]:
+        """What a worker is told of its configuration."""
+        source, followed = self._followed_by(index)
+        beside = self.tried.told() if self.tried is not None else None
+        return {**trial.where(source), "digest": followed.digest, "beside": beside}
 
     def _tell_changes(self, changes: list[str], settings: Settings) -> None:
         for change in changes:

@@ -26,6 +26,7 @@ from config.errors import ConfigError
 from config.load import load
 from config.settings import MysqlListener, PeerListener, RedisListener
 from config.words import SessionScope
+from metastore.versions import SHADOW, Trial
 from proxy import logs
 from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
@@ -48,7 +49,9 @@ from proxy.pool.varstate import SessionState, StateUnreachable
 from proxy.redis.accept import RedisDoor
 from proxy.redis.service import RedisService
 from proxy.session import ContextTable, Session
+from proxy.shadow import Shadow
 from proxy.statements import Statements
+from proxy.trial import Beside, Canary
 from proxy.variables import Variables
 from proxy.verdicts import Verdicts
 from router.context import Context
@@ -130,6 +133,8 @@ class Worker:
         self._draining: asyncio.Event = asyncio.Event()
         self.generation: Generation
         self.numbers: Numbers
+        self.canary: Canary | None = None
+        self.shadow: Shadow | None = None
         self.compiler: Compiler
         self.epoch = 0
 
@@ -139,7 +144,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for variant in range(len(BEGINS)):
             self.relay.begin_put(variant, frame(b"\x03" + begin_text(variant), 0))
-        await self.put_in_force(Generation.build(self.start.number, self.start.settings))
+        await self.put_in_force(Generation.build(self.start.number, self.start.settings), self.start.beside)
         loop.add_reader(self.relay.fileno(), self.dispatcher.on_events)
         loop.add_reader(self.start.control.fileno(), self._on_control)
         loop.add_reader(self.inquiries.fileno(), self.inquiries.on_readable)
@@ -225,7 +230,8 @@ class Worker:
                 settings = load(Path(message["config"]), region=self.start.region, base=base and Path(base))
                 if digest_of(settings.files) != message["digest"]:
                     raise ValueError("the files changed again meanwhile")
-                await self.put_in_force(Generation.build(number, settings))
+                beside = _beside(message["beside"], self.start.region)
+                await self.put_in_force(Generation.build(number, settings), beside)
             except (ConfigError, ValueError, OSError) as error:
                 self._say({"verb": "refused", "number": number, "error": str(error)[:4096]})
                 return
@@ -243,14 +249,17 @@ class Worker:
 
     # --- configuration --------------------------------------------------------------------------------------
 
-    async def put_in_force(self, generation: Generation) -> None:
-        """Everything from here on is decided by this generation; sessions of users that are gone are closed."""
+    async def put_in_force(self, generation: Generation, beside: Beside | None = None) -> None:
+        """Everything from here on is decided by this generation; sessions of users that are gone are closed. `beside`:
+        a version on trial, to shadow it or for some of the sessions."""
+        tried = Generation.build(generation.number, beside.settings) if beside is not None else None
         numbers = Numbers(self.page, generation)
         # Files are read first: what fails here has changed nothing. From there on nothing comes in between.
         prepared = self.backends.prepare(generation, numbers)
         self.logins.configure(generation)
         self.backends.configure(prepared)
         self.generation, self.numbers = generation, numbers
+        self._try(tried, beside)
         for name, user in generation.settings.users.items():
             if user.session_scope is SessionScope.USER:
                 self.relay.share_positions(numbers.users[name])
@@ -272,6 +281,20 @@ class Worker:
                 )
         await self.backends.watch(prepared)
         await self._configure_redis()
+
+    def _try(self, tried: Generation | None, beside: Beside | None) -> None:
+        self.canary = self.shadow = None
+        self.block.digests_unmark()
+        if tried is None or beside is None:
+            return
+        if beside.trial.kind == SHADOW:
+            self.shadow = Shadow(self, tried, beside.version)
+        else:
+            self.canary = Canary(tried, beside.trial.share)
+
+    def generation_of(self, session: Session) -> Generation:
+        """Whose policy and grants decide about the session."""
+        return self.canary.generation if session.canary and self.canary is not None else self.generation
 
     def _next_epoch(self) -> None:
         self.epoch += 1
@@ -362,25 +385,27 @@ class Worker:
             self.logins.left(session)
 
     def context_of(self, session: Session) -> Context:
-        grants = self.generation.grants.get(session.user)
-        user = self.generation.user(session.user)
+        generation = self.generation_of(session)
+        grants = generation.grants.get(session.user)
+        user = generation.user(session.user)
         if grants is None or user is None:
             raise refusal("ACCESS_DENIED", session.user, "NO")
         return Context(
-            topology=self.generation.topology,
+            topology=generation.topology,
             grants=grants,
             database=session.database,
             mode=session.mode,
             schemas=self.schemas.snapshots,
             hints=frozenset(hint.value for hint in user.hints),
-            policy=self.generation.policy,
+            policy=generation.policy,
             subject=session.subject,
             bound=session.bound is not None,
         )
 
     def identify(self, session: Session) -> None:
         """Who the session is to the policy in force."""
-        policy = self.generation.policy
+        session.canary = self.canary is not None and self.canary.takes(session)
+        policy = self.generation_of(session).policy
         session.subject = policy.subject_of(session.user, *session.identity) if policy is not None else None
         attested = self.identities.of(session, self.user_number(session.user), policy)
         if session.attested is not None and session.attested != attested:
@@ -393,8 +418,18 @@ class Worker:
         assert session.attested is not None  # since its login
         return session.attested
 
-    def make_plan(self, found: Any, sql: Text, context: Context) -> Planned:
-        planned = plan(found, sql, context)
+    def make_plan(self, session: Session, found: Any, sql: Text, context: Context) -> Planned:
+        """For a client's statement. In shadow the version on trial decides about it, too."""
+        shadow, planned = self.shadow, plan(found, sql, context)
+        if shadow is not None:
+            shadow.compare(session, found, sql, context, planned)
+        return self._countable(planned)
+
+    def plan_in_force(self, found: Any, sql: Text, context: Context) -> Planned:
+        """For a text of ours."""
+        return self._countable(plan(found, sql, context))
+
+    def _countable(self, planned: Planned) -> Planned:
         if planned.policy is not None and planned.policy.budgets:
             # Nobody counts here, so what may only be shown while it is counted is not shown.
             raise refusal("POLICY_BUDGET", ", ".join(planned.policy.budgets))
@@ -525,6 +560,16 @@ class Worker:
         """Statements that run on for nobody: their servers are asked to stop them."""
         for server, thread in lost:
             self.backends.kill_soon(server, thread)
+
+
+def _beside(told: dict[str, Any] | None, region: str | None) -> Beside | None:
+    """What a reload says of a version on trial. Raises ConfigError, ValueError, OSError."""
+    if told is None:
+        return None
+    settings = load(Path(told["config"]), region=region, base=told["base"] and Path(told["base"]))
+    if digest_of(settings.files) != told["digest"]:
+        raise ValueError("the files of the version on trial have changed")
+    return Beside(settings, int(told["version"]), Trial(told["kind"], told["share"]))
 
 
 def _place(settings: Any) -> tuple[Any, ...] | None:

@@ -56,6 +56,7 @@ class Outcome:
 
 
 Planner = Callable[[Shape], Outcome]
+REFUSED, ALLOWED, CHANGED = "refused", "allowed", "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +116,32 @@ def simulate(shapes: Iterable[Shape], old: Planner, new: Planner) -> Simulation:
         before, after = old(shape), new(shape)
         for pair in sorted(after.leaves - before.leaves):
             found.leaving[pair] = found.leaving.get(pair, 0) + 1
-        if before != after:
-            found.changes.append(_change(shape, before, after))
+        change = compare(shape, before, after)
+        if change is not None:
+            found.changes.append(change)
     found.changes.sort(key=lambda change: -change.shape.count)
     return found
 
 
-def _change(shape: Shape, before: Outcome, after: Outcome) -> Change:
+def compare(shape: Shape, before: Outcome, after: Outcome) -> Change | None:
+    """What becomes of a shape; None when nothing changes."""
+    if before == after:
+        return None
     details = [f"newly leaves to {where}: {what}" for what, where in sorted(after.leaves - before.leaves)]
     details += [f"leaves no more to {where}: {what}" for what, where in sorted(before.leaves - after.leaves)]
     if after.refused is not None and before.refused is None:
-        return Change(shape, "refused", (after.refused, *details))
+        return Change(shape, REFUSED, (after.refused, *details))
     if before.refused is not None and after.refused is None:
         still = _on_shards(after.refused_on, "still refused")
-        return Change(shape, "allowed", (f"was: {before.refused}", *still, *details))
+        return Change(shape, ALLOWED, (f"was: {before.refused}", *still, *details))
     if before.refused != after.refused:
         details.insert(0, f"refused for another reason: {after.refused}")
     lost = {name: why for name, why in after.refused_on.items() if name not in before.refused_on}
     gained = {name: why for name, why in before.refused_on.items() if name not in after.refused_on}
     details = [*_on_shards(lost, "refused"), *_on_shards(gained, "no longer refused"), *details]
-    what = "changed"
+    what = CHANGED
     if bool(lost) != bool(gained):
-        what = "refused" if lost else "allowed"
+        what = REFUSED if lost else ALLOWED
     return Change(shape, what, (*details, *_differences(before.aspects, after.aspects)))
 
 
@@ -189,11 +194,11 @@ class RoutePlanner:
         )
         text = shape.norm.encode("utf-8", "surrogateescape")
         planned = plan(lexer.lex(text), text, context)
-        return outcome_of(planned, self._topology, _sharding_of(planned.plan, self._settings))
+        return outcome_of(planned, self._topology, sharding_of(planned.plan, self._settings))
 
 
 def outcome_of(planned: Planned, topology: Topology, sharding: str = "") -> Outcome:
-    """A plan as something to compare: printed, with where it may go. `sharding`: see `_sharding_of`."""
+    """A plan as something to compare: printed, with where it may go. `sharding`: see `sharding_of`."""
     found, facts = planned.plan, planned.facts
     shards = _shards_of(found, topology)
     aspects = {
@@ -231,7 +236,7 @@ def _shards_of(found: Plan, topology: Topology) -> tuple[Shard, ...]:
     return tuple(shard for name in names if (shard := topology.shard(name)) is not None)
 
 
-def _sharding_of(found: Plan, settings: Settings) -> str:
+def sharding_of(found: Plan, settings: Settings) -> str:
     """Names one state of a sharding function: with the same text, every key leads to the same shard."""
     keyspace = settings.keyspaces.get(getattr(found, "keyspace", None) or "")
     name = getattr(found, "vindex", None)

@@ -8,7 +8,7 @@ import pytest
 
 from metastore import versions as module
 from metastore.memory import MemoryStore
-from metastore.versions import CONTENT, Active, Bundle, Conflict, VersionError, Versions
+from metastore.versions import CONTENT, SHADOW, Active, Bundle, Conflict, Trial, VersionError, Versions
 
 
 class Clock:
@@ -160,3 +160,17 @@ def test_a_bundle_that_the_metastore_does_not_take_is_refused(versions: Versions
     noise = random.Random(1).randbytes(2 << 20).hex()
     with pytest.raises(VersionError, match="bytes compressed"):
         versions.publish(bundle(noise), "ann", "")
+
+
+def test_a_version_on_trial_leaves_the_one_before_in_force(versions: Versions) -> None:
+    with pytest.raises(VersionError, match="needs a version that stays in force"):
+        versions.publish(bundle("a"), "ann", "", within=60.0, trial=Trial(SHADOW))
+    versions.publish(bundle("a"), "ann", "")
+    versions.publish(bundle("b"), "ann", "", within=60.0, trial=Trial(SHADOW))
+    active = versions.active()
+    assert active is not None and (active.number, active.enforced, active.trial) == (2, 1, Trial(SHADOW))
+    assert versions.confirm() == Active(2, 1) and versions.active() == Active(2, 1)
+    versions.publish(bundle("c"), "ann", "", within=60.0, trial=Trial(SHADOW))
+    assert versions.rollback("ann", "").of == 2
+    active = versions.active()
+    assert active is not None and (active.number, active.enforced, active.trial) == (4, 4, None)

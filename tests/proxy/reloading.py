@@ -96,13 +96,14 @@ class Board:
 
 
 class Operator:
-    """A Fairlead in each region, which follows a metastore of its own, and what puts a version in force in all."""
+    """A Fairlead in each region (or `only` in some), which follows a metastore of its own, and what puts a version in
+    force in all."""
 
-    def __init__(self, world: World, folder: Path, workers: int = 2) -> None:
+    def __init__(self, world: World, folder: Path, workers: int = 2, only: Sequence[str] = ()) -> None:
         self.board = Board()
         self._folder = folder
         ports = {region: RegionPorts(*world.reserve_ports(4)) for region in world.regions}
-        self.members = {region: self._member(world, region, ports, workers) for region in world.regions}
+        self.members = {region: self._member(world, region, ports, workers) for region in only or world.regions}
 
     def _member(self, world: World, region: str, ports: Mapping[str, RegionPorts], workers: int) -> Fairlead:
         metastore = {"metastore": {"sqlite": str(self._folder / f"{region}.db")}}

@@ -17,7 +17,7 @@ from config.settings import MetastoreSettings
 from metastore.memory import MemoryStore
 from metastore.registry import discover
 from metastore.store import Store, Unavailable
-from metastore.versions import ACTIVE, CONTENT, Bundle, Versions
+from metastore.versions import ACTIVE, CONTENT, SHADOW, Bundle, Trial, Versions
 from proxy import control, follower
 from proxy.follower import Ended, Follower, FollowerStart, first_version
 from proxy.version_cache import VersionCache
@@ -239,3 +239,19 @@ def test_contents_on_the_disk_are_bounded_and_the_one_in_force_stays(tmp_path: P
     assert len([one for one in tmp_path.iterdir() if one.is_dir()]) <= 12
     marked = cache.marked()
     assert marked is not None and marked.path.read_text() == "first"
+
+
+def test_it_names_a_version_on_trial_beside_the_one_in_force(scene: Scene) -> None:
+    scene.versions.publish(bundle("a"), "ann", "")
+    scene.versions.publish(bundle("b"), "ann", "", within=60.0, trial=Trial(SHADOW))
+    scene.start()
+    told = scene.hears()
+    assert told["number"] == 1 and Path(told["path"]).read_text() == "a"
+    assert (told["trial"]["number"], told["trial"]["kind"]) == (2, SHADOW)
+    assert Path(told["trial"]["path"]).read_text() == "b"
+    scene.says("on trial", 2)
+    until(lambda: any(b"on trial" in one for one in scene.reported()))
+    scene.versions.confirm()
+    told = scene.hears()
+    assert told["number"] == 2 and told["trial"] is None
+

@@ -338,7 +338,7 @@ def test_a_right_file_is_told_to_all_workers(supervised: Supervised) -> None:
     supervised.wait_for("configuration 2: user more is added")
     supervised.wait_for("configuration 2 is in force in all workers")
     told = [json.loads(text) for text in re.findall(r"stub \d heard (.*)", supervised.text)]
-    where = {"config": str(supervised.file), "base": None}
+    where = {"config": str(supervised.file), "base": None, "beside": None}
     assert told == [{"verb": "reload", "number": 2, "digest": digest_of([supervised.file]), **where}] * 2
     assert supervised.metric("fairlead_config_epoch") == 2
     assert supervised.metric("fairlead_config_reloads_total") == 1

@@ -276,7 +276,8 @@ def _verdict(finding: Finding) -> str:
     words = finding.action.name.lower().replace("_", " ")
     words += f" ({finding.mask})" if finding.mask else ""
     words += f" over at least {finding.k}" if finding.k else ""
-    return f"{words} by {', '.join(finding.rules)}" + "".join(f"; {duty}" for duty in finding.obligations)
+    words += f" by {', '.join(finding.rules)}" if finding.rules else ""
+    return words + "".join(f"; {duty}" for duty in finding.obligations)
 
 
 def _leaving(enforcement: Enforcement) -> Iterator[tuple[str, str]]:

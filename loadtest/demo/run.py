@@ -10,7 +10,8 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from loadtest.demo import cache, places, tour, traffic
+from loadtest.demo import borders, cache, places, tour, traffic
+from loadtest.demo.borders import BorderGuide
 from loadtest.demo.cache import RedisGuide
 from loadtest.demo.guide import Guide
 from loadtest.world.layout import FULL, Shape
@@ -52,7 +53,7 @@ def main() -> int:
 def _run(shape: Shape, once: bool) -> list[str]:
     """The whole demo. Returns what went wrong, empty when everything was right."""
     shop = Shop(customers=CUSTOMERS_PER_REGION)
-    world = World(shape, datasets=[shop], fairlead_ports=places.PORTS)
+    world = World(shape, datasets=[shop], fairlead_ports=places.PORTS, changes=borders.changes)
     try:
         fleet = _start(world, shop)
         guide = Guide(world, fleet["eu"], console)
@@ -60,7 +61,9 @@ def _run(shape: Shape, once: bool) -> list[str]:
         guide.walk(stops)
         keys = RedisGuide(world, lambda region: fleet[region], console)
         keys.walk(cache.stops(shape), len(stops) + 1)
-        wrong = guide.wrong + keys.wrong + _traffic(fleet["eu"].port)
+        border = BorderGuide(world, {region: fleet[region] for region in world.regions}, console)
+        border.walk(borders.questions(shop, shape), len(stops) + len(cache.stops(shape)) + 1)
+        wrong = guide.wrong + keys.wrong + border.wrong + _traffic(fleet["eu"].port)
         if not once:
             _farewell()
             threading.Event().wait()
@@ -76,6 +79,8 @@ def _start(world: World, shop: Shop) -> Fleet:
     began = time.monotonic()
     with console.status("starting servers and loading data …"):
         world.start()
+        for shard in world.shards.values():
+            shard.primary.run(*borders.PASSPORTS, database=shop.database)
     loaded = time.monotonic()
     version = str(world.shards["eu-0"].primary.value("SELECT version()")).partition("-")[0]
     what = f"{NAMES[world.shape.flavour]} {version}"
@@ -125,6 +130,7 @@ def _farewell() -> None:
    mariadb -h 127.0.0.1 -P {eu.mysql} -u demo -pdemo shop   [dim]# eu; us: {us.mysql}[/]
    pymysql.connect(host="127.0.0.1", port={eu.mysql},
                    user="demo", password="demo", database="shop")
+   mariadb -h 127.0.0.1 -P {us.mysql} -u analyst -panalyst shop   [dim]# sees less of eu[/]
    redis-cli -p {eu.redis} --user demo --pass demo       [dim]# eu; us: {us.redis}[/]
    EXPLAIN ROUTE <statement>                         [dim]# where to, and why[/]
 [bold]Look[/]

@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -95,13 +96,16 @@ class World:
         *,
         datasets: Sequence[Dataset] | None = None,
         fairlead_ports: Mapping[str, RegionPorts] | None = None,
+        changes: Callable[[Path, str], Mapping[str, Any]] | None = None,
     ) -> None:
+        """`changes`: what its own Fairleads have besides, by the run directory and the region."""
         self.shape = shape
         self.datasets: list[Dataset] = list(datasets) if datasets is not None else [Shop(), Plain()]
         self.directory = rundir.create()
         self.authority = Authority(self.directory / "certs")
         self._server_certificate = self.authority.issue("server")
         self._certificates = {region: self.authority.issue(region) for region in shape.regions}
+        self._changes = changes
         self._reserved: list[int] = []
         self.shards = {
             name: self._shard(region, name) for region in shape.regions for name in shape.shard_names(region)
@@ -206,7 +210,7 @@ class World:
 
     def config(self, region: str, fleet_ports: Mapping[str, RegionPorts] | None = None) -> dict[str, Any]:
         """The configuration of a region's Fairlead, as plain data to be changed and given to `custom`."""
-        return configuration.build(
+        built = configuration.build(
             self.shape,
             region,
             fleet_ports or self._fleet.ports,
@@ -215,6 +219,7 @@ class World:
             self._certificates[region],
             {name: server.port for name, server in self.redis.items()},
         )
+        return configuration.merge(built, self._changes(self.directory, region)) if self._changes else built
 
     def fairlead(self, region: str = "eu") -> Fairlead:
         """The region's Fairlead with the world's own settings, ready; the same one for all tests."""

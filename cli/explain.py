@@ -30,7 +30,7 @@ from router.context import Context
 from router.explain import Explanation
 from router.explain import explain as explain_statement
 from router.keys import Value
-from router.policy.compiled import build
+from router.policy.compiled import CompiledPolicy, build
 from router.privileges import Grants
 from router.schema import SchemaSnapshot
 from router.topology import Topology
@@ -152,7 +152,13 @@ def _with_schema(context: Context, schema: Path | None) -> Context:
         snapshot: SchemaSnapshot = read_schema(schema, keyspace)
     except SchemaFileError as reason:
         raise click.UsageError(str(reason)) from None
-    return replace(context, schemas=MappingProxyType({keyspace.name: snapshot}))
+    schemas = MappingProxyType({keyspace.name: snapshot})
+    if isinstance(context.policy, CompiledPolicy):
+        policy, astray = context.policy.seeing(schemas)
+        context = replace(context, policy=policy)
+        for name in astray:
+            click.echo(f"policy.labels: there is no column {name}", err=True)
+    return replace(context, schemas=schemas)
 
 
 def parameter(text: str) -> Value:

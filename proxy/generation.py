@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from config.secrets import Password
@@ -11,9 +11,9 @@ from config.settings import MysqlListener, RedisListener, Settings, UserSettings
 from config.words import AuthPlugin, Consistency
 from proxy.mysql.auth.accounts import Account, Verifier
 from proxy.mysql.auth.scramble import native_digest, sha256_digest
-from router.policy.compiled import build
-from router.policy.model import Policy
+from router.policy.compiled import CompiledPolicy, build
 from router.privileges import Grants
+from router.schema import SchemaSnapshot
 from router.topology import Topology
 
 LEVELS = {Consistency.PRIMARY: 0, Consistency.SESSION: 1, Consistency.EVENTUAL: 2}
@@ -29,7 +29,7 @@ class Generation:
     topology: Topology
     accounts: tuple[Account, ...]
     grants: Mapping[str, Grants]
-    policy: Policy | None = None
+    policy: CompiledPolicy | None = None
 
     @classmethod
     def build(cls, number: int, settings: Settings) -> Generation:
@@ -43,6 +43,13 @@ class Generation:
             grants=MappingProxyType({name: Grants(name, user.grants) for name, user in settings.users.items()}),
             policy=build(settings, topology, number),
         )
+
+    def seeing(self, schemas: Mapping[str, SchemaSnapshot]) -> tuple[Generation, tuple[str, ...]]:
+        """-> (the same for these live tables, labels for columns that they do not have)"""
+        if self.policy is None:
+            return self, ()
+        policy, astray = self.policy.seeing(schemas)
+        return (replace(self, policy=policy) if astray else self), astray
 
     def user(self, name: str) -> UserSettings | None:
         return self.settings.users.get(name)

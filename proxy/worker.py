@@ -133,6 +133,8 @@ class Worker:
         self._draining: asyncio.Event = asyncio.Event()
         self.generation: Generation
         self.numbers: Numbers
+        self._declared: tuple[Generation, Generation | None, Beside | None]
+        self._astray: tuple[str, ...] = ()
         self.canary: Canary | None = None
         self.shadow: Shadow | None = None
         self.compiler: Compiler
@@ -259,7 +261,7 @@ class Worker:
         self.logins.configure(generation)
         self.backends.configure(prepared)
         self.generation, self.numbers = generation, numbers
-        self._try(tried, beside)
+        self._declared, self._astray = (generation, tried, beside), ()
         for name, user in generation.settings.users.items():
             if user.session_scope is SessionScope.USER:
                 self.relay.share_positions(numbers.users[name])
@@ -269,6 +271,7 @@ class Worker:
         self.relay.set_times(limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER)
         self._fill_errors()
         self.schemas.configure(generation)
+        self._see_schemas()
         self._next_epoch()
         for handle, session in list(self.sessions.items()):
             if generation.user(session.user) is None:
@@ -302,7 +305,18 @@ class Worker:
 
     def _schemas_changed(self) -> None:
         """The live schema is another one: every plan and prepared statement is made anew when it is next used."""
+        self._see_schemas()
         self._next_epoch()
+
+    def _see_schemas(self) -> None:
+        """A label for a column that is not there may have been meant for one that is: its table's columns without a
+        label are taken for the table's highest class, and it is told once."""
+        declared, tried, beside = self._declared
+        self.generation, astray = declared.seeing(self.schemas.snapshots)
+        self._try(tried and tried.seeing(self.schemas.snapshots)[0], beside)
+        for name in astray if astray != self._astray else ():
+            log.warning("policy.labels: there is no column %s; what has no label beside it counts as its highest", name)
+        self._astray = astray
 
     def schema_changed(self) -> None:
         """A statement that may have changed the schema has succeeded."""

@@ -29,7 +29,7 @@ from router.policy.model import (
 )
 from router.policy.rules import Rules
 from router.policy.subject import Subjects
-from router.schema import LiveColumn
+from router.schema import LiveColumn, SchemaSnapshot
 from router.topology import Keyspace, Topology
 
 MAX_VERDICTS = 65536
@@ -88,6 +88,14 @@ class CompiledPolicy:
 
     def dominates(self, high: ClassId, low: ClassId) -> bool:
         return self.classes.dominates(high, low)
+
+    def seeing(self, schemas: Mapping[str, SchemaSnapshot]) -> tuple[CompiledPolicy, tuple[str, ...]]:
+        """-> (the policy for these live tables, labels for columns that they do not have: 'shop.customers.e_mail')."""
+        astray = tuple(self.labels.astray(schemas))
+        if not astray:
+            return self, ()
+        tables = {(database, table) for database, table, _ in astray}
+        return replace(self, labels=self.labels.distrusting(tables)), tuple(".".join(one) for one in astray)
 
     # --- places ---
 

@@ -7,13 +7,14 @@ case only are joined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from config.policy import KeyspaceLabel, PolicySettings, TableLabel
 from router.policy.classes import Classes
 from router.policy.model import ClassId
+from router.schema import SchemaSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,25 @@ class Labels:
     def table(self, database: str, table: str) -> TableClasses:
         keyspace = self.keyspaces.get(database.lower())
         return self.unknown if keyspace is None else keyspace.of(table)
+
+    def astray(self, schemas: Mapping[str, SchemaSnapshot]) -> Iterator[tuple[str, str, str]]:
+        """(keyspace, table, column) of labels for columns that the live tables do not have, in lower case."""
+        for name, snapshot in schemas.items():
+            keyspace = self.keyspaces.get(name.lower())
+            for table in snapshot.tables.values() if keyspace is not None else ():
+                live = {column.name.lower() for column in table.columns}
+                labelled = self.table(name, table.name).columns
+                yield from ((name.lower(), table.name.lower(), column) for column in sorted(labelled.keys() - live))
+
+    def distrusting(self, tables: Collection[tuple[str, str]]) -> Labels:
+        """The same with the columns of these tables that have no label in their table's highest class: what was called
+        by a name that is not there any more may be called by theirs."""
+        keyspaces = dict(self.keyspaces)
+        for database, table in tables:
+            keyspace, found = keyspaces[database], self.table(database, table)
+            fresh = {**keyspace.tables, table: replace(found, own=found.top)}
+            keyspaces[database] = KeyspaceClasses(keyspace.other, MappingProxyType(fresh))
+        return Labels(self.unknown, MappingProxyType(keyspaces))
 
 
 def _keyspace(label: KeyspaceLabel, classes: Classes) -> KeyspaceClasses:

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
-from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, threads_of, together, value
+from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, threads_of, together, until, value
 
 pytestmark = pytest.mark.world(regions=2)
 
@@ -361,3 +361,17 @@ def test_merged_rows_are_ordered_and_grouped_by_what_may_be_seen(
         assert sum(count for _, count in counted) == len(shown)
         refused(connection, "SELECT id FROM customers ORDER BY name LIMIT 5", "FL2101")
         refused(connection, "SELECT MAX(name) FROM customers", "FL2101")
+
+
+def test_a_label_for_a_column_that_is_not_there_closes_its_table(world: World) -> None:
+    """The column was renamed by somebody, and the label was not."""
+    (key,) = ids_on(world, "eu-0")
+    for shard in world.shards.values():
+        shard.primary.run("ALTER TABLE customers CHANGE email mail VARCHAR(190) NOT NULL", database="shop")
+    eu = world.fleet(CHANGES)["eu"]
+    with as_analyst(eu) as connection, client(eu, user="clerk", password="x") as clerk:
+        until(lambda: "there is no column shop.customers.email" in eu.log.read_text(), "the warning", eu)
+        refused(connection, f"SELECT mail FROM customers WHERE id = {key}", "FL2101")
+        refused(connection, f"SELECT country FROM customers WHERE id = {key}", "FL2101")
+        assert ask(connection, "SELECT COUNT(*) FROM countries WHERE code = 'DE'") == [(1,)]
+        assert "@" in value(clerk, f"SELECT mail FROM customers WHERE id = {key}")

@@ -18,8 +18,9 @@ cdef class RedisRelay:
     cdef pthread_mutex_t mutex
     cdef uint32_t callers           # calls of the uvloop side that want the mutex
     cdef list vindexes              # capsules of the tables in use
+    cdef StatsPage page
 
-    def __cinit__(self, *, uint32_t max_clients):
+    def __cinit__(self, *, uint32_t max_clients, StatsPage page=None, uint32_t worker=0):
         cdef Core* c = <Core*>calloc(1, sizeof(Core))
         cdef uint32_t i
         cdef epoll_event e
@@ -27,6 +28,8 @@ cdef class RedisRelay:
             raise MemoryError
         self.core = c
         pthread_mutex_init(&self.mutex, NULL)
+        self.page = page
+        self.count_into(worker)
         crc16_fill()
         c.client_cap = c.client_free = max_clients
         c.clients = <Client**>calloc(max_clients, sizeof(void*))
@@ -102,6 +105,18 @@ cdef class RedisRelay:
         free(c)
         pthread_mutex_destroy(&self.mutex)
 
+    cdef void count_into(self, uint32_t worker):
+        """Into the page; without one nobody sees the figures."""
+        cdef Core* c = self.core
+        c.st, c.slow_sequence, c.dice = &c.own_st, &c.own_sequence, 1
+        if self.page is not None:
+            c.st = redis_stats_at(self.page, worker, 0)
+            c.slow_sequence = &self.page.header.redis_slow_seq
+            c.shard_stats = redis_shards_at(self.page, worker)
+            c.page_shards = self.page.header.shards
+            c.seed = self.page.header.redis_secret[0]
+            c.dice = self.page.header.redis_secret[1] | 1
+
     cdef void lock(self) noexcept nogil:
         if pthread_mutex_trylock(&self.mutex) != 0:
             add_atomic(&self.callers, 1)
@@ -156,8 +171,8 @@ cdef class RedisRelay:
         """Counters of this worker, as a dict."""
         cdef Core* c = self.core
         self.lock()
-        found = {"clients": c.nclients, "requests": c.requests, "parked": c.parked, "splits": c.splits,
-                 "overflows": c.overflows, "lost": c.lost, "denied": c.denied, "rounds": c.rounds}
+        found = {"clients": c.nclients, "requests": c.st.requests, "parked": c.st.parked, "splits": c.st.splits,
+                 "overflows": c.st.overflows, "denied": c.st.errors_by_class[RERR_POLICY], "rounds": c.st.rounds}
         self.unlock()
         return found
 
@@ -173,6 +188,17 @@ cdef class RedisRelay:
         return found
 
     # ------------------------------------------------------------ configuration
+    def observe(self, *, uint32_t sample, bint keys, slow):
+        """Look at one of `sample` key accesses (0: none); keep keys themselves; `slow`: seconds, None for never."""
+        cdef Core* c = self.core
+        cdef uint64_t slow_ns = 0 if slow is None else max(1, <uint64_t>(slow * 1e9))
+        self.lock()
+        c.sample_gap = sample
+        c.sample_left = sample
+        c.keep_keys = keys
+        c.slow_ns = slow_ns
+        self.unlock()
+
     def limits(self, *, size_t client_buffer, uint32_t pipeline, double login, double idle, uint32_t remote=64,
                bint one_region=False):
         """`remote`: requests of one client under way in other regions. `one_region`: a command's keys are of one."""
@@ -195,13 +221,14 @@ cdef class RedisRelay:
 
     def shards(self, list places):
         """For every shard of the topology, in its order: (error line while it is out of reach, deadline, number of the
-        other region that it is of and 1, 0 for the own). Connections to shards stay; ways have to be
-        given anew. Call it before the first `backend`.
+        other region that it is of and 1, 0 for the own, number in the page). Connections to shards stay; ways have to
+        be given anew. Call it before the first `backend`.
         """
         cdef Core* c = self.core
         cdef uint32_t n = <uint32_t>len(places), i, cap = 4 * n + 8
         cdef ShardPlace* fresh = <ShardPlace*>calloc(n + 1, sizeof(ShardPlace))
         cdef uint32_t* touched = <uint32_t*>calloc(n + 1 + MAX_WAYS, 4)
+        cdef uint32_t number
         cdef bytes line
         cdef double deadline
         if fresh == NULL or touched == NULL:
@@ -219,17 +246,18 @@ cdef class RedisRelay:
         c.shards = fresh
         c.touched = touched
         c.nshards = n
-        for i, (line, deadline, foreign) in enumerate(places):
+        for i, (line, deadline, foreign, number) in enumerate(places):
             put_text(&fresh[i].away, line)
             fresh[i].foreign = foreign
             fresh[i].nreplicas = 0
+            fresh[i].stats = &c.shard_stats[number] if number < c.page_shards else &c.own_shard
             fresh[i].deadline_ns = <uint64_t>(deadline * 1e9)
         if cap > c.backend_cap:
             grow_backends(c, cap)
         self.unlock()
 
     def commands(self, list rows):
-        """(name, kind, level, merge, arity, specs, denied line, arity line, touches).
+        """(name, family, kind, level, merge, arity, specs, denied line, arity line, touches).
 
         touches: (needs, fieldwise, has_options, moves, anywhere).
 
@@ -244,7 +272,7 @@ cdef class RedisRelay:
         self.lock()
         try:
             commands_free(c)
-            for name, kind, level, merge, arity, specs, denied, wrong, touches in rows:
+            for name, family, kind, level, merge, arity, specs, denied, wrong, touches in rows:
                 if not 0 < len(name) <= NAME_ROOM or len(specs) > MAX_SPECS:
                     raise ValueError(name)
                 at = name_home(<const uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
@@ -253,6 +281,7 @@ cdef class RedisRelay:
                 one = &c.commands[at]
                 memcpy(one.name, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
                 one.length = <uint8_t>len(name)
+                one.family = family
                 one.kind, one.level, one.merge, one.arity = kind, level, merge, arity
                 one.nspecs = <uint8_t>len(specs)
                 one.needs, one.fieldwise, one.has_options, one.moves, one.anywhere = touches
@@ -264,7 +293,7 @@ cdef class RedisRelay:
         finally:
             self.unlock()
 
-    def patterns(self, list rows, list vindexes, bytes slots=None, policy=None):
+    def patterns(self, list rows, list vindexes, bytes slots=None, policy=None, list names=[]):
         """Key patterns in order: (prefix, delimiter, tag, fields, shard, vindex index or -1, punt, always).
 
         `vindexes`: keyword arguments of a sharding function's tables, as Relay.vindex_add takes them. `slots`: for
@@ -295,6 +324,8 @@ cdef class RedisRelay:
                 c.npatterns = i + 1
             c.slots = NULL if slots is None else <uint16_t*>copy_bytes(slots)
             self.vindexes = built
+            for i, name in enumerate(names):
+                memcpy(c.patterns[i].name, PyBytes_AS_STRING(name), min(len(name), PATTERN_TEXT))
             if policy is not None:
                 c.domains = copy_bytes(policy[0])
                 c.ndomain_shards = <uint32_t>len(policy[0])
@@ -407,6 +438,8 @@ cdef class RedisRelay:
         c.shards[shard].nreplicas = <uint8_t>len(places)
         for i, place in enumerate(places):
             c.shards[shard].replicas[<uint8_t>i] = place
+            if is_place(c, place):
+                place_at(c, place).stats = c.shards[shard].stats
         self.unlock()
 
     def fresh(self, int32_t place, double since):
@@ -442,6 +475,7 @@ cdef class RedisRelay:
                 free(place)
                 raise RelayFull("ways")
             place.remote = remote
+            place.stats = &c.own_shard
             place.deadline_ns = <uint64_t>(deadline * 1e9)
             put_text(&place.away, away)
             c.ways[i] = place
@@ -469,6 +503,8 @@ cdef class RedisRelay:
                 if c.way_of[who] == NULL:
                     raise MemoryError
             c.way_of[who][shard] = <uint16_t>place
+            if place:
+                place_at(c, place).stats = c.shards[shard].stats
         finally:
             self.unlock()
 
@@ -572,6 +608,7 @@ cdef class RedisRelay:
         cl.t_last = c.now
         c.clients[cl.index] = cl
         c.nclients += 1
+        c.st.connections += 1
         e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
         e.data.u64 = event_key(cl.index, cl.gen)
         epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e)
@@ -646,19 +683,23 @@ cdef class RedisRelay:
     def forward(self, uint64_t handle, int32_t shard, bint writes):
         """The parked frame goes to this shard as it is. False: gone."""
         cdef Client* cl
+        cdef Command* command
         cdef bint there
         self.lock()
         cl = self.at(handle)
         there = cl != NULL and cl.phase == PHASE_PARKED and is_place(self.core, shard)
         if there:
             cl.phase = PHASE_OPEN
-            if forward(self.core, cl, shard, writes, buf_head(&cl.inb), cl.parked) == TAKEN:
+            self.core.key = NULL
+            command = parked_command(self.core, cl)
+            if forward(self.core, cl, command, shard, writes, buf_head(&cl.inb), cl.parked) == TAKEN:
                 if cl.phase == PHASE_OPEN:
                     buf_consume(&cl.inb, cl.parked)
                     cl.phase = PHASE_PARKED
                     self.resume(cl)
             elif cl.phase == PHASE_OPEN:
                 cl.parked = 0       # the connection is full: the frame is looked at again later
+            memset(&cl.scan, 0, sizeof(Request))
         self.unlock()
         return there
 
@@ -691,7 +732,7 @@ cdef class RedisRelay:
                     or not buf_append(&cl.push, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
                 client_close(self.core, cl)
         elif cl != NULL and cl.out.len + len(data) > self.core.client_buffer:
-            self.core.overflows += 1
+            self.core.st.overflows += 1
             client_close(self.core, cl)
         elif cl != NULL:
             say(self.core, cl, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
@@ -760,6 +801,14 @@ cdef VindexHolder _build(dict tables):
     for column, (low, high, ascii_only) in enumerate(tables["limits"]):
         v.low[column], v.high[column], v.ascii_only[column] = low, high, ascii_only
     return holder
+
+
+cdef Command* parked_command(Core* c, Client* cl) noexcept nogil:
+    """Of the parked frame; its places go into cl.scan, which is free while it is parked."""
+    memset(&cl.scan, 0, sizeof(Request))
+    if request_scan(&cl.scan, buf_head(&cl.inb), cl.parked) != RESP_DONE:
+        return NULL
+    return command_find(c, buf_head(&cl.inb) + cl.scan.off[0], cl.scan.len[0])
 
 
 cdef int put_text(Buf* text, bytes line) except -1:

@@ -28,6 +28,8 @@ cdef void backend_flush(Core* c, Backend* b) noexcept nogil:
         if sent < 0:
             backend_lost(c, b)
             return
+        place_at(c, b.shard).stats.bytes_out += sent
+        c.st.sends += 1
         buf_consume(&b.out, sent)
     while b.waiters != NULL and not too_full(b):
         cl = b.waiters
@@ -66,8 +68,40 @@ cdef void too_much(Core* c, Req* r, Client* cl) noexcept nogil:
     r.failed = 1
     buf_free(&r.reply)
     if cl != NULL:
-        c.overflows += 1
+        c.st.overflows += 1
         client_close(c, cl)
+
+
+cdef inline void took(Core* c, Req* r, bint failed) noexcept nogil:
+    """A server has answered."""
+    cdef ShardPlace* place = place_at(c, r.shard)
+    cdef RedisShardStats* stats = place.stats
+    cdef uint64_t ns = c.now - r.t_begin
+    histogram_add(&stats.time, ns // 1000)
+    if failed:
+        stats.errors += 1
+    if c.slow_ns and ns >= c.slow_ns and not place.remote:    # another region's log is its own
+        log_slow(c, r, stats, ns, failed)
+
+
+cdef void log_slow(Core* c, Req* r, RedisShardStats* stats, uint64_t ns, bint failed) noexcept nogil:
+    cdef RedisSlow entry
+    cdef Client* cl = r.parent.client if r.kind == REQ_PART else r.client
+    memset(&entry, 0, sizeof(entry))
+    entry.us = ns // 1000
+    entry.words = r.words
+    entry.failed = failed
+    entry.client = event_key(cl.index, cl.gen) if cl != NULL else 0
+    if r.command != NO_COMMAND:
+        memcpy(entry.command, c.commands[r.command].name, c.commands[r.command].length)
+    if r.key_kept:
+        memcpy(entry.pattern, c.patterns[r.pattern].name, PATTERN_TEXT)
+        entry.hash = r.key_hash if r.key_hash else key_hash(c, r.key, r.key_kept)
+        if c.keep_keys:
+            entry.length = r.key_kept
+            memcpy(entry.text, r.key, r.key_kept)
+    c.st.slow += 1
+    slow_put(stats, c.slow_sequence, &entry)
 
 
 cdef void finish(Core* c, Req* r) noexcept nogil:
@@ -157,6 +191,7 @@ cdef inline void give(Core* c, Client* cl, Req* r) noexcept nogil:
 
 cdef void stall(Core* c, Backend* b, Client* cl) noexcept nogil:
     """The reply's client has its budget full: the connection is not read until it takes some, or for STALL_NS."""
+    place_at(c, b.shard).stats.stalls += 1
     b.paused = 1
     b.t_paused = c.now
     cl.stalls = b
@@ -191,6 +226,8 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
         if n < SCRATCH and not b.ended:
             b.readable = 0
         b.t_progress = c.now
+        c.st.receives += 1
+        place_at(c, b.shard).stats.bytes_in += n
         if not replies(c, b, c.scratch, n):
             backend_lost(c, b)
             return
@@ -223,6 +260,7 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
                 b.tail = NULL
             b.inflight -= 1
             b.answered += 1
+            took(c, r, b.scan.first == c'-')
             finish(c, r)
     return True
 
@@ -243,9 +281,8 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
     c.backend_gens[b.index] += 1
     if place.conns[b.protocol] == b:
         place.conns[b.protocol] = NULL
-    place.lost += 1
+    place.stats.lost += 1
     place.answered += b.answered
-    c.lost += 1
     for i in range(c.client_cap):
         if c.clients[i] != NULL and c.clients[i].stalls == b:
             c.clients[i].stalls = NULL
@@ -265,6 +302,7 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
 
 cdef void lost(Core* c, ShardPlace* place, Req* r, bint unsent) noexcept nogil:
     cdef Buf* text = &c.texts[TEXT_LOST_READ]
+    c.st.errors_by_class[RERR_UNAVAILABLE if unsent else RERR_LOST] += 1
     if unsent:
         text = &place.away
     elif r.writes:

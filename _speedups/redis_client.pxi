@@ -57,19 +57,28 @@ cdef void client_flush(Core* c, Client* cl) noexcept nogil:
         if sent < 0:
             client_close(c, cl)
             return
+        c.st.bytes_client_out += sent
+        c.st.sends += 1
         buf_consume(&cl.out, sent)
     if cl.stalls != NULL and cl.out.len <= c.client_buffer // 2:
         unstall(c, cl)
     if cl.hangup and cl.out.len == 0 and cl.head == NULL and cl.phase == PHASE_OPEN:
         client_close(c, cl)
     elif cl.out.len > 2 * c.client_buffer + SCRATCH:
-        c.overflows += 1
+        c.st.overflows += 1
         client_close(c, cl)
 
 
-cdef inline void park(Core* c, Client* cl, size_t length) noexcept nogil:
+cdef inline void refuse(Core* c, Client* cl, Buf* text, int error) noexcept nogil:
+    """An error of our own, counted."""
+    c.st.errors_by_class[error] += 1
+    answer_text(c, cl, text)
+
+
+cdef inline void park(Core* c, Client* cl, size_t length, int reason) noexcept nogil:
     """The frame at the head of what is read is the uvloop side's, once all earlier replies are out."""
-    c.parked += 1
+    c.st.parked += 1
+    c.st.parks_by_reason[reason] += 1
     cl.parked = length
     if cl.head == NULL:
         cl.phase = PHASE_PARKED
@@ -92,21 +101,40 @@ cdef void stop_waiting(Client* cl) noexcept nogil:
     cl.awaits = NULL
 
 
-cdef int forward(Core* c, Client* cl, int shard, uint8_t writes, const uint8_t* p, size_t n) noexcept nogil:
-    """The frame to its shard, as it was sent."""
+cdef inline void away(Core* c, Client* cl, ShardPlace* place) noexcept nogil:
+    place.stats.unsent += 1
+    refuse(c, cl, &place.away, RERR_UNAVAILABLE)
+
+
+cdef inline void keep_key(Core* c, Req* r) noexcept nogil:
+    """What the slow log may show of the request, should it be slow."""
+    r.pattern = c.which
+    if c.key == NULL:
+        return
+    if c.key_length > KEY_ROOM_KEPT:
+        r.key_hash = xxh64(c.key, c.key_length, c.seed)
+    r.key_kept = <uint8_t>(c.key_length if c.key_length < KEY_ROOM_KEPT else KEY_ROOM_KEPT)
+    memcpy(r.key, c.key, r.key_kept)
+
+
+cdef int forward(Core* c, Client* cl, Command* command, int shard, uint8_t writes, const uint8_t* p,
+                 size_t n) noexcept nogil:
+    """The frame to its shard, as it was sent. `command` may be NULL: one that the table does not know."""
     cdef ShardPlace* place = place_at(c, shard)
     cdef Backend* b = place.conns[cl.protocol]
     cdef Req* r
     place.requests += 1
     if b == NULL:
-        answer_text(c, cl, &place.away)
+        away(c, cl, place)
         return TAKEN
     if place.remote and cl.remote >= c.remote_most:
         cl.throttled = 1
         return STOP
     if too_full(b):
+        place.stats.waits += 1
         wait_for(b, cl)
         return STOP
+    place.stats.requests += 1
     r = req_new(c)
     if r == NULL:
         client_close(c, cl)
@@ -117,6 +145,10 @@ cdef int forward(Core* c, Client* cl, int shard, uint8_t writes, const uint8_t* 
     if place.remote:
         r.remote = 1
         cl.remote += 1
+    r.words = cl.scan.argc
+    if command != NULL:
+        r.command = <uint32_t>(command - c.commands)
+    keep_key(c, r)
     backend_enqueue(c, b, r)
     client_enqueue(cl, r)
     if not backend_write(c, b, p, n):
@@ -135,6 +167,14 @@ cdef int run_ping(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
     return TAKEN
 
 
+cdef inline int park_reason(Client* cl, Command* command) noexcept nogil:
+    if cl.level == 0:
+        return RPARK_LOGIN
+    if cl.collect:
+        return RPARK_COLLECT
+    return RPARK_UNKNOWN if command == NULL else RPARK_COMMAND
+
+
 cdef inline bint right_arity(Command* command, uint32_t argc) noexcept nogil:
     if command.arity > 0:
         return <int32_t>argc == command.arity
@@ -144,23 +184,35 @@ cdef inline bint right_arity(Command* command, uint32_t argc) noexcept nogil:
 cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
     """One complete frame; cl.scan holds its arguments' places."""
     cdef Command* command
-    cdef int shard
-    cdef uint32_t argc = cl.scan.argc
+    cdef int result
     if cl.inflight >= c.pipeline:
+        c.st.throttled += 1
         cl.throttled = 1
         return STOP
-    c.requests += 1
-    cl.requests += 1
     command = command_find(c, p + cl.scan.off[0], cl.scan.len[0])
+    c.key = NULL
+    result = carry_out(c, cl, command, p)
+    if cl.awaits == NULL:           # else it will be taken once more
+        c.st.requests += 1
+        if command == NULL:
+            c.st.by_family[FAMILY_UNKNOWN] += 1
+        else:
+            c.st.by_family[command.family] += 1
+            command.calls += 1
+    return result
+
+
+cdef int carry_out(Core* c, Client* cl, Command* command, const uint8_t* p) noexcept nogil:
+    cdef int shard
+    cdef uint32_t argc = cl.scan.argc
     if command == NULL or command.kind == RUN_PARK or cl.collect or cl.level == 0:
-        park(c, cl, cl.scan.at)
+        park(c, cl, cl.scan.at, park_reason(cl, command))
         return STOP
-    command.calls += 1
     if not right_arity(command, argc) or (command.kind == RUN_PING and argc > 2):
-        answer_text(c, cl, &command.arity_text)
+        refuse(c, cl, &command.arity_text, RERR_ARITY)
         return TAKEN
     if command.level > cl.level:
-        answer_text(c, cl, &command.denied)
+        refuse(c, cl, &command.denied, RERR_DENIED)
         return TAKEN
     if command.kind == RUN_PING:
         return run_ping(c, cl, p)
@@ -168,23 +220,22 @@ cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
         return run_split(c, cl, command, p)
     shard = keys_shard(c, cl, command, p, &cl.scan)
     if shard == CROSS:
-        answer_text(c, cl, &c.texts[TEXT_CROSS])
+        refuse(c, cl, &c.texts[TEXT_CROSS], RERR_CROSS)
         return TAKEN
     if shard == DENIED:
-        c.denied += 1
-        answer_text(c, cl, &c.patterns[c.which].refused)
+        refuse(c, cl, &c.patterns[c.which].refused, RERR_POLICY)
         return TAKEN
     if shard < 0:
-        park(c, cl, cl.scan.at)
+        park(c, cl, cl.scan.at, RPARK_KEY)
         return STOP
     if c.shards[shard].foreign and cl.who != NO_WAY:
         shard = way_to(c, cl, shard)
         if shard < 0:           # the uvloop side makes one
-            park(c, cl, cl.scan.at)
+            park(c, cl, cl.scan.at, RPARK_WAY)
             return STOP
     elif cl.consistency and command.anywhere:
         shard = reading_place(c, cl, shard)
-    return forward(c, cl, shard, command.level > 1, p, cl.scan.at)
+    return forward(c, cl, command, shard, command.level > 1, p, cl.scan.at)
 
 
 cdef int reading_place(Core* c, Client* cl, int shard) noexcept nogil:
@@ -232,12 +283,12 @@ cdef int take_all(Core* c, Client* cl, const uint8_t* p, size_t n, size_t* used)
         if result == RESP_MORE:
             return TAKEN
         if result < 0:
-            answer_text(c, cl, &c.texts[TEXT_PROTOCOL - result])
+            refuse(c, cl, &c.texts[TEXT_PROTOCOL - result], RERR_PROTOCOL)
             cl.hangup = 1
             mark_dirty(c, cl)
             return TAKEN
         if result == RESP_INLINE:
-            park(c, cl, cl.scan.at)
+            park(c, cl, cl.scan.at, RPARK_INLINE)
             result = STOP
         elif result == RESP_DONE:
             result = take_frame(c, cl, p + used[0])
@@ -281,7 +332,7 @@ cdef int client_read(Core* c, Client* cl) noexcept nogil:
     if cl.inb.len:
         want = room_wanted(cl)
         if cl.inb.len + want > (c.client_buffer if cl.level else SCRATCH) + SCRATCH:
-            answer_text(c, cl, &c.texts[TEXT_TOO_LARGE])
+            refuse(c, cl, &c.texts[TEXT_TOO_LARGE], RERR_LIMIT)
             cl.hangup = 1
             mark_dirty(c, cl)
             return STOP
@@ -304,6 +355,8 @@ cdef int client_read(Core* c, Client* cl) noexcept nogil:
         mark_dirty(c, cl)
         return STOP
     cl.t_last = c.now
+    c.st.receives += 1
+    c.st.bytes_client_in += n
     if <size_t>n < want and not cl.ended:
         cl.readable = 0
     if cl.inb.len:

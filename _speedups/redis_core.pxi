@@ -22,6 +22,10 @@ cdef enum:
     EVENTUAL = 2                # proxy.generation.LEVELS
     NO_WAY = 0x7fffffff
 
+    NO_COMMAND = 0xffffffff
+    KEY_ROOM_KEPT = 40
+    DECAY_NS = 60000000000
+
 cdef enum Phase:
     PHASE_OPEN = 0
     PHASE_DRAINING = 1          # its request is to be parked when the earlier replies are out
@@ -76,7 +80,12 @@ cdef struct Req:
     uint8_t writes
     uint8_t failed              # a call whose reply is our error, or that outgrew its credit
     uint8_t remote              # to another region
+    uint8_t key_kept            # bytes of `key`
     int32_t shard
+    uint32_t command            # its place in Core.commands, NO_COMMAND
+    uint32_t pattern
+    uint32_t words
+    uint64_t key_hash           # of a key longer than `key`
     uint32_t pending            # parts without a reply
     uint32_t count              # keys
     uint16_t* places            # REQ_SPLIT with MERGE_ARRAY: each key's shard
@@ -85,6 +94,7 @@ cdef struct Req:
     uint64_t token
     Buf reply
     size_t at                   # merging: how far the reply is read
+    uint8_t key[40]             # KEY_ROOM_KEPT: the first bytes of the first key; not cleared
 
 cdef struct Client:
     int fd
@@ -126,7 +136,6 @@ cdef struct Client:
     Client* wait_next
     Client* event_next
     uint64_t t_last
-    uint64_t requests
 
 cdef struct Backend:
     int fd
@@ -165,7 +174,7 @@ cdef struct ShardPlace:         # a shard of the region, one identity's way to a
     uint8_t broken              # bits of the protocols that are not tried for a while: answered with `away` at once
     uint64_t requests
     uint64_t answered           # replies of connections that are gone
-    uint64_t lost
+    RedisShardStats* stats      # of the page
     uint32_t count              # scratch of a split: keys of this shard
     Req* part
 
@@ -179,6 +188,7 @@ cdef struct KeySpec:
 cdef struct Command:
     uint8_t name[24]            # NAME_ROOM, lower case
     uint8_t length
+    uint8_t family              # redis_stats.FAMILIES
     uint8_t kind
     uint8_t level
     uint8_t merge
@@ -204,6 +214,7 @@ cdef struct Pattern:
     uint8_t nfields
     uint16_t fields[2]
     int32_t shard               # of all its keys; -1: the vindex's
+    char name[32]               # PATTERN_TEXT
     uint32_t holds              # under a policy: between keys of equal numbers values may move
     Buf refused                 # the error line
     Vindex* vindex
@@ -264,13 +275,22 @@ cdef struct Core:
     uint32_t pipeline
     uint64_t login_ns
     uint64_t idle_ns
-    uint64_t requests
-    uint64_t parked
-    uint64_t rounds
-    uint64_t splits
-    uint64_t overflows          # clients closed because they took too little
-    uint64_t lost
-    uint64_t denied             # by the policy, here
+    RedisStats* st
+    RedisShardStats* shard_stats    # of the page, by its numbers
+    uint32_t page_shards
+    uint64_t* slow_sequence
+    RedisStats own_st           # where there is no page
+    RedisShardStats own_shard
+    uint64_t own_sequence
+    uint32_t sample_left        # key accesses until one is looked at; 0: never
+    uint32_t sample_gap
+    uint64_t dice
+    uint64_t seed               # of key hashes
+    bint keep_keys
+    uint64_t slow_ns            # 0: nothing is slow
+    uint64_t decayed
+    const uint8_t* key          # the first key of the command at hand, NULL: it has none
+    size_t key_length
 
 
 cdef inline ShardPlace* place_at(Core* c, int32_t place) noexcept nogil:
@@ -292,10 +312,14 @@ cdef inline uint64_t event_key(uint32_t index, uint32_t gen) noexcept nogil:
 cdef Req* req_new(Core* c) noexcept nogil:
     cdef Req* r = c.free_reqs
     if r == NULL:
-        return <Req*>calloc(1, sizeof(Req))
-    c.free_reqs = r.next
-    c.nfree -= 1
-    memset(r, 0, sizeof(Req))
+        r = <Req*>malloc(sizeof(Req))
+        if r == NULL:
+            return NULL
+    else:
+        c.free_reqs = r.next
+        c.nfree -= 1
+    memset(r, 0, sizeof(Req) - KEY_ROOM_KEPT)     # the kept key stands last
+    r.command = NO_COMMAND
     return r
 
 

@@ -105,6 +105,33 @@ cdef inline bint is_late(Core* c, Backend* b) noexcept nogil:
     return c.now - b.head.t_begin > place.deadline_ns
 
 
+cdef void publish(Core* c) noexcept nogil:
+    """The gauges; and what was hot becomes less so."""
+    cdef uint32_t i
+    cdef Backend* b
+    cdef RedisShardStats* stats
+    cdef uint64_t held = 0
+    for i in range(c.nshards):
+        stats = c.shards[i].stats
+        stats.connections = stats.inflight = stats.queue_bytes = 0
+    for i in range(c.backend_cap):
+        b = c.backends[i]
+        if b != NULL and b.fd >= 0:
+            stats = place_at(c, b.shard).stats
+            stats.connections += 1
+            stats.inflight += b.inflight
+            stats.queue_bytes += b.out.len
+    for i in range(c.client_cap):
+        if c.clients[i] != NULL and c.clients[i].phase != PHASE_CLOSED:
+            held += c.clients[i].held + c.clients[i].out.len + c.clients[i].inb.len
+    c.st.held_bytes = held
+    c.st.clients = c.nclients
+    if c.now - c.decayed > DECAY_NS:
+        c.decayed = c.now
+        for i in range(c.nshards):
+            hot_decay(c.shards[i].stats.hot)
+
+
 cdef void sweep(Core* c) noexcept nogil:
     """Ten times a second: connections without progress, clients that are silent or never log in."""
     cdef uint32_t i
@@ -119,7 +146,7 @@ cdef void sweep(Core* c) noexcept nogil:
         if cl == NULL or cl.phase == PHASE_CLOSED:
             continue
         if cl.stalls != NULL and c.now - cl.stalls.t_paused > STALL_NS:
-            c.overflows += 1
+            c.st.overflows += 1
             client_close(c, cl)
         elif cl.level == 0 and c.login_ns and c.now - cl.t_last > c.login_ns:
             client_close(c, cl)
@@ -141,12 +168,13 @@ cdef void end_round(Core* c) noexcept nogil:
 cdef void run_round(Core* c, epoll_event* events, int count) noexcept nogil:
     cdef int i
     c.now = clock_ns()
-    c.rounds += 1
+    c.st.rounds += 1
     for i in range(count):
         on_event(c, events[i].data.u64, events[i].events)
     run_ready(c)
     if c.now - c.swept > SWEEP_NS:
         c.swept = c.now
         sweep(c)
+        publish(c)
     end_round(c)
     bury(c)

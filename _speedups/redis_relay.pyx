@@ -28,7 +28,9 @@ from _speedups.buffers cimport Buf, buf_append, buf_consume, buf_free, buf_head,
 from _speedups.hashing cimport canonical_bytes, canonical_int_from_text, is_int_key, xxh64, xxh64_of_int
 from _speedups.literals cimport KEY_INT_SIGNED, KEY_INT_UNSIGNED
 from _speedups.relay cimport Vindex
+from _speedups.redis_stats cimport *
 from _speedups.resp cimport *
+from _speedups.stats cimport StatsPage, histogram_add
 from _speedups.syscalls cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL,
     epoll_create1, epoll_ctl, epoll_event, epoll_wait, recv, send,

@@ -157,7 +157,29 @@ cdef inline int at_least(int shard) noexcept nogil:
 cdef inline int key_shard(Core* c, const uint8_t* p, size_t n) noexcept nogil:
     """The shard of a key, or UNDECIDED. While a configuration changes, patterns may know shards that are gone."""
     cdef int shard = place_of(c, p, n)
-    return shard if shard < <int>c.nshards else UNDECIDED
+    if shard >= <int>c.nshards:
+        return UNDECIDED
+    if shard >= 0 and c.sample_left and not c.shards[shard].foreign:
+        c.sample_left -= 1
+        if c.sample_left == 0:
+            sample_key(c, shard, p, n)
+    return shard
+
+
+cdef void sample_key(Core* c, int shard, const uint8_t* p, size_t n) noexcept nogil:
+    """One of about sample_gap key accesses; at random, since pipelines repeat themselves."""
+    c.dice ^= c.dice << 13
+    c.dice ^= c.dice >> 7
+    c.dice ^= c.dice << 17
+    c.sample_left = 1 + <uint32_t>(c.dice % (2 * c.sample_gap - 1))
+    c.st.samples += 1
+    hot_add(c.shards[shard].stats.hot, key_hash(c, p, n), c.patterns[c.which].name, p if c.keep_keys and n else NULL, n)
+
+
+cdef inline uint64_t key_hash(Core* c, const uint8_t* p, size_t n) noexcept nogil:
+    """Never 0."""
+    cdef uint64_t found = xxh64(p, n, c.seed)
+    return found if found else 1
 
 
 cdef int place_of(Core* c, const uint8_t* p, size_t n) noexcept nogil:
@@ -276,6 +298,9 @@ cdef int keys_shard(Core* c, Client* cl, Command* command, const uint8_t* frame,
         i = first
         while i <= last:
             word_at(&w, i, &off, &length)
+            if c.key == NULL:
+                c.key = frame + off
+                c.key_length = length
             one = key_shard(c, frame + off, length)
             if one < 0:
                 return UNDECIDED

@@ -71,7 +71,7 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     cdef int count, result = TAKEN
     cdef Backend* b
     if (cl.scan.argc - 1) % step:
-        answer_text(c, cl, &command.arity_text)
+        refuse(c, cl, &command.arity_text, RERR_ARITY)
         return TAKEN
     if not room_for_places(c, cl.scan.argc):
         client_close(c, cl)
@@ -80,19 +80,24 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     if count < 0:
         forget_touched(c)
         if count == DENIED or count == CROSS:
-            c.denied += count == DENIED
-            answer_text(c, cl, &c.patterns[c.which].refused if count == DENIED else &c.texts[TEXT_REGIONS])
+            if count == DENIED:
+                refuse(c, cl, &c.patterns[c.which].refused, RERR_POLICY)
+            else:
+                refuse(c, cl, &c.texts[TEXT_REGIONS], RERR_CROSS)
             return TAKEN
-        park(c, cl, cl.scan.at)
+        if count == CROSS:
+            refuse(c, cl, &c.texts[TEXT_REGIONS], RERR_CROSS)
+            return TAKEN
+        park(c, cl, cl.scan.at, RPARK_KEY)
         return STOP
     if c.ntouched == 1:
         i = c.touched[0]
         forget_touched(c)
-        return forward(c, cl, i, command.level > 1, p, cl.scan.at)
+        return forward(c, cl, command, i, command.level > 1, p, cl.scan.at)
     for i in range(c.ntouched):
         b = connection(c, c.touched[i], cl.protocol)
         if b == NULL:           # nothing of it was sent anywhere
-            answer_text(c, cl, &place_at(c, c.touched[i]).away)
+            away(c, cl, place_at(c, c.touched[i]))
             forget_touched(c)
             return TAKEN
         if place_at(c, c.touched[i]).remote and cl.remote >= c.remote_most:
@@ -100,6 +105,7 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
             forget_touched(c)
             return STOP
         if too_full(b):
+            place_at(c, c.touched[i]).stats.waits += 1
             wait_for(b, cl)
             forget_touched(c)
             return STOP
@@ -138,6 +144,9 @@ cdef int send_parts(Core* c, Client* cl, Command* command, const uint8_t* p, uin
             cl.remote += 1
         backend_enqueue(c, b, part)
         place.requests += 1
+        place.stats.requests += 1
+        part.command = <uint32_t>(command - c.commands)
+        part.words = place.count * step + 1
         ok = part_head(c, b, place.count * step + 1, p + cl.scan.off[0], cl.scan.len[0])
     words_begin(&w, p, &cl.scan)
     for i in range(count):
@@ -151,7 +160,7 @@ cdef int send_parts(Core* c, Client* cl, Command* command, const uint8_t* p, uin
             b = connection(c, c.touched[i], cl.protocol)
             if b != NULL:
                 backend_lost(c, b)
-    c.splits += 1
+    c.st.splits += 1
     return TAKEN if cl.phase != PHASE_CLOSED else GONE
 
 

@@ -65,6 +65,14 @@ cdef enum:
     DIGEST_OTHER = 0        # the digest slot that takes what has no slot of its own
     NO_ID = 0xFFFF          # no user, keyspace or shard
 
+cdef enum:                  # the Redis part, whose structs are in redis_stats.pxd; bytes
+    REDIS_LANE_SIZE = 512
+    REDIS_GAUGES = 104
+    REDIS_GAUGES_SIZE = 16
+    REDIS_SHARD_SIZE = 17408
+    REDIS_SHARD_GAUGES = 64
+    REDIS_SHARD_GAUGES_SIZE = 24
+
 cdef enum:                  # names in PARK_REASONS, same order
     PARK_PLAN_MISS = 0
     PARK_PLAN_STALE = 1
@@ -184,7 +192,10 @@ cdef struct Header:
     uint64_t draining
     # shared by all writers, atomic
     uint64_t slow_seq
-    uint64_t spare[3]
+    uint64_t redis_slow_seq
+    uint64_t redis_slow_reset   # slow Redis commands up to this number are forgotten
+    uint64_t off_redis          # redis_stats.pxd
+    uint64_t redis_secret[4]    # under which the names of keys are shown
 
 cdef struct WorkerSlot:     # written by the supervisor only
     uint64_t pid
@@ -521,6 +532,20 @@ cdef class StatsPage:
     cdef NameEntry *name_ptr(self, int kind, uint32_t index) noexcept nogil
     cdef uint32_t name_capacity(self, int kind) noexcept nogil
     cdef write_name(self, int kind, uint32_t index, bytes text, uint32_t attr, uint32_t flags)
+
+
+cdef inline uint64_t redis_part_size(uint64_t shards) noexcept nogil:
+    """Of one worker."""
+    return LANES * REDIS_LANE_SIZE + shards * REDIS_SHARD_SIZE
+
+
+cdef inline char *redis_lane_at(StatsPage page, uint32_t worker, uint32_t lane) noexcept nogil:
+    cdef char *base = page.base + page.header.off_redis
+    return base + worker * redis_part_size(page.header.shards) + lane * REDIS_LANE_SIZE
+
+
+cdef inline char *redis_shard_at(StatsPage page, uint32_t worker, uint32_t shard) noexcept nogil:
+    return redis_lane_at(page, worker, LANES) + <uint64_t>shard * REDIS_SHARD_SIZE
 
 
 cdef class WorkerBlock:

@@ -2,6 +2,7 @@
 # cython: initializedcheck=False, cdivision=True
 """The shared statistics page: creation, writing for Python callers, reading (layout in stats.pxd)."""
 import mmap
+from os import urandom
 from typing import NamedTuple
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -411,6 +412,10 @@ cdef class StatsPage:
             clear_gauges(self.worker_ptr(w, lane))
             for s in range(self.header.shards):
                 memset(&self.shard_ptr(w, lane, s).in_use, 0, 4 * sizeof(uint64_t))
+        for lane in range(LANES):
+            memset(redis_lane_at(self, w, <uint32_t>lane) + REDIS_GAUGES, 0, REDIS_GAUGES_SIZE)
+        for s in range(self.header.shards):
+            memset(redis_shard_at(self, w, s) + REDIS_SHARD_GAUGES, 0, REDIS_SHARD_GAUGES_SIZE)
         for b in range(self.header.backends):
             fl_store32(&self.limit_ptr(b)[w].in_use, 0)
             fl_store32(&self.limit_ptr(b)[w].want, 0)
@@ -892,6 +897,7 @@ cdef uint64_t layout(shape, Header *h) except 0:
     tables = (shape.shards, shape.backends, shape.users, shape.keyspaces, shape.regions)
     for kind in range(NAME_KINDS_N):
         out.off_name[kind] = take(&at, sizeof(NameEntry) * tables[kind])
+    out.off_redis = take(&at, shape.workers * redis_part_size(shape.shards))
     out.total_size = at
     return at
 
@@ -927,6 +933,8 @@ cdef StatsPage attach_view(cls, buffer, shape):
 cdef set_constants(StatsPage page):
     """What does not begin as 0."""
     cdef uint32_t w, b
+    cdef bytes secret = urandom(sizeof(page.header.redis_secret))
+    memcpy(page.header.redis_secret, <char *>secret, sizeof(page.header.redis_secret))
     cdef int lane
     for b in range(page.header.backends):
         page.health_ptr(b).lag_ms = NO_LAG

@@ -748,6 +748,31 @@ class KeyPattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisObserve:
+    """What is seen of Redis commands: slow ones and hot keys, never values."""
+
+    slow: Annotated[
+        float | None,
+        Option("Commands that take longer enter the shard's slow log. `off`: none do.", DURATION, low=0),
+    ] = 0.01
+    sample: Annotated[
+        int,
+        Option(
+            "One in about so many uses of a key is looked at, to find each shard's hot keys. 0: none.",
+            low=0,
+            high=1_000_000,
+        ),
+    ] = 64
+    keys: Annotated[
+        bool,
+        Option(
+            "Show keys themselves in the slow log and among hot keys. They may name persons; without it their "
+            "pattern and an alias are shown."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
     """Where Redis keys live, and what bounds a Redis client."""
 
@@ -804,8 +829,9 @@ class RedisSettings:
     pipeline: Annotated[
         int, Option("How many requests of one client may be under way; further ones are read later.", low=1, high=65536)
     ] = 1024
-
-
+    observe: Annotated[RedisObserve, Option("What is seen of commands and keys.")] = field(
+        default_factory=RedisObserve
+    )
 
 
 # --- limits, health, telemetry ------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from _speedups.redis_stats import ERROR_CLASSES as REDIS_ERRORS
+from _speedups.redis_stats import FAMILIES as REDIS_FAMILIES
+from _speedups.redis_stats import PARK_REASONS as REDIS_PARKS
 from _speedups.stats import ARRAYS, BACKEND_ROLES, BACKEND_STATES
 from ops import clock
 from ops.readiness import ready
@@ -16,6 +19,7 @@ from ops.snapshot import Backend, Snapshot
 
 PREFIX = "fairlead_"
 PROXY_EDGES_US = tuple(2**n for n in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20))
+REDIS_EDGES_US = tuple(2**n for n in (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22))
 BACKEND_EDGES_US = tuple(2**n for n in (6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24))
 
 Samples = Iterable[tuple[tuple[str, ...], Any]]
@@ -112,6 +116,20 @@ def worker(value: Callable[[Snapshot, int], float | None]) -> Source:
             if found is not None:
                 yield (str(index),), found
     return samples
+
+
+def redis(name: str) -> Source:
+    """One field of the Redis side over all workers."""
+    return lambda s: [((), s.redis[name])]
+
+
+def redis_array(name: str, labels: tuple[str, ...]) -> Source:
+    return lambda s: [((label,), n) for label, n in zip(labels, s.redis[name], strict=True)]
+
+
+def redis_shard(name: str) -> Source:
+    """One field or Timing of every shard's Redis."""
+    return lambda s: [((x.name,), x.redis[name]) for x in s.shards]
 
 
 def worker_field(name: str) -> Source:
@@ -288,6 +306,49 @@ WORKERS = (
           worker_usage("descriptors"), "worker"),
 )
 
+REDIS = (
+    counter("redis_requests", "Redis commands taken from clients, by family.", redis_array("by_family", REDIS_FAMILIES),
+            "family"),
+    counter("redis_errors", "Errors that Fairlead itself gave Redis clients, by class.",
+            redis_array("errors_by_class", REDIS_ERRORS), "class"),
+    counter("redis_parks", "Commands that the relay handed to the event loop, by reason.",
+            redis_array("parks_by_reason", REDIS_PARKS), "reason"),
+    counter("redis_splits", "Commands that were parted by shard.", redis("splits")),
+    gauge("redis_clients", "Redis client connections open.", redis("clients")),
+    counter("redis_client_connections", "Redis client connections accepted.", redis("connections")),
+    counter("redis_client_bytes", "Bytes from (in) and to (out) Redis clients.",
+            lambda s: [(("in",), s.redis["bytes_client_in"]), (("out",), s.redis["bytes_client_out"])], "direction"),
+    gauge("redis_held_bytes", "Bytes of requests and replies held for Redis clients.", redis("held_bytes")),
+    counter("redis_pipeline_stalls", "Times that a client was not read on, for `redis.pipeline` requests under way.",
+            redis("throttled")),
+    counter("redis_overflows", "Clients disconnected because they took too little of what they were sent.",
+            redis("overflows")),
+    counter("redis_relay_calls", "The Redis relay's system calls, and its rounds.",
+            lambda s: [((label,), s.redis[name]) for label, name in
+                       (("receive", "receives"), ("send", "sends"), ("poll", "rounds"))], "call"),
+    counter("redis_slow_commands", "Commands that entered the slow logs.", redis("slow")),
+    counter("redis_key_samples", "Uses of keys that were looked at for hot keys (`redis.observe.sample`).",
+            redis("samples")),
+    counter("redis_shard_requests", "Requests sent to the shard's Redis; a parted command counts at each.",
+            redis_shard("requests"), "shard"),
+    counter("redis_shard_errors", "Errors that it answered.", redis_shard("errors"), "shard"),
+    counter("redis_shard_unsent", "Requests refused because no connection led there.", redis_shard("unsent"), "shard"),
+    counter("redis_shard_lost", "Shared connections to it that were lost.", redis_shard("lost"), "shard"),
+    counter("redis_shard_bytes", "Bytes from (in) and to (out) the shard's Redis.",
+            lambda s: [((x.name, way), x.redis[f"bytes_{way}"]) for x in s.shards for way in ("in", "out")],
+            "shard", "direction"),
+    gauge("redis_shard_connections", "Shared connections to it.", redis_shard("connections"), "shard"),
+    gauge("redis_shard_inflight", "Requests under way there.", redis_shard("inflight"), "shard"),
+    gauge("redis_shard_queue_bytes", "Bytes of requests that its connections have not taken yet.",
+          redis_shard("queue_bytes"), "shard"),
+    counter("redis_shard_waits", "Times that a client waited for a connection to take more.",
+            redis_shard("waits"), "shard"),
+    counter("redis_shard_stalls", "Times that a connection waited for a client to read.",
+            redis_shard("stalls"), "shard"),
+    Family("histogram", PREFIX + "redis_seconds", "Time from a request's being taken until its reply is complete.",
+           redis_shard("time"), ("shard",), REDIS_EDGES_US),
+)
+
 PROCESS = (
     gauge("build_info", "Always 1: what runs.",
           lambda s: [((installed_version(), platform.python_version()), 1.0)], "version", "python"),
@@ -305,6 +366,6 @@ PROCESS = (
 
 GROUPS: dict[str, tuple[Family, ...]] = {
     "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Pools": POOLS, "Shards": SHARDS,
-    "Backends": BACKENDS, "Workers": WORKERS, "The process": PROCESS,
+    "Backends": BACKENDS, "Redis": REDIS, "Workers": WORKERS, "The process": PROCESS,
 }
 FAMILIES = tuple(family for group in GROUPS.values() for family in group)

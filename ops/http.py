@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from _speedups.stats import StatsPage
-from ops import digests, metrics, overview, readiness, slowlog
+from ops import digests, metrics, overview, readiness, redis, slowlog
 from ops.parameters import BadParameter, one_of, whole
 from ops.readiness import Patience, Verdict
 from ops.snapshot import Snapshot
@@ -71,6 +71,8 @@ def application(admin: Admin) -> Starlette:
             route("/metrics", metrics_text),
             route("/digests", digests_list, statements=True),
             route("/slow", slow_list, statements=True),
+            route("/redis/keys", redis_keys, statements=True),
+            route("/redis/slow", redis_slow, statements=True),
             route("/", overview_page, statements=True),
         ],
         middleware=[Middleware(Guard)],
@@ -117,6 +119,14 @@ def slow_list(admin: Admin, request: Request) -> Response:
     if wants_table:
         return PlainTextResponse(slowlog.as_table(report))
     return JSONResponse(slowlog.as_json(report))
+
+
+def redis_keys(admin: Admin, request: Request) -> Response:
+    return JSONResponse(redis.hot_keys(admin.page, number(request, "limit", 10)))
+
+
+def redis_slow(admin: Admin, request: Request) -> Response:
+    return JSONResponse(redis.slow_commands(admin.page, number(request, "limit", 50)))
 
 
 def overview_page(admin: Admin, request: Request) -> Response:

@@ -4,18 +4,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from _speedups.redis_stats import RedisPage
 from _speedups.stats import Health, Name, StatsPage, now_ns
 from ops import names, process
 from ops.readiness import Patience, worker_state
 
 
 class Shard(NamedTuple):
-    """One active shard; `read` is `StatsPage.shard_sum`."""
+    """One active shard; `read` is `StatsPage.shard_sum`, `redis` is `RedisPage.shard`."""
 
     name: str
     region: str
     local: bool
     read: dict[str, Any]
+    redis: dict[str, Any]
 
 
 class Backend(NamedTuple):
@@ -42,6 +44,14 @@ class Snapshot:
         return self.page.sum()
 
     @cached_property
+    def redis_page(self) -> RedisPage:
+        return RedisPage(self.page)
+
+    @cached_property
+    def redis(self) -> dict[str, Any]:
+        return self.redis_page.sum()
+
+    @cached_property
     def state(self) -> dict[str, int]:
         return self.page.state()
 
@@ -65,7 +75,7 @@ class Snapshot:
     def shards(self) -> list[Shard]:
         return [
             Shard(name.text, names.name_of(self.names["region"], name.attr) or "", name.local,
-                  self.page.shard_sum(index))
+                  self.page.shard_sum(index), self.redis_page.shard(index))
             for index, name in enumerate(self.names["shard"]) if name.active
         ]
 

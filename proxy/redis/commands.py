@@ -13,7 +13,7 @@ from proxy.redis.client import RedisClient
 from router.redis import errors, plan
 from router.redis.plan import Refused
 from router.redis.resp import OK, Error, Simple, encode
-from router.redis.table import BEFORE_LOGIN, Class, Command, Level
+from router.redis.table import BEFORE_LOGIN, Class, Command, Family, Level
 
 if TYPE_CHECKING:
     from proxy.redis.service import RedisService
@@ -42,7 +42,13 @@ class Commands:
         try:
             return self._run(client, arguments, frame)
         except Refused as refused:
+            self._service.block.error(errors.class_of(refused.text))
             return encode(Error(refused.text), client.protocol)
+
+    def count(self, arguments: list[bytes]) -> None:
+        """A request that the relay has not seen by itself."""
+        command = self._service.table.find(arguments) if arguments else None
+        self._service.block.family(command.family if command is not None else Family.UNKNOWN)
 
     def _run(self, client: RedisClient, arguments: list[bytes], frame: bytes) -> Answer:
         name = arguments[0].lower().decode("latin-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy.redis.client import RedisClient
 from router.redis.resp import OK, decode, elements, encode, request
@@ -76,14 +76,7 @@ def _and(replies: list[bytes], protocol: int) -> bytes:
     return encode([min(column) for column in zip(*(decode(one) for one in replies), strict=True)], protocol)
 
 
-def _newest(replies: list[bytes], protocol: int) -> bytes:
-    """SLOWLOG GET: the newest first (an entry's second field is its time)."""
-    entries: list[tuple[Any, bytes]] = [(decode(item)[1], item) for one in replies for item in elements(one)]
-    entries.sort(key=lambda entry: entry[0], reverse=True)
-    return b"*%d\r\n" % len(entries) + b"".join(item for _, item in entries)
-
-
-_MERGES: dict[str, Merge] = {"sum": _sum, "ok": _ok, "reset": _ok, "concat": _concat, "and": _and, "newest": _newest}
+_MERGES: dict[str, Merge] = {"sum": _sum, "ok": _ok, "concat": _concat, "and": _and}
 
 
 async def _random_key(service: RedisService, client: RedisClient) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from proxy.redis import slowlog
 from proxy.redis.client import RedisClient
 from router.redis import errors, where
 from router.redis.plan import Refused
@@ -177,4 +178,7 @@ _ANSWERS: dict[str, Answerer] = {
     "client|no-touch": _switch,
     "acl|whoami": _who_am_i,
     "cluster|keyslot": _key_slot,
+    "slowlog|get": slowlog.get,
+    "slowlog|len": slowlog.length,
+    "slowlog|reset": slowlog.reset,
 }

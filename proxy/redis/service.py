@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from _speedups.redis_relay import CLOSED, ENDED, PARKED, RedisRelay
+from _speedups.redis_stats import RedisBlock, RedisPage
 from _speedups.resp import ProtocolError, request_of
 from config.settings import RedisListener
 from config.words import OtherRegions
@@ -55,7 +56,10 @@ class RedisService:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.relay = RedisRelay(max_clients=worker.clients_max)
+        start = worker.start
+        self.relay = RedisRelay(max_clients=worker.clients_max, page=start.page, worker=start.index)
+        self.block = RedisBlock(start.page, start.index)
+        self.page = RedisPage(start.page)
         self.table = table()
         self.places: Places
         self.guard: Guard | None = None
@@ -91,13 +95,16 @@ class RedisService:
             remote=settings.redis.remote_requests,
             one_region=not self.splits_over_regions,
         )
+        observed = settings.redis.observe
+        self.relay.observe(sample=observed.sample, keys=observed.keys, slow=observed.slow)
         local = {shard.index: shard for shard in topology.shards if shard.is_local}
         self.replicas.prepare(local)
         # First: an index of the old topology may be another shard's in the new one.
         self.links.forget(self.replicas.backings(local))
         self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
         of_policy = tables.policy_rows(verdicts) if verdicts is not None else None
-        self.relay.patterns(*tables.pattern_rows(self.places), policy=of_policy)
+        names = [name.encode() for name in settings.redis.patterns]
+        self.relay.patterns(*tables.pattern_rows(self.places), policy=of_policy, names=names)
         self.connect()
         for client in list(self.clients.values()):
             self._look_at_rights(client)
@@ -130,12 +137,13 @@ class RedisService:
         """May its requests go to other regions?"""
         return not client.hop and self.generation.settings.redis.other_regions is not OtherRegions.REFUSE
 
-    def _place(self, generation: Generation, index: int) -> tuple[bytes, float, int]:
+    def _place(self, generation: Generation, index: int) -> tuple[bytes, float, int, int]:
         shard = generation.topology.shards[index]
         server = shard.settings.redis
         text = errors.away(shard.name, region=shard.region.name, local=shard.is_local, server=server is not None)
         foreign = 0 if shard.is_local else shard.region.index + 1
-        return tables.line(text), server.deadline if server is not None else 0.0, foreign
+        number = self.worker.start.page.index_of("shard", shard.name)
+        return tables.line(text), server.deadline if server is not None else 0.0, foreign, number
 
     def _look_at_rights(self, client: RedisClient) -> None:
         if client.user is None:
@@ -309,6 +317,8 @@ class RedisService:
                 break
             arguments, length = found
             frame = data[used : used + length]
+            if used:  # the first one the relay has counted
+                self.commands.count(arguments)
             used += length
             answer = self.commands.run(client, arguments, frame) if arguments else b""
             if isinstance(answer, bytes):

@@ -6,6 +6,7 @@ import re
 from array import array
 from typing import Any
 
+from _speedups.redis_stats import FAMILIES
 from router.redis import errors
 from router.redis.table import SCRIPTS, Class, Command, Level, Spec, Table
 from router.redis.verdicts import Verdicts
@@ -46,7 +47,8 @@ def _row(command: Command) -> tuple[Any, ...]:
     kind = _kind(command)
     specs = [_spec(spec) for spec in command.keys] if kind in (RUN_KEYS, RUN_SPLIT) else []
     return (
-        command.name.encode(), kind, max(command.level, Level.READ), MERGES.get(command.merge, 0), command.arity, specs,
+        command.name.encode(), FAMILIES.index(command.family),
+        kind, max(command.level, Level.READ), MERGES.get(command.merge, 0), command.arity, specs,
         line(errors.denied(command.name)), line(errors.arity(command.name)),
         (command.needs, command.fieldwise, command.name == "set", command.moves,
          command.level is Level.READ and command.name not in SCRIPTS),

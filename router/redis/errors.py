@@ -61,6 +61,22 @@ def refused(command: Command) -> str:
     return f"ERR '{command.name}' is refused by Fairlead: {command.text}"
 
 
+def class_of(text: str) -> str:
+    """Under which class of errors (_speedups.redis_stats.ERROR_CLASSES) the metrics count it."""
+    for beginning, name in _CLASSES:
+        if text.startswith(beginning):
+            return name
+    return "other" if not text.startswith("ERR") else "refused"
+
+
+_CLASSES = (
+    ("NOAUTH", "auth"), ("WRONGPASS", "auth"), ("NOPERM this user", "denied"), ("NOPERM", "policy"),
+    ("ERR unknown", "unknown_command"), ("ERR wrong number", "arity"), ("ERR syntax", "arity"),
+    ("CROSSSLOT", "cross_shard"), ("MASTERDOWN", "unavailable"), ("ERR the connection to the shard", "lost"),
+    (TOO_LARGE, "limit"), ("ERR Protocol", "protocol"),
+)  # fmt: skip
+
+
 def in_transaction(command: str) -> str:
     return f"ERR '{command}' is refused by Fairlead inside of MULTI"
 

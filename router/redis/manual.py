@@ -129,10 +129,23 @@ the connection stays.
   bounds a request, and what waits for a client: beyond it its server's connection pauses for up to half a second for
   the client to read on, then the client is disconnected. A reply that may go out at once has no limit.
 
+## What operators see
+
+- *Metrics* (docs/metrics.md): commands by family, errors by class, per shard requests, errors, bytes, connections,
+  what is under way or waits, and a histogram of times.
+- *Slow commands*: what takes longer than `redis.observe.slow` (10 ms; from the request's being taken until its reply
+  is complete, so with the waiting) enters the shard's log, the newest 64 of each worker. `SLOWLOG GET | LEN | RESET`
+  show Fairlead's own log, not the servers', to admins; `/redis/slow` on the HTTP port as JSON.
+- *Hot keys*: one in about `redis.observe.sample` (64) uses of a key is looked at, 32 keys of each shard and worker are
+  kept (Space-Saving), and counts are halved every minute. `/redis/keys` on the HTTP port. Keys that only a regular
+  expression places are not looked at.
+- No page holds a value. A key may name a person, so its pattern and an alias are shown, `<customer 91ab…>`, the same
+  on all pages until Fairlead is started anew; `redis.observe.keys: true` shows keys themselves.
+
 ## Not there yet
 
-Redis Cluster and Sentinel as backends, client tracking, values in parts towards the server
-(a request is sent on when it is complete), hot keys and a slow log.
+Redis Cluster and Sentinel as backends, client tracking, and values in parts towards the server (a request is sent on
+when it is complete).
 
 ## Commands by class
 

@@ -60,6 +60,38 @@ class Ability(IntFlag):
     EVERYTHING = 64
 
 
+class Family(StrEnum):
+    """What is counted together."""
+
+    READ = "read"
+    WRITE = "write"
+    MULTI_READ = "multi_read"
+    MULTI_WRITE = "multi_write"
+    SCRIPT = "script"
+    BLOCKING = "blocking"
+    TRANSACTION = "transaction"
+    PUBSUB = "pubsub"
+    SCAN = "scan"
+    ALL_SERVERS = "all_servers"
+    ANY_SERVER = "any_server"
+    CONNECTION = "connection"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+_FAMILIES = MappingProxyType(
+    {
+        Class.BLOCKING: Family.BLOCKING,
+        Class.TRANSACTION: Family.TRANSACTION,
+        Class.PUBSUB: Family.PUBSUB,
+        Class.SCAN: Family.SCAN,
+        Class.FANOUT: Family.ALL_SERVERS,
+        Class.ANY: Family.ANY_SERVER,
+        Class.LOCAL: Family.CONNECTION,
+        Class.REFUSED: Family.REFUSED,
+    }
+)
+
 ALL = ~Ability.NONE
 _TOUCHES = MappingProxyType(
     {
@@ -99,6 +131,18 @@ class Command:
     noscript: bool = False
     needs: Ability = Ability.READ
     fieldwise: bool = False
+
+    @property
+    def family(self) -> Family:
+        """Under which the metrics count it."""
+        if self.name in SCRIPTS:
+            return Family.SCRIPT
+        if self.group in _FAMILIES:
+            return _FAMILIES[self.group]
+        writes = self.level >= Level.WRITE
+        if self.group is Class.ONE:
+            return Family.WRITE if writes else Family.READ
+        return Family.MULTI_WRITE if writes else Family.MULTI_READ
 
     @property
     def moves(self) -> bool:

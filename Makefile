@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-mysql differential noninterference lint bench bench-full bench-instructions soak reloads fuzz clean
+.PHONY: help build demo test test-mysql differential noninterference lint bench bench-full bench-instructions soak reloads storm fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -71,6 +71,9 @@ soak: build  ## 500 clients over 20 connections for a minute, with kills
 
 reloads: build  ## 200 reloads between two policies under 64 clients (5 minutes)
 	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 1800 -m slow tests/proxy/test_reloads_world.py
+
+storm: build  ## a minute of Redis clients, cut connections and killed servers
+	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 tests/fault/test_redis.py
 
 fuzz: build  ## the longer property tests
 	@$(PY) -m pytest -q --timeout 3600 -m slow --ignore tests/proxy/test_reloads_world.py \

@@ -66,13 +66,15 @@ cdef class RedisRelay:
             for i in range(c.client_cap):
                 if c.clients[i] != NULL:
                     client_close(c, c.clients[i])
-                    free(c.clients[i])
         if c.backends != NULL:
             for i in range(c.backend_cap):
                 if c.backends[i] != NULL:
                     backend_lost(c, c.backends[i])
                     buf_free(&c.backends[i].out)
                     free(c.backends[i])
+        if c.clients != NULL:           # connections looked at them until now
+            for i in range(c.client_cap):
+                free(c.clients[i])
         while c.done_calls != NULL:
             r = c.done_calls
             c.done_calls = r.next
@@ -149,6 +151,14 @@ cdef class RedisRelay:
                 while add_atomic(&self.callers, 0) and tries < YIELDS:
                     sched_yield()
                     tries += 1
+
+    def turn(self):
+        """One round with what is there, for whoever needs no thread of its own: the fuzzer."""
+        cdef epoll_event events[256]
+        cdef int count = epoll_wait(self.core.epfd, events, MAX_EVENTS, 0)
+        pthread_mutex_lock(&self.mutex)
+        run_round(self.core, events, count if count > 0 else 0)
+        pthread_mutex_unlock(&self.mutex)
 
     def stop(self):
         cdef uint64_t one = 1

@@ -79,11 +79,8 @@ cdef int run_split(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     count = place_keys(c, cl, command, p)
     if count < 0:
         forget_touched(c)
-        if count == DENIED or count == CROSS:
-            if count == DENIED:
-                refuse(c, cl, &c.patterns[c.which].refused, RERR_POLICY)
-            else:
-                refuse(c, cl, &c.texts[TEXT_REGIONS], RERR_CROSS)
+        if count == DENIED:
+            refuse(c, cl, &c.patterns[c.which].refused, RERR_POLICY)
             return TAKEN
         if count == CROSS:
             refuse(c, cl, &c.texts[TEXT_REGIONS], RERR_CROSS)

@@ -39,6 +39,8 @@ wanted_packages() {
     have haproxy || echo haproxy
     have nutcracker || echo nutcracker
     have redis-benchmark || echo redis-tools
+    have node || echo nodejs
+    have npm || echo npm
     have sysbench || echo sysbench
     have valgrind || echo valgrind
     have strace || echo strace

@@ -45,7 +45,7 @@ def parent() -> int:
         "LD_PRELOAD": build.sanitizer_runtime(),
         "PYTHONMALLOC": "malloc",
         # CPython itself leaks at exit; everything else ends the process at once.
-        "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1:exitcode=99:allocator_may_return_null=1",
+        "ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=16",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
     }
     done = subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment)

@@ -11,6 +11,7 @@ from pathlib import Path
 import probe
 
 from _speedups import hashing, lexer, packet
+from tests.fuzz import redis_targets
 
 Record = Callable[[object], None]
 Target = Callable[[random.Random, Record], None]
@@ -149,4 +150,7 @@ TARGETS: dict[str, Target] = {
     "parameters": parameters,
     "digests": digests,
     "packets": packets,
+    "redis_requests": redis_targets.requests,
+    "redis_replies": redis_targets.replies,
+    "redis_relay": redis_targets.relay,
 }

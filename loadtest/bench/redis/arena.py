@@ -40,8 +40,9 @@ class RedisArena:
         self.directory = rundir.create()
         self._ports: list[int] = []
         self.servers = [Redis(f"r{n}", self.directory, port=self._port()) for n in range(SHARDS)]
+        needed = SHARDS if {UNSHARDED, SHARDED} & set(wanted) else 0
         self._databases = [
-            MariaDB(f"s{n}", self.directory, port=self._port(), server_id=n + 1) for n in range(SHARDS)
+            MariaDB(f"s{n}", self.directory, port=self._port(), server_id=n + 1) for n in range(needed)
         ]
         self._proxies: list[Server] = []
         self.targets: dict[str, Target] = {}

@@ -57,13 +57,14 @@ def test_ratio_of_fairlead_sharded_and_not(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(nutcracker.program() is None, reason=f"{nutcracker.WANTED} is not on this machine")
 def test_redis_against_twemproxy(tmp_path: Path) -> None:
-    found = bench("redis", "--cell", "GET P16", "--rounds", "1", "--out", str(tmp_path), "--format", "json")
+    only = ["--target", "direct", "--target", "twemproxy", "--cell", "GET P16"]
+    found = bench("redis", *only, "--rounds", "1", "--out", str(tmp_path), "--format", "json")
     assert found.exit_code == 0, found.output
     content = json.loads(found.stdout)
     figures = {figure["target"]: figure for figure in content["figures"]}
     assert figures["direct"]["proxy_us"] is None
-    assert all(figures[name]["proxy_us"]["median"] > 0.05 for name in ("twemproxy", "fairlead", "fairlead-sharded"))
-    assert {"redis-server", "redis-benchmark", "twemproxy", "fairlead-sharded"} <= set(content["machine"])
+    assert figures["twemproxy"]["proxy_us"]["median"] > 0.05
+    assert {"redis-server", "redis-benchmark", "twemproxy"} <= set(content["machine"])
 
 
 def test_a_cell_that_does_not_exist_is_a_usage_error() -> None:

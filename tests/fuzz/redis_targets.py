@@ -1,0 +1,211 @@
+"""The Redis side under the fuzzer: the scans of requests and replies, and the relay between clients and servers.
+
+What must hold besides the sanitizers' silence: the scans agree with themselves however the bytes are cut, and what is
+kept for anybody is bounded by what was sent and by the limits, never by what was announced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import socket
+from collections.abc import Callable
+
+from _speedups.redis_relay import CLOSED, PARKED, RedisRelay
+from _speedups.resp import ProtocolError, ReplyScanner, RequestScanner, request_of, words_of
+
+Record = Callable[[object], None]
+
+CLIENT_BUFFER = 1 << 16
+MOST_GROWTH_KIB = 400 * 1024
+"""Of resident memory over a whole run; the sanitizer's own quarantine is most of it."""
+TURNS, MOST_TURNS = 4, 100
+
+REQUESTS = [
+    b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$5\r\nhello\r\n", b"*1\r\n$4\r\nPING\r\n",
+    b"*4\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n", b"*3\r\n$3\r\nDEL\r\n$1\r\na\r\n$1\r\nb\r\n",
+    b"*5\r\n$4\r\nMSET\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n", b"PING\r\n", b"GET a\r\n", b"\r\n", b"*0\r\n",
+    b"*-1\r\n", b"*3\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n1\r\n", b"*2\r\n$4\r\nPING\r\n$3\r\nabc\r\n",
+    b"*2\r\n$3\r\nGET\r\n$70\r\n" + b"k" * 70 + b"\r\n",
+    b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$70000\r\n" + b"v" * 70000 + b"\r\n",
+]  # fmt: skip
+REPLIES = [
+    b"+OK\r\n", b"-ERR no\r\n", b":1\r\n", b"$-1\r\n", b"$5\r\nhello\r\n", b"*2\r\n$1\r\na\r\n$-1\r\n", b"*0\r\n",
+    b"*-1\r\n", b"%1\r\n+a\r\n:1\r\n", b"~1\r\n#t\r\n", b"_\r\n", b",1.5\r\n", b"(12345678901234567890\r\n",
+    b"=5\r\ntxt:x\r\n", b"|1\r\n+a\r\n:1\r\n+OK\r\n", b"*1\r\n*1\r\n*1\r\n:1\r\n",
+    b"$70000\r\n" + b"v" * 70000 + b"\r\n",
+]  # fmt: skip
+ANNOUNCED = [
+    b"*1000000000\r\n", b"$99999999999\r\n", b"*1\r\n$99999999999\r\n", b"*1048577\r\n", b"*1048576\r\n",
+    b"*2\r\n$536870912\r\n", b"*2\r\n$536870913\r\n", b"*1\r\n" * 40, b"%4294967296\r\n", b"*4294967297\r\n",
+    b"$536870912\r\n", b">3\r\n+message\r\n+a\r\n+b\r\n", b"*18446744073709551615\r\n", b"$-2\r\n", b"*" + b"1" * 40,
+    b"$" + b"9" * 70000, b"|1048576\r\n", b"\xff\0\r\n", b"'unbalanced \"", b"*1\r\n:1\r\n",
+]  # fmt: skip
+COMMANDS = [  # (name, family, kind, level, merge, arity, specs, denied, arity text, policy)
+    (b"get", 0, 1, 1, 0, 2, [(0, 1, 0, 0, 1)], b"-NOPERM\r\n", b"-ERR arity\r\n", (2, 0, 0, 0, 0)),
+    (b"set", 1, 1, 2, 0, -3, [(0, 1, 0, 0, 1)], b"-NOPERM\r\n", b"-ERR arity\r\n", (4, 0, 0, 0, 0)),
+    (b"mget", 2, 2, 1, 3, -2, [(0, 1, -1, 0, 1)], b"-NOPERM\r\n", b"-ERR arity\r\n", (2, 0, 0, 0, 0)),
+    (b"del", 3, 2, 2, 1, -2, [(0, 1, -1, 0, 1)], b"-NOPERM\r\n", b"-ERR arity\r\n", (4, 0, 0, 0, 0)),
+    (b"mset", 3, 2, 2, 2, -3, [(0, 1, -1, 0, 2)], b"-NOPERM\r\n", b"-ERR arity\r\n", (4, 0, 0, 0, 0)),
+    (b"eval", 4, 1, 2, 0, -3, [(1, 2, 0, 1, 1)], b"-NOPERM\r\n", b"-ERR arity\r\n", (64, 0, 0, 0, 0)),
+    (b"ping", 11, 3, 1, 0, -1, [], b"-NOPERM\r\n", b"-ERR arity\r\n", (0, 0, 0, 0, 0)),
+]
+SLOTS = b"".join((0 if slot % 2 else 1).to_bytes(2, "little") for slot in range(16384))
+
+
+def mixed(r: random.Random, corpus: list[bytes]) -> bytes:
+    """Well-formed frames, announcements of far too much, and damage."""
+    data = bytearray(b"".join(r.choice(corpus) for _ in range(r.randrange(1, 8))))
+    for _ in range(r.choice((0, 0, 0, 1, 1, 2, 5))):
+        at = r.randrange(len(data) + 1)
+        match r.randrange(5):
+            case 0:
+                data[at:at] = r.choice(ANNOUNCED)
+            case 1:
+                del data[at : at + r.randrange(1, 6)]
+            case 2 if at < len(data):
+                data[at] = r.randrange(256)
+            case 3:
+                data[at:at] = data[at : at + r.randrange(1, 40)]
+            case 4:
+                del data[at:]
+    return bytes(data)
+
+
+def cut(r: random.Random, data: bytes) -> list[bytes]:
+    """Byte by byte where it is short, else at random places."""
+    if len(data) < 200 and r.random() < 0.3:
+        return [data[at : at + 1] for at in range(len(data))]
+    places = sorted(r.randrange(len(data) + 1) for _ in range(r.randrange(5)))
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+def outcome(scanner: RequestScanner | ReplyScanner, pieces: list[bytes]) -> tuple[list[object], str]:
+    """What was found, and the error that ended it."""
+    found: list[object] = []
+    sent = 0
+    try:
+        for piece in pieces:
+            sent += len(piece)
+            found += scanner.feed(piece)
+            assert scanner.waiting <= sent, "more is kept than was sent"
+    except ProtocolError as error:
+        return found, str(error)
+    return found, ""
+
+
+def requests(r: random.Random, record: Record) -> None:
+    data = mixed(r, REQUESTS)
+    pieces = cut(r, data)
+    record(pieces)
+    whole, pieced = outcome(RequestScanner(), [data]), outcome(RequestScanner(), pieces)
+    assert whole[1] == pieced[1], "an error depends on the cuts"
+    assert pieced[0][: len(whole[0])] == whole[0] or pieced[1], "requests depend on the cuts"
+    with contextlib.suppress(ProtocolError):
+        request_of(data)
+    with contextlib.suppress(ProtocolError):
+        words_of(data[: r.randrange(len(data) + 1)])
+
+
+def replies(r: random.Random, record: Record) -> None:
+    data = mixed(r, REPLIES)
+    pieces = cut(r, data)
+    record(pieces)
+    whole, pieced = outcome(ReplyScanner(), [data]), outcome(ReplyScanner(), pieces)
+    assert whole[1] == pieced[1], "an error depends on the cuts"
+    if not whole[1]:
+        assert whole[0] == pieced[0], "replies depend on the cuts"
+
+
+class Stage:
+    """A relay with two shards, whose servers and clients are sockets of this process; it moves by `turn`."""
+
+    def __init__(self) -> None:
+        self.relay = RedisRelay(max_clients=4)
+        self.relay.limits(client_buffer=CLIENT_BUFFER, pipeline=16, login=1e6, idle=1e6)
+        self.relay.observe(sample=2, keys=True, slow=0.0)
+        self.relay.texts({number: b"-ERR %d\r\n" % number for number in range(16)})
+        self.relay.commands(COMMANDS)
+        self.relay.shards([(b"-MASTERDOWN\r\n", 1e6, 0, 0), (b"-MASTERDOWN\r\n", 1e6, 0, 1)])
+        self.relay.patterns([], [], SLOTS)
+        self.servers: dict[tuple[int, int], socket.socket] = {}
+        self.clients: dict[int, socket.socket] = {}
+
+    def connect(self) -> None:
+        """Whatever is missing."""
+        for shard in (0, 1):
+            for protocol in (2, 3):
+                if not self.relay.connected(shard, protocol):
+                    ours, theirs = pair()
+                    self.servers[shard, protocol] = ours
+                    self.relay.backend(shard, protocol, theirs.detach())
+        while len(self.clients) < 2:
+            ours, theirs = pair()
+            self.clients[self.relay.adopt(theirs.detach(), 3, protocol=2 + len(self.clients))] = ours
+
+    def turn(self) -> None:
+        """A round of the relay, and the uvloop side's answers to what it parks."""
+        self.relay.turn()
+        for handle, kinds in self.relay.events():
+            if kinds & CLOSED:
+                self.clients.pop(handle).close()
+            elif kinds & PARKED:
+                data = self.relay.take(handle)
+                if data is not None:
+                    self.relay.reply(handle, b"-ERR parked\r\n")
+        self.relay.answers()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    found = socket.socketpair()
+    for one in found:
+        one.setblocking(False)
+    return found
+
+
+def send(to: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+        to.send(data)
+
+
+def drain(what: socket.socket) -> int:
+    total = 0
+    with contextlib.suppress(BlockingIOError, ConnectionResetError):
+        while data := what.recv(1 << 16):
+            total += len(data)
+    return total
+
+
+_stage: list[Stage] = []
+_begun: list[int] = []
+
+
+def relay(r: random.Random, record: Record) -> None:
+    """Both sides send what they like, in any pieces; the relay stays within its bounds."""
+    if not _stage:
+        _stage.append(Stage())
+        _begun.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    stage = _stage[0]
+    stage.connect()
+    asked = {handle: cut(r, mixed(r, REQUESTS)) for handle in stage.clients}
+    answered = {place: cut(r, mixed(r, REPLIES)) for place in stage.servers}
+    record((list(asked.values()), list(answered.values())))
+    longest = max(map(len, [*asked.values(), *answered.values()]))
+    for _ in range(min(longest, MOST_TURNS) + TURNS):
+        for handle, pieces in asked.items():
+            if pieces and handle in stage.clients:
+                send(stage.clients[handle], pieces.pop(0))
+        stage.turn()
+        for place, pieces in answered.items():
+            if drain(stage.servers[place]) and pieces:
+                send(stage.servers[place], pieces.pop(0))
+        stage.turn()
+        for one in list(stage.clients.values()):
+            drain(one)
+    if r.random() < 0.1 and stage.clients:
+        gone = r.choice(list(stage.clients))
+        stage.clients[gone].shutdown(socket.SHUT_WR)
+        stage.turn()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _begun[0]
+    assert grown < MOST_GROWTH_KIB, f"{grown} KiB more than at first"

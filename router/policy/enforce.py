@@ -44,6 +44,9 @@ ASCII_KEYS = 256
 """Mode bit: the session's character set is not UTF-8, so only ASCII may be put into its text."""
 
 
+OVER_SHARDS = "persons cannot be counted over several shards"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one shard gets. `refusal`: nothing, and why; `hidden`: because its rows do not exist for the subject.
@@ -144,6 +147,7 @@ class _Enforcer:
     policy: Policy
     subject: Subject
     tokens: tuple[Token, ...] = ()
+    _counts: bool = False
 
     def enforce(self) -> Planned:
         within = reach(self.policy, self.subject, self.context)
@@ -222,12 +226,12 @@ class _Enforcer:
             return Part(why, hidden=isinstance(reason, Hidden), remote=not shard.is_local)
 
     def _check_reductions(self, decision: Decision) -> None:
-        """Raises Refusal where several shards' answers would be put together behind least counts."""
-        several = self.planned.plan
-        if isinstance(several, plans.ByKey):
-            several = several.otherwise if isinstance(several.otherwise, plans.Scatter) else several
-        if decision.counts and isinstance(several, plans.Scatter) and len(several.shards) > 1:
-            raise refusal("POLICY_FORM", "persons cannot be counted over several shards")
+        """Raises Refusal where several shards' answers would be put together behind least counts. One by its key alone
+        may be counted on: `_by_key` refuses its other executions."""
+        plan = self.planned.plan
+        self._counts = self._counts or bool(decision.counts)
+        if decision.counts and isinstance(plan, plans.Scatter) and len(plan.shards) > 1:
+            raise refusal("POLICY_FORM", OVER_SHARDS)
 
     def _checked(
         self, parsed: Parsed, found: Lineage, decision: Decision, put: tuple[Splice, ...], shard: Shard
@@ -291,9 +295,10 @@ class _Enforcer:
         return plan
 
     def _by_key(self, plan: plans.ByKey, parts: dict[str, Part]) -> plans.Plan:
-        otherwise = plan.otherwise
         try:
-            reduced = self._reduced(otherwise, parts)
+            if self._counts:
+                raise refusal("POLICY_FORM", OVER_SHARDS)
+            reduced = self._reduced(plan.otherwise, parts)
         except Refusal as reason:
             reduced = Refuse(reason.entry.name, reason.filling)
         assert isinstance(reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | Refuse)

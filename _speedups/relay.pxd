@@ -58,6 +58,7 @@ cdef enum Opcode:
     OP_COMMIT = 5
     OP_ROLLBACK = 6
     OP_REPLY = 7                # a canned packet
+    OP_AUDITED = 8              # a bit: executions leave a record, for which there must be room first
 
 cdef enum PlanFlag:
     PLAN_REPLICA_OK = 1
@@ -70,6 +71,18 @@ cdef enum PlanFlag:
     PLAN_TRACKED = 128          # SET of what the uvloop side keeps: the backend's new state is told before `release`
     PLAN_EVERYWHERE = 256       # OP_ANY: every shard of the configuration can answer
     PLAN_GUARDED = 512          # over data that is restricted for the client: texts of servers' errors are kept back
+    PLAN_AUDIT = 1024           # executions leave a record under the plan's `id`
+    PLAN_SAMPLED = 2048         # ... one in `Core.sample` of them
+
+cdef enum Behind:               # what is due when the session's command ends
+    BEHIND_NOTIFY = 1           # EVENT_DONE
+    BEHIND_HOLD = 2             # no further command is taken until `release`
+    BEHIND_RECORD = 4           # a Record for the audit log
+
+cdef enum RecordError:          # besides servers' and the catalogue's numbers
+    RECORD_UNKNOWN = 1105       # ER_UNKNOWN_ERROR
+    RECORD_CUT = 1317           # ER_QUERY_INTERRUPTED: the client went away
+    RECORD_PARKED = 0xffffffff  # it was not carried out: the uvloop side decides anew
 
 cdef enum VerdictKind:          # what the policy lets one shard have of a statement
     VERDICT_PASSES = 0          # the client's own bytes
@@ -249,8 +262,7 @@ cdef struct Session:
     uint8_t hop                 # a peer's session: never forwarded again
     uint8_t queued              # in the ready list
     uint8_t reap                # free it when it leaves the ready list
-    uint8_t notify              # push EVENT_DONE when the command completes
-    uint8_t hold                # ... and take no further command until `release`
+    uint8_t behind              # enum Behind
     uint8_t events
     uint8_t in_events
     uint8_t committing          # the current command is COMMIT
@@ -275,7 +287,9 @@ cdef struct Session:
     uint64_t insert_id
     uint8_t last_error          # LastError: how the last statement ended
     Buf own_error               # payload of the last ERR packet that no server sent, for SHOW WARNINGS
-    uint32_t plan_id            # of the parked plan
+    uint32_t plan_id            # of the current plan, or of the record that `run_on` asked for
+    uint32_t record_error       # of the current command, for its record
+    uint64_t record_rows
     Backend* backend
     uint8_t* cmd                # payload of the current command
     size_t cmd_len
@@ -411,6 +425,15 @@ cdef struct Diff:
     uint32_t length[3]
     uint8_t* packets[3]
 
+cdef struct Record:             # how a command ended that is to be recorded
+    uint32_t id                 # the plan's, or the one given to `run_on`
+    int32_t shard               # -1: it reached none
+    uint32_t error              # 0, an errno, or RecordError
+    uint64_t fingerprint
+    uint64_t rows
+    uint64_t bytes
+    uint64_t us                 # since the command was received
+
 cdef struct Core:
     int epfd
     int wake_fd                 # uvloop side -> relay
@@ -482,6 +505,14 @@ cdef struct Core:
     uint32_t lost_threads[64]   # (server, thread) pairs to be killed: a client left a running statement behind
     uint32_t lost_servers[64]
     uint32_t nlost
+    Record* records             # ring, first to be taken at record_at
+    uint32_t record_cap         # record_limit and two for each session, which have passed the limit already
+    uint32_t record_limit       # beyond, statements that leave a record park
+    uint32_t record_at
+    uint32_t nrecords
+    uint32_t sample             # one in so many executions of PLAN_SAMPLED plans
+    uint64_t chance             # state of the generator that picks them
+    bint records_closed         # no statement that leaves a record may run
     # scratch
     uint8_t* scratch
     uint8_t* out

@@ -54,7 +54,7 @@ cdef class Relay:
 
     def __cinit__(self, WorkerBlock block not None, *, uint32_t max_sessions, uint32_t max_backends,
                   size_t max_packet, double queue_wait, double slow_query, double idle_timeout=0.0,
-                  double idle_transaction=0.0, double linger=5.0, size_t plan_cache=32 << 20):
+                  double idle_transaction=0.0, double linger=5.0, size_t plan_cache=32 << 20, uint32_t records=4096):
         cdef Core* c = &self.core
         cdef uint32_t i
         cdef epoll_event e
@@ -69,6 +69,11 @@ cdef class Relay:
         c.header = block.page.header
         c.max_packet = max_packet
         c.plan_bytes_max = plan_cache
+        # Every session may have one command under way when the limit is reached, and park or end it once more.
+        c.record_limit = records
+        c.record_cap = records + 2 * max_sessions
+        c.sample = 1
+        c.chance = clock_ns() | 1
         self.set_times(queue_wait, slow_query, idle_timeout, idle_transaction, linger)
         c.session_cap = c.session_free = max_sessions
         c.backend_cap = c.backend_free = max_backends
@@ -88,10 +93,11 @@ cdef class Relay:
         c.out = <uint8_t*>malloc(SCRATCH + 1024)
         c.norm = <uint8_t*>malloc(NORM_CAP)
         c.slots = <Slot*>malloc(SLOTS_CAP * sizeof(Slot))
+        c.records = <Record*>calloc(c.record_cap, sizeof(Record))
         if NULL in (c.sessions, c.session_gens, c.session_stack, c.backends, c.backend_gens, c.backend_stack):
             raise MemoryError
         if c.plans == NULL or c.diffs == NULL or c.scratch == NULL or c.out == NULL or c.norm == NULL \
-                or c.slots == NULL:
+                or c.slots == NULL or c.records == NULL:
             raise MemoryError
         c.lexed.norm = c.norm
         c.lexed.norm_cap = NORM_CAP
@@ -163,6 +169,7 @@ cdef class Relay:
         free(c.out)
         free(c.norm)
         free(c.slots)
+        free(c.records)
         for fd in (c.epfd, c.wake_fd, c.event_fd):
             if fd > 0:
                 close(fd)
@@ -340,6 +347,56 @@ cdef class Relay:
             if n < 64 and m < 64:
                 return sessions, pools, lost
 
+    def records(self, uint32_t most=1024):
+        """-> how commands ended that are to be recorded, the oldest first, each told once:
+        (plan or record number, shard, errno, fingerprint, rows, bytes, microseconds)."""
+        cdef Core* c = &self.core
+        cdef Record* taken = <Record*>malloc(max(most, 1) * sizeof(Record))
+        cdef uint32_t n = 0
+        if taken == NULL:
+            raise MemoryError
+        with nogil:
+            self.lock()
+            while n < most and c.nrecords:
+                taken[n] = c.records[c.record_at]
+                c.record_at = (c.record_at + 1) % c.record_cap
+                c.nrecords -= 1
+                n += 1
+            self.unlock()
+        try:
+            return [(taken[i].id, taken[i].shard, taken[i].error, taken[i].fingerprint, taken[i].rows, taken[i].bytes,
+                     taken[i].us) for i in range(n)]
+        finally:
+            free(taken)
+
+    def records_under_way(self):
+        """The numbers under which commands that are running now will be told of."""
+        cdef Core* c = &self.core
+        cdef uint32_t i, n = 0
+        cdef uint32_t* found = <uint32_t*>malloc(c.session_cap * sizeof(uint32_t))
+        if found == NULL:
+            raise MemoryError
+        with nogil:
+            self.lock()
+            for i in range(c.session_cap):
+                if c.sessions[i] != NULL and c.sessions[i].behind & BEHIND_RECORD:
+                    found[n] = c.sessions[i].plan_id
+                    n += 1
+            self.unlock()
+        try:
+            return {found[i] for i in range(n)}
+        finally:
+            free(found)
+
+    def set_records(self, *, closed=None, sample=None):
+        """`closed`: statements that leave a record park instead; `sample`: one in so many of PLAN_SAMPLED plans."""
+        self.lock()
+        if closed is not None:
+            self.core.records_closed = closed
+        if sample is not None:
+            self.core.sample = max(1, sample)
+        self.unlock()
+
     # ------------------------------------------------------------ clients
     def adopt(self, int fd, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t lexmode, uint32_t user,
               int consistency=0, uint32_t max_lag_ms=0, bint hop=False, uint64_t[::1] positions=None):
@@ -450,12 +507,13 @@ cdef class Relay:
 
     def run_on(self, uint64_t handle, int32_t shard, *, uint32_t flags=0, uint32_t pins=0, bytes extra=b"",
                bint notify=False, bint hold=False, VerdictRef verdict=None, int consistency=-1, int64_t max_lag_ms=-1,
-               uint32_t digest=0, uint32_t digest_generation=0):
+               uint32_t digest=0, uint32_t digest_generation=0, uint32_t record=0):
         """Send the parked command to `shard`.
 
         `extra`: framed packets to be sent first, each answered by one OK. `verdict`: what the policy makes of it.
         `notify`: EVENT_DONE when it is complete; `hold`: and the next command waits for `release`.
-        `consistency`, `max_lag_ms`: by which the backend is chosen, for this command only.
+        `consistency`, `max_lag_ms`: by which the backend is chosen, for this command only. `record`: how it ends is
+        told by `records` under this number; 0: it is not.
         -> False when the session is gone.
         """
         cdef Core* c = &self.core
@@ -473,8 +531,13 @@ cdef class Relay:
                 s.phase = PHASE_BUSY
                 s.flags = <uint16_t>flags
                 s.cmd_pins = pins
-                s.notify = notify or hold
-                s.hold = hold
+                s.behind = (BEHIND_NOTIFY if notify else 0) | (BEHIND_HOLD if hold else 0)
+                if record:
+                    s.behind |= BEHIND_RECORD
+                    s.flags |= PLAN_AUDIT
+                    s.plan_id = record
+                    s.record_rows = s.record_error = 0
+                s.shard = -1
                 s.digest = digest
                 s.digest_generation = digest_generation
                 s.digest_shards = 0
@@ -1149,6 +1212,7 @@ cdef class Relay:
         try:
             fill_plan(plan, opcode, id, shard, flags, pins, park_reason, vindex, keys, begin, reply)
             self.check_plan(plan, [len(key) for key in keys])
+            mark_audited(plan)
             plan.fingerprint = fingerprint
             plan.ctx = ctx
             plan.epoch = epoch
@@ -1249,6 +1313,7 @@ cdef class Relay:
         self.check_plan(&st.plan, [])
         if opcode == OP_KEY and len(sources) != nkeys * self.core.vindexes[vindex].arity:
             raise ValueError("sources for another number of columns than the vindex has")
+        mark_audited(&st.plan)
         st.plan.fingerprint = fingerprint
         st.plan.epoch = epoch
         st.plan.digest = digest
@@ -1523,6 +1588,12 @@ cdef int check_sources(object sources, bytes constants, int nkeys, int nparams) 
         if param >= nparams or param < -1 or not 0 <= offset <= offset + length <= len(constants) or length > KEY_ROOM:
             raise ValueError("a source out of range")
     return 0
+
+
+cdef void mark_audited(Plan* plan) noexcept nogil:
+    """By the opcode, so that plans without a record are not asked about one."""
+    if plan.flags & PLAN_AUDIT:
+        plan.opcode |= OP_AUDITED
 
 
 cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t flags, uint32_t pins, int park_reason,

@@ -695,8 +695,8 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    if s.flags & PLAN_GUARDED and b.scan.outcome == OUTCOME_ERR:
-        send_guarded(c, s, b)
+    if s.flags & (PLAN_GUARDED | PLAN_AUDIT):
+        send_watched(c, s, b, n)
     else:
         send_now(c, s, c.scratch, n)
     command_done(c, s, b)
@@ -719,6 +719,16 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
     s.partial = 0
     keep_own_error(s, packet + 4, n - 4)
     client_send(c, s, packet, n)
+
+
+cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
+    """The end of an answer whose error text is kept back, or of which a record is kept."""
+    if s.flags & PLAN_GUARDED and b.scan.outcome == OUTCOME_ERR:
+        send_guarded(c, s, b)
+    else:
+        client_send(c, s, c.scratch, n)
+    s.record_rows = b.scan.rows
+    s.record_error = b.scan.error_code
 
 
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
@@ -868,7 +878,7 @@ cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
     else:
         if s.trx == TRX_ACTIVE:
             set_trx(c, s, TRX_NONE)
-        if s.hold and s.flags & PLAN_TRACKED:
+        if s.behind & BEHIND_HOLD and s.flags & PLAN_TRACKED:
             # The uvloop side knows in which state this has left the backend, and says so before `release`.
             b.suspect |= not s.last_error
         else:
@@ -969,6 +979,7 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
         c.out[3] = first_seq(s)
     c.stats.errors_by_class[ERR_BACKEND] += 1
     note_error(s, SERVER_ERROR, DIAG_GONE)
+    s.record_error = b.scan.error_code
     if step == STEP_PROBE:
         backend_lost(c, b)
         return
@@ -1111,6 +1122,7 @@ cdef void fail_command(Core* c, Session* s, Backend* b, bint bound) noexcept nog
     """Answer the running command with error 2013. Inside a transaction the connection is closed behind it."""
     cdef uint8_t seq = <uint8_t>(b.scan.seq + 1) if s.response_started else first_seq(s)
     cdef uint8_t kind = lost_kind(s, b, bound)
+    s.record_rows = b.scan.rows if b.step == STEP_COMMAND else 0
     c.stats.errors_by_class[ERR_BACKEND_LOST if kind == ERROR_LOST_READ else ERR_UNKNOWN_OUTCOME] += 1
     if not b.scan.forbidden:    # else it has its error
         send_err(c, s, seq, kind)
@@ -1143,6 +1155,10 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
     cdef uint8_t phase = s.phase
     if phase == PHASE_CLOSED:
         return
+    if s.behind & BEHIND_RECORD:
+        if s.backend != NULL and s.backend.step == STEP_COMMAND:
+            s.record_rows = s.backend.scan.rows
+        push_record(c, s, RECORD_CUT)
     s.cmd_total = 0
     s.exec_stmt = 0
     if phase == PHASE_WAITING:

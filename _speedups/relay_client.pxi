@@ -380,14 +380,18 @@ cdef inline void command_execute(Core* c, Session* s) noexcept nogil:
 # ---------------------------------------------------------------- what a plan says
 cdef inline void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
     """Follow the plan as far as the relay can; `cursor` is NULL for a text statement."""
-    cdef int shard
     c.stats.queries += 1
     s.flags = plan.flags
     s.cmd_pins = plan.pins
     s.digest = plan.digest
     s.digest_generation = plan.digest_generation
     s.plan_id = plan.id
-    if plan.opcode == OP_KEY:
+    follow_plan(c, s, plan, plan.opcode, cursor)
+
+
+cdef inline void follow_plan(Core* c, Session* s, Plan* plan, uint8_t opcode, ParamCursor* cursor) noexcept nogil:
+    cdef int shard
+    if opcode == OP_KEY:
         if cursor == NULL:
             shard = plan_shard(c, plan, s.cmd + 1, s.cmd_len - 1, &c.lexed, s.lexmode)
         else:
@@ -395,18 +399,41 @@ cdef inline void execute(Core* c, Session* s, Plan* plan, ParamCursor* cursor) n
         if shard < 0:
             park(c, s, PARK_MULTI_SHARD if shard == MANY else PARK_KEY)
             return
-    elif plan.opcode == OP_SHARD:
+    elif opcode == OP_SHARD:
         shard = plan.shard
-    elif plan.opcode == OP_ANY:
+    elif opcode == OP_ANY:
         shard = any_shard(c, s, plan)
         if shard == PUNT:
             return
+    elif opcode & OP_AUDITED:
+        execute_audited(c, s, plan, cursor)
+        return
     else:
         execute_here(c, s, plan)
         return
     if plan.verdicts != NULL and not obey(c, s, plan, shard):
         return
     go_to_shard(c, s, shard)
+
+
+cdef void execute_audited(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
+    """Whoever leaves a record waits until there is room for it: none is lost, and what cannot be kept does not run."""
+    s.shard = -1
+    if not plan.flags & PLAN_SAMPLED or is_sampled(c):
+        if c.records_closed or c.nrecords >= c.record_limit:
+            park(c, s, PARK_AUDIT)
+            return
+        s.behind |= BEHIND_RECORD
+        s.record_rows = s.record_error = 0
+    follow_plan(c, s, plan, plan.opcode & ~OP_AUDITED, cursor)
+
+
+cdef bint is_sampled(Core* c) noexcept nogil:
+    """One in `sample`, by xorshift64 (Marsaglia 2003), so that no rhythm of a client escapes."""
+    c.chance ^= c.chance << 13
+    c.chance ^= c.chance >> 7
+    c.chance ^= c.chance << 17
+    return (c.chance >> 32) % c.sample == 0
 
 
 cdef int any_shard(Core* c, Session* s, Plan* plan) noexcept nogil:

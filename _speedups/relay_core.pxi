@@ -126,6 +126,8 @@ cdef void park(Core* c, Session* s, uint8_t reason) noexcept nogil:
         s.broken = 1
         session_close(c, s)
         return
+    if s.behind & BEHIND_RECORD and not s.awaiting_way:
+        push_record(c, s, RECORD_PARKED)
     s.phase = PHASE_PARKED
     s.park_reason = reason
     c.stats.parks += 1
@@ -220,17 +222,52 @@ cdef inline void end_now(Core* c, Session* s) noexcept nogil:
     if s.kind == KIND_LEASE:
         push_event(c, s, EVENT_DONE | EVENT_LOST if s.broken else EVENT_DONE)
         return
-    if s.notify:
-        s.notify = 0
-        push_event(c, s, EVENT_DONE)
-    if s.hold:
-        s.hold = 0
-        if not s.broken and not s.hangup:
-            # The uvloop side has to learn from this answer before the next command is looked at.
-            s.phase = PHASE_PARKED
-            c.stats.parked += 1
-            return
+    if s.behind and do_what_is_due(c, s):
+        return
     after_command(c, s)
+
+
+cdef bint do_what_is_due(Core* c, Session* s) noexcept nogil:
+    """What was asked for behind the command. True when the next one has to wait."""
+    cdef uint8_t due = s.behind
+    if due & BEHIND_RECORD:
+        push_record(c, s, own_errno(s) if s.last_error == OWN_ERROR else s.record_error)
+    s.behind = 0
+    if due & (BEHIND_NOTIFY | BEHIND_HOLD):
+        push_event(c, s, EVENT_DONE)
+    if due & BEHIND_HOLD and not s.broken and not s.hangup:
+        # The uvloop side has to learn from this answer before the next command is looked at.
+        s.phase = PHASE_PARKED
+        c.stats.parked += 1
+        return True
+    return False
+
+
+cdef uint32_t own_errno(Session* s) noexcept nogil:
+    cdef uint8_t* p = buf_head(&s.own_error)
+    return p[1] | (<uint32_t>p[2] << 8) if s.own_error.len > 3 else RECORD_UNKNOWN
+
+
+cdef void push_record(Core* c, Session* s, uint32_t error) noexcept nogil:
+    """Tell the uvloop side how the command ended. Of shards of other regions the Fairlead there keeps the record."""
+    cdef Record* record
+    s.behind &= ~BEHIND_RECORD
+    if 0 <= s.shard < <int32_t>c.nroutes and c.routes[s.shard].remote:
+        return
+    if c.nrecords == c.record_cap:      # never: see Relay.__cinit__
+        s.broken = 1
+        return
+    record = &c.records[(c.record_at + c.nrecords) % c.record_cap]
+    record.id = s.plan_id
+    record.shard = s.shard
+    record.error = error
+    record.fingerprint = s.fingerprint
+    record.rows = s.record_rows
+    record.bytes = s.bytes_out
+    record.us = (c.now - s.t_received) // 1000
+    if c.nrecords == 0:
+        c.notify = True
+    c.nrecords += 1
 
 
 cdef void end_command(Core* c, Session* s) noexcept nogil:

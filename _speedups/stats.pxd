@@ -79,7 +79,7 @@ cdef enum:                  # names in PARK_REASONS, same order
     PARK_MULTI_SHARD = 2
     PARK_PREPARE = 3
     PARK_SESSION = 4        # SET, USE, COM_INIT_DB, COM_RESET_CONNECTION
-    PARK_CHANGE_USER = 5
+    PARK_AUDIT = 5          # its record has to be kept, or room made for it, before it runs
     PARK_TRANSACTION = 6
     PARK_HINT = 7
     PARK_TOO_LONG = 8       # the lexer's bounds
@@ -243,6 +243,12 @@ cdef struct WorkerStats:
     uint64_t stmt_reprepares
     uint64_t peer_queries
     uint64_t kills
+    uint64_t audit_records      # decision records on the disk
+    uint64_t audit_bytes
+    uint64_t audit_refusals     # statements refused because their record could not be kept
+    uint64_t audit_failures     # writes of the audit log that failed
+    uint64_t audit_unrecorded   # refusals whose record could not be kept
+    uint64_t audit_waits        # statements that waited for their record, or for room for it
     # gauges: set back when the worker starts anew
     uint64_t clients_connected
     uint64_t transactions_open
@@ -251,6 +257,8 @@ cdef struct WorkerStats:
     uint64_t plan_cache_entries
     uint64_t statements
     uint64_t parked
+    uint64_t audit_waiting      # bytes of records that wait for the disk
+    uint64_t audit_unpublished  # anchors that wait to be published
     # state: of the worker, not summed; written by the loop's lane (heartbeat_ns by both)
     uint64_t started_ns
     uint64_t pid

@@ -15,7 +15,7 @@ cdef enum:
     MAX_TEXT = 0xFFFFFFFF
 
 PARK_REASONS = (
-    "plan_miss", "plan_stale", "multi_shard", "prepare", "session", "change_user", "transaction", "hint",
+    "plan_miss", "plan_stale", "multi_shard", "prepare", "session", "audit", "transaction", "hint",
     "too_long", "multi_statement", "charset", "key", "connect", "peer", "command", "other",
 )
 ERROR_CLASSES = (
@@ -49,14 +49,15 @@ _COLD = (
     "plan_misses", "plan_stale", "plan_evictions", "parks", "refusals", "clients_total", "clients_rejected",
     "handshake_failures", "auth_failures", "backend_connects", "backend_connect_failures", "backend_closes",
     "backend_lost", "pool_waits", "pool_wait_us", "pool_timeouts", "stmt_prepares", "stmt_reprepares",
-    "peer_queries", "kills",
+    "peer_queries", "kills", "audit_records", "audit_bytes", "audit_refusals", "audit_failures", "audit_unrecorded",
+    "audit_waits",
 )
 CHANGES = ("same", "refused", "allowed", "changed")
 SHADOW_MARKS = (None, *CHANGES)
 COUNTERS = tuple(name for name in _HOT + _COLD if name != "heartbeat_ns")
 GAUGES = (
     "clients_connected", "transactions_open", "bytes_buffered", "plan_cache_bytes", "plan_cache_entries",
-    "statements", "parked",
+    "statements", "parked", "audit_waiting", "audit_unpublished",
 )
 STATES = ("started_ns", "pid", "config_epoch", "draining", "ready")
 ARRAYS = {

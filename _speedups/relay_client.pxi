@@ -409,7 +409,7 @@ cdef inline void follow_plan(Core* c, Session* s, Plan* plan, uint8_t opcode, Pa
         execute_audited(c, s, plan, cursor)
         return
     else:
-        execute_here(c, s, plan)
+        execute_here(c, s, plan, opcode)
         return
     if plan.verdicts != NULL and not obey(c, s, plan, shard):
         return
@@ -417,12 +417,16 @@ cdef inline void follow_plan(Core* c, Session* s, Plan* plan, uint8_t opcode, Pa
 
 
 cdef void execute_audited(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
-    """Whoever leaves a record waits until there is room for it: none is lost, and what cannot be kept does not run."""
+    """Whoever leaves a record waits until there is room for it: none is lost, and what cannot be kept does not run.
+
+    A sample is taken only where there is room.
+    """
+    cdef bint room = not c.records_closed and c.nrecords < c.record_limit
     s.shard = -1
-    if not plan.flags & PLAN_SAMPLED or is_sampled(c):
-        if c.records_closed or c.nrecords >= c.record_limit:
-            park(c, s, PARK_AUDIT)
-            return
+    if not room and not plan.flags & PLAN_SAMPLED:
+        park(c, s, PARK_AUDIT)
+        return
+    if room and (not plan.flags & PLAN_SAMPLED or is_sampled(c)):
         s.behind |= BEHIND_RECORD
         s.record_rows = s.record_error = 0
     follow_plan(c, s, plan, plan.opcode & ~OP_AUDITED, cursor)
@@ -449,13 +453,13 @@ cdef int any_shard(Core* c, Session* s, Plan* plan) noexcept nogil:
     return PUNT
 
 
-cdef void execute_here(Core* c, Session* s, Plan* plan) noexcept nogil:
+cdef void execute_here(Core* c, Session* s, Plan* plan, uint8_t opcode) noexcept nogil:
     """What needs no shard of its own."""
-    if plan.opcode == OP_BEGIN:
+    if opcode == OP_BEGIN:
         begin_transaction(c, s, plan)
-    elif plan.opcode == OP_COMMIT or plan.opcode == OP_ROLLBACK:
+    elif opcode == OP_COMMIT or opcode == OP_ROLLBACK:
         end_transaction(c, s, plan)
-    elif plan.opcode == OP_REPLY:
+    elif opcode == OP_REPLY:
         canned_reply(c, s, plan)
     else:
         park(c, s, plan.park_reason)

@@ -10,8 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from config.admin import AdminAccount
+from config.audit import AuditSettings
 from config.certificates import check_certificates
 from config.checks import check
+from config.checks.audit import check_signing_key
 from config.checks.policy import check_token_key
 from config.checks.users import check_password_forms
 from config.decode import Decoder
@@ -96,8 +98,16 @@ def _with_secrets(settings: Settings, findings: Findings, environment: Mapping[s
         check_token_key(findings, key, at)
         return dataclasses.replace(given, token_key=key)
 
+    def audit(given: AuditSettings) -> AuditSettings:
+        if not given.is_on:
+            return given
+        key = reveal(given.key, ("audit", "key"))
+        check_signing_key(findings, key)
+        return dataclasses.replace(given, key=key)
+
     return dataclasses.replace(
         settings,
+        audit=settings.audit and audit(settings.audit),
         policy=settings.policy
         and dataclasses.replace(
             settings.policy,

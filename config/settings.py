@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from config.admin import AdminSettings
+from config.audit import AuditSettings
 from config.errors import Place
 from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
 from config.policy import PolicySettings
@@ -969,6 +970,10 @@ class Settings:
     policy: Annotated[
         PolicySettings | None,
         Option("Who may see which data from where. Without it grants alone decide."),
+    ] = None
+    audit: Annotated[
+        AuditSettings | None,
+        Option("Where decisions of the policy are recorded. Without it they are not."),
     ] = None
     redis: Annotated[RedisSettings, Option("Where Redis keys live.")] = field(default_factory=RedisSettings)
     tls: Annotated[TlsSettings, Option("What holds for all TLS.")] = field(default_factory=TlsSettings)

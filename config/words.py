@@ -144,6 +144,14 @@ class OtherRegions(StrEnum):
     REFUSE = "refuse"
 
 
+class AuditMode(StrEnum):
+    """What a statement waits for that leaves a decision record."""
+
+    OFF = "off"
+    ON = "on"
+    STRICT = "strict"
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"

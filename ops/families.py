@@ -227,6 +227,18 @@ TRAFFIC = (
     gauge("buffered_bytes", "Bytes held for slow clients or backends.", total("bytes_buffered")),
 )
 
+AUDIT = (
+    counter("audit_records", "Decision records on the disk.", total("audit_records")),
+    counter("audit_bytes", "Their bytes.", total("audit_bytes")),
+    gauge("audit_waiting_bytes", "Records that wait for the disk.", total("audit_waiting")),
+    counter("audit_waits", "Statements that waited for their record, or for room for it.", total("audit_waits")),
+    counter("audit_refusals", "Statements refused because no record of them could be kept.", total("audit_refusals")),
+    counter("audit_unrecorded", "Refusals that are in no record, because too many waited for a disk that failed.",
+            total("audit_unrecorded")),
+    counter("audit_write_failures", "Writes of decision records that failed.", total("audit_failures")),
+    gauge("audit_unpublished_anchors", "Anchors that the metastore has not taken yet.", total("audit_unpublished")),
+)
+
 POOLS = (
     counter("backend_connects", "Backend connections made.", total("backend_connects")),
     counter("backend_connect_failures", "Backend connections that could not be made.",
@@ -365,7 +377,7 @@ PROCESS = (
 )
 
 GROUPS: dict[str, tuple[Family, ...]] = {
-    "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Pools": POOLS, "Shards": SHARDS,
-    "Backends": BACKENDS, "Redis": REDIS, "Workers": WORKERS, "The process": PROCESS,
+    "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Decision records": AUDIT, "Pools": POOLS,
+    "Shards": SHARDS, "Backends": BACKENDS, "Redis": REDIS, "Workers": WORKERS, "The process": PROCESS,
 }
 FAMILIES = tuple(family for group in GROUPS.values() for family in group)

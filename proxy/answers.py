@@ -13,12 +13,14 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from _speedups.lexer import LexedStatement, lex
 from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy import commands
+from proxy.audit import Want
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
 from proxy.local import LOCAL
@@ -32,10 +34,10 @@ from proxy.text import ParkedText, SessionGone
 from router import plan as plans
 from router.engine.assemble import assemble
 from router.engine.recipe import Recipe
-from router.errors import CATALOGUE, Refusal, refusal
+from router.errors import Refusal, refusal
 from router.gate import Family, gate
 from router.literals import Params
-from router.plan import Planned
+from router.plan import Planned, refusal_of
 from router.policy.enforce import Enforcement
 from router.route import route
 from router.text import Text
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARKED, CLOSED, DRAINED, DONE = 1, 2, 4, 16
-CONNECT, TRANSACTION, SESSION, OTHER = map(PARK_REASONS.index, ("connect", "transaction", "session", "other"))
+CONNECT, TRANSACTION, SESSION, OTHER, AUDIT = map(
+    PARK_REASONS.index, ("connect", "transaction", "session", "other", "audit")
+)
 SEVERAL = PARK_REASONS.index("multi_statement")
 LACKING = frozenset({PARK_REASONS.index("plan_miss"), PARK_REASONS.index("plan_stale")})
 """What a plan in the relay's cache helps against."""
@@ -83,6 +87,7 @@ class Dispatcher:
 
     def on_events(self) -> None:
         sessions, pools, lost = self.relay.events()
+        self._shielded(self.worker.auditor.drain)
         for number, waiting, _, total, read_only in pools:
             self._shielded(self.worker.backends.pools.on_event, number, waiting, total)
             if read_only:
@@ -152,7 +157,9 @@ class Dispatcher:
             self.refuse(handle, refusal("INTERNAL", "the statement could not be handled"), close=True)
 
     def _handle(self, handle: int, session: Session, reason: int, command: int) -> None:
-        if reason == CONNECT:
+        if reason == AUDIT:
+            self.worker.auditor.wait(handle)
+        elif reason == CONNECT:
             self._no_pool(handle, session)
         elif reason == TRANSACTION and self._on_second_shard(handle):
             return
@@ -173,7 +180,14 @@ class Dispatcher:
         """The catalogue's error as the parked command's answer."""
         self.worker.loop_block.add("refusals")
         self.worker.loop_block.error("refused" if error.id.startswith("FL2") else "unsupported")
+        self._record_refusal(handle, error)
         self.relay.reply(handle, frame(error_payload(error), 1), error=True, close=close)
+
+    def _record_refusal(self, handle: int, error: Refusal) -> None:
+        session = self.worker.sessions.get(handle)
+        if error.is_verdict and session is not None:
+            info = self.relay.info(handle)
+            self.worker.auditor.refused(session, error, info["fingerprint"] if info is not None else 0)
 
     def spawn(self, handle: int, work: Awaitable[None]) -> None:
         """Carry out a parked command in a task; whatever it raises becomes the answer."""
@@ -374,7 +388,7 @@ class Dispatcher:
         info = self.relay.info(handle)
         if info is None:
             return
-        compiled = self.worker.compiler.compile(planned)
+        compiled = self.worker.compile(session, planned)
         cached = planned.facts.cacheable and not found.error and compiled.opcode != OP_PARK
         if cached and reason in LACKING and self._came_back(handle, info) <= RETRIES:
             self._install(session, sql, found, planned, compiled)
@@ -412,8 +426,9 @@ class Dispatcher:
         """One execution of a plan that the relay does not carry out by itself."""
         try:
             self._carry_out(handle, session, sql, found, planned, compiled, params, execution)
-        except Refusal:
+        except Refusal as error:
             self.count(handle, session, found)
+            error.tables = tuple((use.keyspace, use.table) for use in planned.facts.tables)
             raise
 
     def count(self, handle: int, session: Session, found: Any, shards: Iterable[str] = ()) -> None:
@@ -430,7 +445,7 @@ class Dispatcher:
     ) -> None:  # fmt: skip
         plan = planned.plan
         if isinstance(plan, plans.Refuse):
-            raise Refusal(CATALOGUE[plan.entry], plan.args)
+            raise refusal_of(plan, planned.facts)
         if planned.facts.uses_warnings:
             self.worker.local.show_warnings(handle, session, sql, execution is not None)
         elif isinstance(plan, plans.Transaction):
@@ -451,7 +466,7 @@ class Dispatcher:
         """Where this execution goes: one shard by the relay, several by the executor."""
         shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
         if isinstance(shards, plans.Refuse):
-            raise Refusal(CATALOGUE[shards.entry], shards.args)
+            raise refusal_of(shards, planned.facts)
         if session.bound in shards:
             # A peer's statement for several shards comes once for each of them.
             shards = (session.bound,)
@@ -509,7 +524,7 @@ class Dispatcher:
             payload = rearranged(execution.payload, len(params), outgoing.params, limit)
             reduced = replace(reduced, statements=refs)
         asked = Asked(shards, payload, bounds, prepared)
-        self.worker.executor.merge(handle, session, planned, recipe, asked, reduced)
+        self.worker.executor.merge(handle, session, found, planned, recipe, asked, reduced)
 
     def _forms_of(
         self, session: Session, text: bytes, planned: Planned, shards: tuple[str, ...]
@@ -522,7 +537,7 @@ class Dispatcher:
         context = replace(self.worker.context_of(session), bound=True)
         sent = self.worker.plan_in_force(lexed, text, context)
         if isinstance(sent.plan, plans.Refuse):
-            raise Refusal(CATALOGUE[sent.plan.entry], sent.plan.args)
+            raise refusal_of(sent.plan, planned.facts)
         policy = sent.policy
         if policy is None:
             raise refusal("POLICY_PROOF", "nothing was decided about what merging asks for")
@@ -585,7 +600,8 @@ class Dispatcher:
             self.spawn(handle, self._behind_ddl(handle, shard, self.when_done(handle)))
         digest, generation = self.worker.claim_digest(session, found)
         consistency, max_lag = self._level(session, planned)
-        self.relay.run_on(
+        send = partial(
+            self.relay.run_on,
             handle,
             shard,
             digest=digest,
@@ -598,6 +614,18 @@ class Dispatcher:
             consistency=consistency,
             max_lag_ms=max_lag,
         )
+        want = self.worker.auditor.want(session, planned, (self.worker.shard_of_number(shard).name,))
+        if want is None:
+            send()
+        elif not self.worker.auditor.waits(want):
+            send(record=self.worker.auditor.number(want))
+        else:
+            self.spawn(handle, self._behind_record(want, found.fingerprint, send))
+
+    async def _behind_record(self, want: Want, fingerprint: int, send: Callable[..., bool]) -> None:
+        number = await self.worker.auditor.kept(want, fingerprint)
+        if not send(record=number):
+            self.worker.auditor.abandon(number)
 
     async def _behind_ddl(self, handle: int, shard: int, done: asyncio.Future[None]) -> None:
         """A statement that may have changed the schema is sent. Its session's next one waits until plans are made by

@@ -22,7 +22,7 @@ from router.vindexes.vindex import Vindex, VindexKind
 
 OP_PARK, OP_SHARD, OP_ANY, OP_KEY, OP_BEGIN, OP_COMMIT, OP_ROLLBACK, OP_REPLY = range(8)
 REPLICA_OK, WRITES, OPAQUE, WARNINGS, OUTSIDE, NOTIFY, REFUSAL = 1, 2, 4, 8, 16, 32, 64
-EVERYWHERE, GUARDED = 256, 512
+EVERYWHERE, GUARDED, AUDIT, SAMPLED = 256, 512, 1024, 2048
 """Plan flags, as in relay.pxd."""
 
 MAX_KEYS = 4
@@ -80,11 +80,13 @@ class Compiled:
     keys: list[list[tuple[int, int, int, bool]]] = field(default_factory=list)
     begin: int = 0
     reply: bytes = b""
+    id: int = 0
+    """The number under which the relay tells of executions with the audit bit."""
 
     def arguments(self) -> dict[str, Any]:
         return {
             "opcode": self.opcode, "shard": self.shard, "flags": self.flags, "pins": self.pins,
-            "park_reason": self.park_reason, "vindex": self.vindex, "begin": self.begin,
+            "park_reason": self.park_reason, "vindex": self.vindex, "begin": self.begin, "id": self.id,
         }  # fmt: skip
 
 

@@ -28,11 +28,18 @@ class LeaseCursor:
         self._pieces: AsyncIterator[bytes] = lease.stream()
         self._deprecate = deprecate
         self._kept = bytearray()
+        self.bytes = 0
+        """Of rows, so far."""
 
     @property
     def end(self) -> bytes | None:
         """The last packet's payload, once it has come."""
         return self._stream.end
+
+    @property
+    def count(self) -> int:
+        """Rows, so far."""
+        return self._stream.rows
 
     async def head(self) -> Head:
         """Raises ShardError, and Refusal when the answer breaks off."""
@@ -68,6 +75,7 @@ class LeaseCursor:
         if self._stream.end is None:
             async for piece in self._pieces:
                 rows = self._stream.feed(piece)
+                self.bytes += len(rows)
                 if rows or self._stream.end is not None or self._stream.head is not None:
                     break
             else:

@@ -13,9 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from _speedups.relay import StatementRef, VerdictRef
+from proxy.audit import Outcome, Work
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.leases import Lease
 from proxy.merging import Bounds, merge_rows
@@ -124,32 +126,53 @@ class Executor:
         info = self._free(handle, planned)
         if info is None:
             return
+        outcome = Outcome()
         match plan:
             case plans.Scatter():
                 payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
                 payloads = {name: reduced.payloads.get(name, payload) for name in shards}
-                work = self._scatter(handle, session, payloads, execution, reduced, info)
+                work = partial(self._scatter, handle, session, payloads, execution, reduced, info, outcome)
             case plans.MultiWrite(sum_rows=sum_rows):
                 payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
-                work = self._write(handle, session, payloads, execution, sum_rows, info, flags=reduced.flags)
+                work = partial(
+                    self._write, handle, session, payloads, execution, sum_rows, info, None, reduced.flags, outcome
+                )
             case plans.SplitInsert():
                 if execution is not None:
                     raise refusal("PREPARED_SPLIT")
                 parts = split(planned, found, sql, mode=session.mode, charset=session.charset)
                 payloads = {shard: b"\x03" + text for shard, text in parts.items()}
                 inserted = _inserted(session, planned, plan, found)
-                work = self._write(handle, session, payloads, None, True, info, inserted, reduced.flags)
+                work = partial(
+                    self._write, handle, session, payloads, None, True, info, inserted, reduced.flags, outcome
+                )
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
-        self._worker.dispatcher.spawn(handle, work)
+        self._spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work)
+
+    def _spawn(
+        self, handle: int, session: Session, planned: Planned, fingerprint: int, shards: tuple[str, ...],
+        outcome: Outcome, work: Work,
+    ) -> None:  # fmt: skip
+        """With its decision record, if it has to leave one."""
+        want = self._worker.auditor.want(session, planned, shards)
+        if want is not None:
+            self._worker.dispatcher.spawn(
+                handle, self._worker.auditor.around(want, fingerprint, shards, outcome, work)
+            )
+        else:
+            self._worker.dispatcher.spawn(handle, work())
 
     def merge(
-        self, handle: int, session: Session, planned: Planned, recipe: Recipe, asked: Asked, reduced: Reduced
-    ) -> None:
+        self, handle: int, session: Session, found: Any, planned: Planned, recipe: Recipe, asked: Asked,
+        reduced: Reduced,
+    ) -> None:  # fmt: skip
         """Carry out a parked read whose rows have to be merged. Raises Refusal."""
         info = self._free(handle, planned)
         if info is not None:
-            self._worker.dispatcher.spawn(handle, self._merge(handle, session, recipe, asked, reduced, info))
+            outcome = Outcome()
+            work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
+            self._spawn(handle, session, planned, found.fingerprint, asked.shards, outcome, work)
 
     def _free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
         """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
@@ -169,8 +192,9 @@ class Executor:
     # --- reads ----------------------------------------------------------------------------------------------
 
     async def _merge(
-        self, handle: int, session: Session, recipe: Recipe, asked: Asked, reduced: Reduced, info: dict[str, Any]
-    ) -> None:
+        self, handle: int, session: Session, recipe: Recipe, asked: Asked, reduced: Reduced, info: dict[str, Any],
+        outcome: Outcome,
+    ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
             branches = await self._branches(stack, session, asked.shards)
             for name in asked.shards:
@@ -178,6 +202,7 @@ class Executor:
                 branches.send(name, payload, reduced.statements.get(name), reduced)
             answer = ResultSet(self._worker, handle, session, Status(info["status"]))
             cursors = [LeaseCursor(name, lease, deprecate=answer.deprecate) for name, lease in branches.leases.items()]
+            outcome.of(answer, [one for one in cursors if self._worker.is_local(one.name)])
             limits = self._worker.generation.settings.limits
             self._pool.limit = limits.merge_memory_worker
             with Budget(limits.merge_memory, self._pool) as budget:
@@ -187,7 +212,7 @@ class Executor:
 
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,
-        reduced: Reduced, info: dict[str, Any],
+        reduced: Reduced, info: dict[str, Any], outcome: Outcome,
     ) -> None:  # fmt: skip
         statement = execution.statement if execution is not None else None
         async with AsyncExitStack() as stack:
@@ -198,6 +223,7 @@ class Executor:
             first: tuple[str, Head] | None = None
             for name, lease in branches.leases.items():
                 cursor = LeaseCursor(name, lease, deprecate=answer.deprecate)
+                outcome.of(answer, [cursor] if self._worker.is_local(name) else [])
                 first = await self._append(answer, cursor, first, unlike=reduced.unlike)
                 if first is None:
                     return
@@ -240,13 +266,14 @@ class Executor:
 
     async def _write(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None, sum_rows: bool,
-        info: dict[str, Any], inserted: Inserted | None = None, flags: int = 0,
+        info: dict[str, Any], inserted: Inserted | None, flags: int, outcome: Outcome,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
             branches = await self._branches(stack, session, payloads)
             # What is open when it fails here ends with its lease, if need be by the connection.
             failed = await branches.one_by_one(b"\x03BEGIN")
             if failed is not None:
+                outcome.error = int.from_bytes(failed[HEADER_SIZE + 1 : HEADER_SIZE + 3], "little")
                 self._worker.relay.reply(handle, failed, error=True)
                 return
             for name, payload in payloads.items():
@@ -254,6 +281,7 @@ class Executor:
             answers = await branches.collect()
             failed = next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
             if failed is not None:
+                outcome.error = int.from_bytes(failed[HEADER_SIZE + 1 : HEADER_SIZE + 3], "little")
                 await self._roll_back(branches)
                 self._worker.relay.reply(handle, failed, error=True)
                 return

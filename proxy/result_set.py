@@ -66,6 +66,8 @@ class ResultSet:
         self.deprecate = bool(session.capabilities & Capability.DEPRECATE_EOF)
         self._sequence = FIRST_SEQUENCE
         self._warnings = 0
+        self.errno = 0
+        """Of the error that the answer ended with."""
 
     async def send(self, packets: bytearray) -> bool:
         """Whole packets, numbered here."""
@@ -77,6 +79,7 @@ class ResultSet:
     def ended(self, end: bytes) -> bool:
         """A shard's last packet. False when it is an error, which then is the client's answer too."""
         if end[0] == ERR_HEAD:
+            self.errno = int.from_bytes(end[1:3], "little")
             self._worker.relay.reply(self._handle, frame(end, self._sequence), error=True)
             return False
         if self.deprecate or end[0] != EOF_HEAD:
@@ -87,6 +90,7 @@ class ResultSet:
 
     def fail(self, error: Refusal) -> None:
         """An error in place of the end, behind whatever rows were sent."""
+        self.errno = error.errno
         self._worker.loop_block.error("unavailable")
         self._worker.relay.reply(self._handle, frame(error_payload(error), self._sequence), error=True)
 

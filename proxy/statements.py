@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from _speedups import lexer
 from _speedups.relay import StatementRef, VerdictRef
-from proxy.compile import OP_KEY, OP_PARK, PREPARE, Compiled
+from proxy.compile import AUDIT, OP_KEY, OP_PARK, PREPARE, Compiled
 from proxy.executor import Execution
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.prepared import StmtPrepareOk, prepare_response
@@ -24,8 +24,8 @@ from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import decode_params, with_types
 from proxy.session import Session
 from router import plan as plans
-from router.errors import CATALOGUE, Refusal, refusal
-from router.plan import ByKey, Planned
+from router.errors import refusal
+from router.plan import ByKey, Planned, refusal_of
 from router.policy.enforce import Part
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class Statements:
         planned = self._worker.dispatcher.plan(session, text, found)
         if isinstance(planned.plan, plans.Refuse):
             self._worker.dispatcher.count(handle, session, found)
-            raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
-        compiled = self._worker.compiler.compile(planned)
+            raise refusal_of(planned.plan, planned.facts)
+        compiled = self._worker.compile(session, planned)
         answer = await self._describe(session, text, found, planned, info)
         if answer[HEADER_SIZE] == 0xFF:
             if planned.policy is not None and planned.policy.guarded:
@@ -151,7 +151,7 @@ class Statements:
         digest, generation = self._worker.claim_digest(session, found)
         arguments = compiled.arguments() | {"opcode": opcode}
         if opcode == OP_PARK:
-            arguments["park_reason"] = PREPARE
+            arguments |= {"park_reason": PREPARE, "flags": compiled.flags & ~AUDIT}
         forms = Forms(self._worker, session, found, compiled, head, epoch)
         policy = planned.policy
         if policy is not None and not policy.free and opcode != OP_PARK:
@@ -276,11 +276,9 @@ class Statements:
         planned = self._worker.dispatcher.plan(session, entry.text, found)
         if isinstance(planned.plan, plans.Refuse):
             self._worker.dispatcher.count(handle, session, found)
-            raise Refusal(CATALOGUE[planned.plan.entry], planned.plan.args)
-        fresh = self._make(
-            session, entry.text, found, planned, self._worker.compiler.compile(planned), entry.answer,
-            self._worker.epoch,
-        )  # fmt: skip
+            raise refusal_of(planned.plan, planned.facts)
+        compiled = self._worker.compile(session, planned)
+        fresh = self._make(session, entry.text, found, planned, compiled, entry.answer, self._worker.epoch)
         self._worker.relay.client_replace(handle, number, fresh.ref)
         session.prepared[number] = fresh
         return fresh

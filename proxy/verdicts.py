@@ -22,6 +22,8 @@ class Verdicts:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self.refuses = True
+        """May the relay refuse by itself? Not where refusals are recorded."""
 
     # --- one execution --------------------------------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class Verdicts:
 
     def _verdict(self, part: Part, other: Callable[[Part], VerdictRef | None]) -> VerdictRef | None:
         if part.refusal is not None:
-            return self._refused(part.refusal)
+            return self._refused(part.refusal) if self.refuses else None
         return self.passes(part) if part.as_it_is else other(part)
 
     def _refused(self, why: Refuse) -> VerdictRef:

@@ -31,7 +31,8 @@ from proxy import logs
 from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
 from proxy.attested import Attested, Identities
-from proxy.compile import BEGINS, Compiler, begin_text, error_payload
+from proxy.audit import Auditor
+from proxy.compile import BEGINS, Compiled, Compiler, begin_text, error_payload
 from proxy.control import WorkerStart, digest_of
 from proxy.executor import Executor
 from proxy.generation import Generation
@@ -119,6 +120,7 @@ class Worker:
         self.statements = Statements(self)
         self.executor = Executor(self)
         self.schemas = Schemas(self._schemas_changed)
+        self.auditor = Auditor(self)
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.inquiries = Inquiries(self)
@@ -195,6 +197,7 @@ class Worker:
         await self.dispatcher.close()
         await self.schemas.close()
         await self.backends.close()
+        await self.auditor.close()
         self.relay.stop()
         thread.join(2.0)
 
@@ -272,7 +275,8 @@ class Worker:
         self._fill_errors()
         self.schemas.configure(generation)
         self._see_schemas()
-        self._next_epoch()
+        self.auditor.prepare(generation)
+        self.next_epoch()
         for handle, session in list(self.sessions.items()):
             if generation.user(session.user) is None:
                 self.relay.close(handle)
@@ -283,6 +287,7 @@ class Worker:
                     handle, consistency=level, max_lag_ms=lag, ctx=self.contexts.number(session.context())
                 )
         await self.backends.watch(prepared)
+        await self.auditor.configure(generation)
         await self._configure_redis()
 
     def _try(self, tried: Generation | None, beside: Beside | None) -> None:
@@ -299,14 +304,16 @@ class Worker:
         """Whose policy and grants decide about the session."""
         return self.canary.generation if session.canary and self.canary is not None else self.generation
 
-    def _next_epoch(self) -> None:
+    def next_epoch(self) -> None:
+        """Every plan and prepared statement is made anew when it is next used."""
         self.epoch += 1
         self.relay.epoch = self.epoch
+        self.auditor.next_epoch()
 
     def _schemas_changed(self) -> None:
-        """The live schema is another one: every plan and prepared statement is made anew when it is next used."""
+        """The live schema is another one."""
         self._see_schemas()
-        self._next_epoch()
+        self.next_epoch()
 
     def _see_schemas(self) -> None:
         """A label for a column that is not there may have been meant for one that is: its table's columns without a
@@ -320,7 +327,7 @@ class Worker:
 
     def schema_changed(self) -> None:
         """A statement that may have changed the schema has succeeded."""
-        self._next_epoch()
+        self.next_epoch()
         self.schemas.read_soon()
 
     def _fill_errors(self) -> None:
@@ -394,6 +401,7 @@ class Worker:
     # --- sessions -------------------------------------------------------------------------------------------
 
     def forget(self, handle: int) -> None:
+        self.auditor.forget(handle)
         session = self.sessions.pop(handle, None)
         if session is not None:
             self.logins.left(session)
@@ -431,6 +439,12 @@ class Worker:
         """As whom the session reaches peers."""
         assert session.attested is not None  # since its login
         return session.attested
+
+    def compile(self, session: Session, planned: Planned) -> Compiled:
+        """The plan for the relay, with the bit that says whether its executions leave a record."""
+        compiled = self.compiler.compile(planned)
+        self.auditor.mark(session, planned, compiled)
+        return compiled
 
     def make_plan(self, session: Session, found: Any, sql: Text, context: Context) -> Planned:
         """For a client's statement. In shadow the version on trial decides about it, too."""
@@ -497,6 +511,11 @@ class Worker:
     def shard_of_number(self, number: int) -> Shard:
         index = self.numbers.shards.index(number)
         return self.generation.topology.shards[index]
+
+    def is_local(self, shard: str) -> bool:
+        """Does this Fairlead serve the shard's rows itself?"""
+        found = self.generation.topology.shard(shard)
+        return found is not None and found.is_local
 
     def plans_by_schema(self, shard: int) -> bool:
         """Does this shard hold tables that are planned for by their columns?"""

@@ -981,6 +981,13 @@ _POLICY = (
         "Try again if the schema has just changed, with UTF-8 if character_set_results is something else; otherwise "
         "please report it.",
     ),
+    _entry(
+        "AUDIT_UNAVAILABLE", 2111, SPECIFIC_ACCESS_DENIED,
+        "no record of this decision can be kept: {0}",
+        "What the policy decides across domains, or reduces, is written down (audit). While that fails, such "
+        "statements are refused; nothing of this one was sent.",
+        "Look at the disk of the audit folder and at Fairlead's log, then try again.",
+    ),
 )
 
 _SCHEMAS = (

@@ -25,13 +25,21 @@ class _Filled:
 
 
 class Refusal(Exception):
-    """A statement, connection or command that Fairlead refuses, with the catalogue's entry and its "
-    "arguments."""
+    """A statement, connection or command that Fairlead refuses, with the catalogue's entry and its arguments.
+
+    `tables`: (keyspace, table) that the statement named, as far as that is known.
+    """
 
     def __init__(self, entry: Entry, args: tuple[str, ...] = ()) -> None:
         self.entry = entry
         self.filling = args
+        self.tables: tuple[tuple[str, str], ...] = ()
         super().__init__(str(_Filled(entry, args)))
+
+    @property
+    def is_verdict(self) -> bool:
+        """Is it the policy that refuses? Then a decision record says so."""
+        return self.entry.name.startswith("POLICY_") and self.entry.name != "POLICY_SERVER_ERROR"
 
     @property
     def errno(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from router.engine.recipe import Recipe
+from router.errors import CATALOGUE, Refusal
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
 from router.topology import Topology
@@ -359,3 +360,10 @@ class Planned:
     reasons: tuple[str, ...] = ()
     topology: Topology | None = field(default=None, repr=False, compare=False)
     policy: Enforcement | None = field(default=None, repr=False, compare=False)
+
+
+def refusal_of(refuse: Refuse, facts: Facts) -> Refusal:
+    """The exception that a refused plan or shard stands for."""
+    error = Refusal(CATALOGUE[refuse.entry], refuse.args)
+    error.tables = tuple((use.keyspace, use.table) for use in facts.tables)
+    return error

@@ -4,6 +4,7 @@ Every check works on whatever could be read: a name counts as known when it is w
 holds was wrong, so that one mistake is reported once.
 """
 
+from config.checks.audit import check_audit
 from config.checks.keyspaces import check_keyspaces
 from config.checks.listeners import check_listeners
 from config.checks.policy import check_policy
@@ -23,3 +24,4 @@ def check(settings: Settings, findings: Findings) -> None:
     check_listeners(settings, findings)
     check_policy(settings, findings)
     check_redis(settings, findings)
+    check_audit(settings, findings)

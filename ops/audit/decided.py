@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from config.policy import DEFAULT_CLASSES, PolicySettings
 from config.settings import Settings
 from ops.audit.record import Decision, Verdict, Vocabulary
+from router.errors import Refusal
 from router.policy.enforce import Enforcement
-from router.policy.model import Action, Policy
+from router.policy.model import Action, Policy, Subject
 from router.policy.proof import Finding
 
 CLASS_JOINT = "+"
@@ -76,6 +78,64 @@ def decision_of(
         bytes_out=bytes_out,
         latency_us=latency_us,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who is recorded: the region's Fairlead, its configuration's number, the user, and what the policy knows of it."""
+
+    proxy: str
+    version: int
+    user: str
+    subject: Subject
+
+
+def denial_of(words: Vocabulary, policy: Policy, asker: Asker, error: Refusal) -> Decision:
+    """The record of a statement that the policy refused, of which nothing was sent. Its homes are all that the rows
+    of its tables may have."""
+    what, rules = (error.filling[0], error.filling[2]) if error.entry.name in _NAMING else ("", "")
+    classes = [name for one in error.tables for name in _classes(policy, one, what)]
+    homes = [home for one in error.tables for home in policy.homes_of(*one)]
+    return _bare(words, policy, asker, Verdict.REFUSE, error.tables, classes, homes, filter(None, rules.split(", ")))
+
+
+def allowance_of(words: Vocabulary, policy: Policy, asker: Asker, tables: Collection[tuple[str, str]]) -> Decision:
+    """The record of a statement over restricted tables about which nothing was to be done, in their own domain."""
+    classes = [name for one in tables for name in _classes(policy, one, "")]
+    return _bare(words, policy, asker, Verdict.ALLOW, tables, classes, (policy.domain,), ())
+
+
+def _bare(
+    words: Vocabulary, policy: Policy, asker: Asker, verdict: Verdict, tables: Iterable[tuple[str, str]],
+    classes: Iterable[str], homes: Iterable[str], rules: Iterable[str],
+) -> Decision:  # fmt: skip
+    subject = asker.subject
+    return Decision(
+        proxy=words.name(asker.proxy),
+        version=asker.version,
+        epoch=policy.epoch,
+        subject=words.name(asker.user),
+        to=words.name(subject.domain),
+        fingerprint=0,
+        verdict=verdict,
+        tables=words.names(".".join(one) for one in tables),
+        classes=words.names(classes),
+        homes=words.names(homes),
+        rules=words.names(rules),
+        purpose=words.name(subject.purpose) if subject.purpose else None,
+        counterparty=words.name(subject.counterparty) if subject.counterparty else None,
+    )
+
+
+_NAMING = frozenset({"POLICY_REFUSED", "POLICY_HOME"})
+"""Refusals whose arguments are what is refused, a domain, and the rules' names."""
+
+
+def _classes(policy: Policy, table: tuple[str, str], what: str) -> list[str]:
+    """Of the column that `what` names if it is one of this table, else the highest in the table."""
+    named = what.removeprefix(".".join(table) + ".")
+    cls = policy.class_of(*table, named) if what and named != what else policy.top_of(*table)
+    return policy.class_name(cls).split(CLASS_JOINT)
 
 
 def _verdict(enforcement: Enforcement, findings: list[Finding]) -> Verdict:

@@ -60,8 +60,9 @@ class Vocabulary:
         return self._names.get(text, UNKNOWN)
 
     def names(self, texts: Iterable[str]) -> tuple[Name, ...]:
-        """Sorted, each once."""
-        return tuple(sorted({self.name(text) for text in texts}))
+        """Sorted, each once; of more than a record takes, the first, and UNKNOWN."""
+        found = sorted({self.name(text) for text in texts})
+        return tuple(found) if len(found) <= MAX_NAMES else (*found[: MAX_NAMES - 1], UNKNOWN)
 
 
 def _is_name(text: str) -> bool:
@@ -74,7 +75,8 @@ class Decision:
 
     `epoch` is the policy's, `version` the configuration's; `homes` are legal domains of the rows, `to` the
     subject's; `fingerprint` the lexer's. `rows`, `bytes_out` and `latency_us` are None when the record is written
-    before the answer: a `Result` then follows.
+    before the answer: a `Result` then follows. `error`: the MySQL errno that the answer ended with, None for none.
+    `sample`: the record stands for so many.
     """
 
     proxy: Name
@@ -95,6 +97,8 @@ class Decision:
     rows: int | None = None
     bytes_out: int | None = None
     latency_us: int | None = None
+    error: int | None = None
+    sample: int | None = None
 
     def __post_init__(self) -> None:
         _check(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class StreamOptions:
     proxy: str
     worker: int
     segment_bytes: int = 16 * MIB
+    segment_age: float | None = None
     segments: int = 1024
 
     @property
@@ -82,6 +84,7 @@ class Stream:
         self._lock = -1
         self._last_anchor: Anchor | None = None
         self._anchored = 0
+        self._began = 0.0
 
     @property
     def _now(self) -> _Open:
@@ -93,7 +96,8 @@ class Stream:
     def start(self) -> None:
         """Takes the stream and goes on where its files end. Raises OSError, StreamTaken."""
         files.make_directory(self.options.home)
-        self._take_lock()
+        if self._lock < 0:
+            self._take_lock()
         self._last_anchor = anchors.last_in(self._anchor_files())
         found = self._segments()
         if found:
@@ -153,6 +157,7 @@ class Stream:
         cut = path.stat().st_size - tail.size
         descriptor = files.open_append(path)
         os.ftruncate(descriptor, tail.size)
+        self._began = time.monotonic()
         self._open = _Open(number, descriptor, tail.size, tail.count, tail.hash, tail.tree)
         self._anchored = 0
         self._mark_gap("crash", cut)
@@ -184,6 +189,12 @@ class Stream:
         if self._now.size >= self.options.segment_bytes:
             self._roll()
 
+    def roll_if_old(self) -> None:
+        """Begins another segment when this one holds something and has reached its age. Raises OSError."""
+        age = self.options.segment_age
+        if age is not None and self._now.count > 1 and time.monotonic() - self._began >= age:
+            self._roll()
+
     def _write(self, records: Sequence[bytes]) -> None:
         now = self._now
         count, tip, text = now.count, now.hash, bytearray()
@@ -207,6 +218,7 @@ class Stream:
 
     def _begin(self, number: int) -> None:
         options = self.options
+        self._began = time.monotonic()
         self._open = _Open(number, files.open_append(options.home / segment.file_name(options.name, number)))
         self._anchored = 0
         self._control(

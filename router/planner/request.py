@@ -139,9 +139,15 @@ class Draft:
 
 
 def refused(
-    reason: Refusal, verb: str, context: Context, hints: Hints = NO_HINTS, *, cacheable: bool = False
+    reason: Refusal,
+    verb: str,
+    context: Context,
+    hints: Hints = NO_HINTS,
+    *,
+    cacheable: bool = False,
+    tables: tuple[TableUse, ...] = (),
 ) -> Planned:
-    """The plan of a refused statement. `cacheable`: no literal had a part in it."""
+    """The plan of a refused statement. `cacheable`: no literal had a part in it; `tables`: what it was about."""
     plan = Refuse(reason.entry.name, reason.filling)
-    facts = Facts(verb, hints=hints, cacheable=cacheable)
+    facts = Facts(verb, tables=tables, hints=hints, cacheable=cacheable)
     return Planned(plan, facts, (str(reason),), context.topology)

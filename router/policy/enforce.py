@@ -135,7 +135,7 @@ def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
         return _Enforcer(planned, lexed, sql, context, context.policy, context.subject).enforce()
     except Refusal as reason:
         facts = planned.facts
-        return refused(reason, facts.verb, context, facts.hints, cacheable=facts.cacheable)
+        return refused(reason, facts.verb, context, facts.hints, cacheable=facts.cacheable, tables=facts.tables)
 
 
 @dataclass(slots=True)

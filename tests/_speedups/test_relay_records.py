@@ -91,3 +91,5 @@ def test_of_sampled_plans_one_in_so_many_is_told() -> None:
     client.relay.set_records(sample=4)
     assert all(client.ask() for _ in range(400))
     assert 50 < len(client.relay.records(1000)) < 160
+    client.relay.set_records(closed=True)
+    assert all(client.ask() for _ in range(20)) and client.relay.records() == []

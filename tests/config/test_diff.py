@@ -148,4 +148,8 @@ def test_a_table_goes(changed):
 
 def test_a_policy_comes_and_goes(changed):
     policy = EXAMPLE.read_text().partition("\npolicy:\n")[2].partition("# --- listeners -")[0]
-    assert changed(("\npolicy:\n" + policy, "\n")) == ["policy is removed"]
+    audit = EXAMPLE.read_text().partition("\naudit:\n")[2].partition("# --- bounds -")[0]
+    removed = changed(("\npolicy:\n" + policy, "\n"), ("\naudit:\n" + audit, "\n"))
+    assert sorted(removed) == [
+        "audit is no longer set, it was {folder: /var/lib/fairlead/audit, key: a secret}", "policy is removed"
+    ]

@@ -16,6 +16,7 @@ from config.option import DURATION, SIZE, Field, fields_of
 from config.settings import Settings
 from config.words import (
     AdminRole,
+    AuditMode,
     AuthPlugin,
     Consistency,
     Failover,
@@ -47,7 +48,7 @@ def settings_classes(kind: Any = Settings) -> list[type]:
     return found
 
 
-MODULES = ("config.admin", "config.settings", "config.policy")
+MODULES = ("config.admin", "config.audit", "config.settings", "config.policy")
 
 
 def classes_in(kind: Any) -> list[type]:
@@ -94,7 +95,7 @@ def test_every_setting_has_a_meaning(name, field):
     assert field.option.meaning.endswith(".") and len(field.option.meaning) > 8
 
 
-SHOWN_BUT_UNSET = {"ca", "metastore", "version", "buckets"}
+SHOWN_BUT_UNSET = {"ca", "metastore", "version", "buckets", "store"}
 """Commented examples of options whose default is to be unset; the comment above them says so."""
 
 NAMES = {name for (_, name), _ in ALL_FIELDS} - SHOWN_BUT_UNSET
@@ -118,6 +119,9 @@ def same(shown: str, field: Field) -> bool:
     if field.option.unit == SIZE:
         return parse.size(shown) == field.default
     value = yaml.safe_load(shown)
+    if value is True or value is False:
+        value = {True: ("on", True), False: ("off", False)}[value]
+        return field.default in value
     return value == (list(field.default) if isinstance(field.default, tuple) else field.default)
 
 
@@ -129,6 +133,7 @@ def test_there_are_commented_defaults():
     "words",
     [
         AdminRole,
+        AuditMode,
         AuthPlugin,
         Consistency,
         Failover,

@@ -91,6 +91,8 @@ cdef extern from *:
     FL_APART void __pyx_f_9_speedups_5relay_refuse_here(FL_CORE, FL_SESSION, const uint8_t *, uint32_t);
     FL_APART void __pyx_f_9_speedups_5relay_deny_result(FL_CORE, FL_BACKEND, size_t);
     FL_APART void __pyx_f_9_speedups_5relay_send_guarded(FL_CORE, FL_SESSION, FL_BACKEND);
+    FL_APART void __pyx_f_9_speedups_5relay_send_watched(FL_CORE, FL_SESSION, FL_BACKEND, size_t);
+    FL_APART int __pyx_f_9_speedups_5relay_do_what_is_due(FL_CORE, FL_SESSION);
     """
 
 cdef enum:

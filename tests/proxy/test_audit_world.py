@@ -17,6 +17,7 @@ from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
 from ops.audit import segment
 from ops.audit.anchor import key_id
+from ops.audit.hlc import stamp_of
 from ops.audit.report import Query, report
 from ops.audit.verify import verify
 from tests.ops.audit.logs import KEY
@@ -29,6 +30,7 @@ KEYS = (key_id(KEY),)
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 PATIENCE = 30.0
 Plain = dict[str, Any]
+Members = dict[str, Fairlead]
 
 
 def changes(folder: Path, **audit: Any) -> Plain:
@@ -36,14 +38,31 @@ def changes(folder: Path, **audit: Any) -> Plain:
     return {"users": USERS, "policy": POLICY, "audit": settings}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "audit"
+_since = {"stamp": 0}
 
 
 @pytest.fixture(params=["on", "strict"])
-def fleet(world: World, folder: Path, request: pytest.FixtureRequest) -> Any:
-    return world.fleet(changes(folder, mode=request.param)).start()
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    _since["stamp"] = 0
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def kept_folder(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the Fairleads that several tests share; what was recorded before this one does not count."""
+    _since["stamp"] = stamp_of(time.time())
+    return tmp_path_factory.getbasetemp() / f"audit-{mode}"
+
+
+@pytest.fixture
+def fleet(world: World, kept_folder: Path, mode: str) -> Members:
+    settings = changes(kept_folder, mode=mode)
+    return {region: world.kept(settings, region=region) for region in ("eu", "us")}
 
 
 def entries(folder: Path, domain: str, kind: str = "decision") -> list[Plain]:
@@ -52,7 +71,7 @@ def entries(folder: Path, domain: str, kind: str = "decision") -> list[Plain]:
     for path in sorted((folder / domain).glob("*.audit")):
         with path.open("rb") as file, contextlib.suppress(segment.Damage):
             found += [entry.plain for entry in segment.entries(file)]
-    return [one for one in found if one["kind"] == kind]
+    return [one for one in found if one["kind"] == kind and one["ts"] >= _since["stamp"]]
 
 
 def eventually(folder: Path, domain: str, count: int, kind: str = "decision", **fields: Any) -> list[Plain]:
@@ -74,30 +93,32 @@ def as_analyst(member: Fairlead, **options: Any) -> Any:
 
 @pytest.mark.parametrize("region", ["eu", "us"])
 def test_what_leaves_is_recorded_at_home_and_only_there(
-    world: World, fleet: Any, folder: Path, region: str
+    world: World, fleet: Members, kept_folder: Path, region: str
 ) -> None:
     (key,) = ids_on(world, "eu-0")
     with as_analyst(fleet[region]) as connection:
         for _ in range(3):
             ask(connection, f"SELECT email, id FROM customers WHERE id = {key}")
         ask(connection, f"SELECT country FROM customers WHERE id = {key}")
-    masked = eventually(folder, "eea", 3, verdict="mask")
+    masked = eventually(kept_folder, "eea", 3, verdict="mask")
     assert len(masked) == 3
     one = masked[0]
     assert one["subject"] == "analyst" and one["to"] == "usa" and one["homes"] == ["eea"] and one["proxy"] == "eu"
     assert one["tables"] == ["shop.customers"] and "personal" in one["classes"] and "masked-abroad" in one["rules"]
     assert one["shards"] == ["eu-0"]
     strict = "rows" not in one
-    outcomes = eventually(folder, "eea", 3, "result") if strict else masked
+    outcomes = eventually(kept_folder, "eea", 3, "result") if strict else masked
     assert all(out["rows"] == 1 and out["bytes_out"] > 20 and "latency_us" in out for out in outcomes)
     if strict:
         assert {out["of"] for out in outcomes} >= {one["ts"] for one in masked}
         assert all(out["error"] == 0 for out in outcomes)
-    assert entries(folder, "usa") == []
-    assert verify(folder, KEYS).findings == []
+    assert entries(kept_folder, "usa") == []
+    assert verify(kept_folder, KEYS).findings == []
 
 
-def test_what_is_refused_is_recorded_where_it_was_refused(world: World, fleet: Any, folder: Path) -> None:
+def test_what_is_refused_is_recorded_where_it_was_refused(
+    world: World, fleet: Members, kept_folder: Path
+) -> None:
     (key,) = ids_on(world, "eu-0")
     (home,) = ids_on(world, "us-0")
     for region, domain in (("eu", "eea"), ("us", "usa")):
@@ -105,32 +126,34 @@ def test_what_is_refused_is_recorded_where_it_was_refused(world: World, fleet: A
             for _ in range(2):
                 refused(connection, f"SELECT name FROM customers WHERE id = {key}", "FL2101")
             refused(connection, f"EXPLAIN SELECT email FROM customers WHERE id = {key}", "FL2105")
-        found = eventually(folder, domain, 3, verdict="refuse")
+        found = eventually(kept_folder, domain, 3, verdict="refuse")
         assert len(found) == 3
         assert all(one["tables"] == ["shop.customers"] for one in found) and found[0]["rules"]
     with raw(fleet["us"], user="analyst", password="x") as connection:
         statement = connection.prepare("SELECT name FROM customers WHERE id = ?")
         assert connection.execute(statement, [home]).rows
         assert connection.execute(statement, [key]).message.startswith("FL2101")
-    eventually(folder, "usa", 4, verdict="refuse")
-    assert "Ada" not in (folder / "usa").joinpath("us.0.00000000.audit").read_text()
+    eventually(kept_folder, "usa", 4, verdict="refuse")
+    assert "Ada" not in (kept_folder / "usa").joinpath("us.0.00000000.audit").read_text()
 
 
 @pytest.mark.parametrize("region", ["eu", "us"])
-def test_prepared_statements_and_several_shards(world: World, fleet: Any, folder: Path, region: str) -> None:
+def test_prepared_statements_and_several_shards(
+    world: World, fleet: Members, kept_folder: Path, region: str
+) -> None:
     keys = [ids_on(world, shard)[0] for shard in ("eu-0", "eu-1")]
     with raw(fleet[region], user="analyst", password="x") as connection:
         statement = connection.prepare("SELECT email FROM customers WHERE id = ?")
         for key in keys * 2:
             assert b"*" in (connection.execute(statement, [key]).rows[0][0] or b"")
-    assert len(eventually(folder, "eea", 4, verdict="mask")) == 4
+    assert len(eventually(kept_folder, "eea", 4, verdict="mask")) == 4
     with as_analyst(fleet[region]) as connection:
         assert len(ask(connection, f"SELECT email FROM customers WHERE id IN ({keys[0]}, {keys[1]})")) == 2
     # From the other region each shard's part is a statement of its own there.
-    found = eventually(folder, "eea", 5 if region == "eu" else 6, verdict="mask")
-    results = eventually(folder, "eea", len(found), "result") if "rows" not in found[0] else found
+    found = eventually(kept_folder, "eea", 5 if region == "eu" else 6, verdict="mask")
+    results = eventually(kept_folder, "eea", len(found), "result") if "rows" not in found[0] else found
     assert sum(one["rows"] for one in results) == 6
-    assert verify(folder, KEYS).findings == []
+    assert verify(kept_folder, KEYS).findings == []
 
 
 def test_of_what_stays_at_home_some_is_recorded(world: World, folder: Path) -> None:
@@ -148,7 +171,9 @@ def test_of_what_stays_at_home_some_is_recorded(world: World, folder: Path) -> N
     assert all(one["tables"] == ["shop.customers"] for one in found)
 
 
-def test_strict_runs_nothing_before_its_record_is_on_the_disk(world: World, fleet: Any, folder: Path) -> None:
+def test_strict_runs_nothing_before_its_record_is_on_the_disk(
+    world: World, fleet: Members, kept_folder: Path
+) -> None:
     """A decision is in the file when its answer has arrived, even if the writer then ends at once."""
     (key,) = ids_on(world, "eu-0")
     if fleet["eu"].configuration["audit"]["mode"] == "on":
@@ -156,10 +181,9 @@ def test_strict_runs_nothing_before_its_record_is_on_the_disk(world: World, flee
     with as_analyst(fleet["us"]) as connection:
         for number in range(1, 21):
             ask(connection, f"SELECT email FROM customers WHERE id = {key}")
-            assert len(entries(folder, "eea")) == number
+            assert len(entries(kept_folder, "eea")) == number
 
 
-@pytest.mark.parametrize("mode", ["on", "strict"])
 def test_what_cannot_be_recorded_is_not_shown(world: World, folder: Path, mode: str) -> None:
     (key,) = ids_on(world, "eu-0")
     folder.parent.mkdir(exist_ok=True)
@@ -227,13 +251,6 @@ class Load:
             time.sleep(0.02)
 
 
-def worker_pids(member: Fairlead) -> list[int]:
-    assert member.pid is not None
-    listed = Path(f"/proc/{member.pid}/task/{member.pid}/children").read_text()
-    return [int(pid) for pid in listed.split()]
-
-
-@pytest.mark.parametrize("mode", ["on", "strict"])
 def test_kill_9_in_mid_append_leaves_a_gap_and_nothing_else(world: World, folder: Path, mode: str) -> None:
     fleet = world.fleet(changes(folder, mode=mode, segment="64KiB")).start()
     member = fleet["eu"]

@@ -5,7 +5,7 @@
 # read: the command at the head of `inb` becomes two.
 
 cdef bint split_command(Core* c, Session* s, size_t rest) noexcept nogil:
-    """Cut the parked COM_QUERY before the semicolon that stands before offset `rest` of its text. False: it cannot be."""
+    """Cut the parked COM_QUERY before the semicolon that precedes offset `rest` of its text. False: it cannot be."""
     cdef size_t size, behind
     cdef uint8_t* p
     cdef Script* r = s.script

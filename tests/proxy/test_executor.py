@@ -52,7 +52,7 @@ class FakeLease:
     async def __aexit__(self, *why: object) -> None:
         self._log.append(f"{self._name}: closed")
 
-    def submit(self, shard: int, payload: bytes, flags: int = 0, statement: Any = None) -> None:
+    def submit(self, shard: int, payload: bytes, flags: int = 0, *what: Any, **more: Any) -> None:
         text = payload[1:]
         self._log.append(f"{self._name}: {text.decode()}")
         self._answer = self._answers.get(text, ok(0))
@@ -84,6 +84,8 @@ class FakeWorker:
         self.relay = SimpleNamespace(info=lambda handle: self.info, reply=self._reply)
         self.dispatcher = SimpleNamespace(spawn=self._spawn, drained=self._drained, see_through=self._see_through)
         self.loop_block = SimpleNamespace(error=lambda name: None)
+        self.auditor = SimpleNamespace(want=lambda *what: None)  # no record to be left
+        self.is_local = lambda name: True
         self._work: Any = None
 
     def _reply(self, handle: int, packets: bytes, **how: Any) -> bool:
@@ -104,7 +106,8 @@ class FakeWorker:
         async def inside() -> None:
             capabilities = CAPABILITIES | (Capability.DEPRECATE_EOF if deprecate else Capability(0))
             executor = Executor(cast(Any, self))
-            executor.begin(HANDLE, session(capabilities), b"DO IT", None, planned, planned.plan, shards, None)
+            found = SimpleNamespace(fingerprint=0)
+            executor.begin(HANDLE, session(capabilities), b"DO IT", found, planned, planned.plan, shards, None)
             try:
                 await self._work
             except Refusal as error:

@@ -29,7 +29,7 @@ class FakeRelay:
     def lease_open(self, **what: Any) -> int:
         return 7
 
-    def lease_submit(self, handle: int, shard: int, payload: bytes, *, flags: int = 0, statement: Any = None) -> bool:
+    def lease_submit(self, handle: int, shard: int, payload: bytes, *, flags: int = 0, **what: Any) -> bool:
         if not self.gone:
             self.submitted.append((shard, payload, flags))
         return not self.gone

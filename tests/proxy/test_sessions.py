@@ -14,7 +14,6 @@ from tests.differential.wire import (
     COM_INIT_DB,
     COM_PING,
     COM_RESET_CONNECTION,
-    COM_STATISTICS,
     COM_STMT_RESET,
 )
 from tests.proxy.clients import Connection, ask, client, fails, ids_on, metric, raw, refused, until, value
@@ -383,7 +382,6 @@ def test_ping_and_statement_reset(fairlead: Fairlead) -> None:
     [
         COM_FIELD_LIST,
         COM_REFRESH,
-        COM_STATISTICS,
         COM_PROCESS_INFO,
         12,
         COM_DEBUG,

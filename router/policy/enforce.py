@@ -33,7 +33,7 @@ from router.policy.proof import Proof, prove
 from router.policy.reach import Reach, reach
 from router.policy.splices import Placed, Splice, in_norm, ordered, place
 from router.policy.substitute import splices
-from router.policy.witness import Name, allowed
+from router.policy.witness import Name, allowed, needed
 from router.relations import SYSTEM, Relation
 from router.template import NotUnderstood, places, spliced_text
 from router.text import Text
@@ -251,7 +251,8 @@ class _Enforcer:
         proof = prove(self.policy, self.subject, shard, found, decision, text)
         check_again(text, spliced_text(self.lexed, self.tokens, _by_token(put)), proof, self._scene(shard))
         template = self.policy.redact(text)
-        witness = self._witness(parsed, found, shard) if shard.is_local else None
+        looked_at = shard.is_local and needed(self.policy, self.subject, shard, found)
+        witness = self._witness(parsed, found, shard) if looked_at else None
         return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof, witness)
 
     def _witness(self, parsed: Parsed, found: Lineage, shard: Shard) -> frozenset[Name]:

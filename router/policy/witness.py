@@ -36,6 +36,22 @@ def allowed(
     return frozenset(found)
 
 
+def needed(policy: Policy, subject: Subject, shard: Shard, lineage: Lineage) -> bool:
+    """Is there anything in the statement's tables on this shard that the subject may not see as it is?"""
+    return not all(_is_all_open(policy, subject, shard, relation) for relation in lineage.mentions)
+
+
+def _is_all_open(policy: Policy, subject: Subject, shard: Shard, relation: Relation) -> bool:
+    """Columns that the live schema does not have yet are of the table's own class."""
+    cls = policy.class_of_table(relation.keyspace or "", relation.table or "")
+    others = (policy.decide(cls, home, subject, "read", FlowKind.IDENTITY) for home in homes(policy, relation, shard))
+    return (
+        relation.live is not None
+        and all(verdict.action is Action.ALLOW for verdict in others)
+        and all(_is_open(policy, subject, shard, relation, column.name) for column in relation.live.columns)
+    )
+
+
 def _shown(lineage: Lineage, queries: tuple[Query, ...]) -> Iterator[tuple[Relation, str]]:
     """The columns that come out as they are. Of those that USING makes one, the server picks either."""
     merged = {name for query in queries for name in query.merged}

@@ -64,6 +64,7 @@ bench-full: build  ## everything that can be measured (more than an hour)
 
 bench-instructions: build  ## user instructions per query, by callgrind
 	@$(PY) -m loadtest.bench instructions --check
+	@$(PY) -m loadtest.bench policy-instructions --check
 
 # Not in .ci/run: two counts of the same tree differed by up to 9 %.
 bench-redis-instructions: build  ## the same per Redis request

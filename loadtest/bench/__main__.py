@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from loadtest.bench import coldplans, idle, instructions, latency, ratio, results, rounds, sysbench
+from loadtest.bench import coldplans, idle, instructions, latency, policy, ratio, results, rounds, sysbench
 from loadtest.bench.cells import TARGETS, full_cells, short_cells
 from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.progress import Progress
@@ -167,6 +168,21 @@ def instructions_command(check: bool, update: bool, profile: bool, style: str) -
     if check and (reference is None or instructions.findings(counts, reference)):
         if reference is None:
             click.echo(f"bench: no reference {instructions.REFERENCE_FILE}: make one with --update", err=True)
+        sys.exit(FINDINGS)
+
+
+@main.command("policy-instructions")
+@click.option("--check", is_flag=True, help="Exit 1 when a policy costs more than 3 % where it has nothing to do.")
+@output_format
+@reports_failures
+def policy_instructions_command(check: bool, style: str) -> None:
+    """User instructions of the worker per point select, without a policy and under one of 200 columns and 50 rules.
+
+    Exit codes: 0 counted, 1 findings (with --check), 2 could not count.
+    """
+    found = policy.measure(Progress())
+    click.echo(json.dumps(asdict(found)) if style == "json" else "\n".join(policy.lines(found)))
+    if check and policy.findings(found):
         sys.exit(FINDINGS)
 
 

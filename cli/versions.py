@@ -130,13 +130,14 @@ def wait_for(store: Store, number: int, patience: float, state: str = IN_FORCE) 
     """Until every Fairlead that runs has told of this version, or of a later one, that it is in this state, or refused;
     at most `patience` seconds.
 
-    With the very first version the metastore has just been made, and whoever waited for it needs a moment to come.
+    Where nobody is, somebody may be on the way: with the very first version the metastore has just been made, and on a
+    busy host a Fairlead may lose its lease for a moment. "All have it" must not be said of nobody then.
     """
     begun = time.monotonic()
     until = begun + patience
     while True:
         found = followers(store)
-        if number == 1 and not found and time.monotonic() < min(until, begun + FIRST_COMERS):
+        if not found and time.monotonic() < min(until, begun + FIRST_COMERS):
             time.sleep(POLL)
             continue
         open_ones = [one for one in found if one.version < number or one.state not in (state, IN_FORCE, REFUSED)]

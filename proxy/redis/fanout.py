@@ -19,7 +19,8 @@ Merge = Callable[[list[bytes], int], bytes]
 
 
 async def run(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
-    """A shard's error is the answer, with the shard's name behind it. Of keys only what the policy shows."""
+    """A shard's error is the answer, with the shard's name behind it unless all say the same. Of keys only what the
+    policy shows."""
     if service.guard is not None and command.name in ("dbsize", "randomkey"):
         service.guard.check_counting(client)
     if command.merge == "one":
@@ -51,6 +52,8 @@ async def ask_all(service: RedisService, client: RedisClient, frame: bytes, *, w
 
 
 def first_error(service: RedisService, replies: list[bytes]) -> bytes | None:
+    if len(set(replies)) == 1 and replies[0][:1] == b"-":
+        return replies[0]
     for shard, reply in zip(service.places.spread, replies, strict=True):
         if reply[:1] == b"-":
             name = service.places.shards[shard].name

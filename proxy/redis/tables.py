@@ -86,9 +86,7 @@ def policy_rows(verdicts: Verdicts) -> tuple[bytes, list[tuple[int, bytes]]]:
     """-> (index of each shard's domain, (what keys hold, error line) by pattern). Patterns that hold the same have the
     same number; one with a declared hash has its own."""
     holdings = verdicts.holdings
-    numbers = [
-        PECULIAR + place if one.columns else one.whole for place, one in enumerate(holdings)
-    ]
+    numbers = [PECULIAR + place if one.columns else one.whole for place, one in enumerate(holdings)]
     names = [*verdicts.names, None]
     return bytes(verdicts.of_shard), list(zip(numbers, [line(errors.policy(name)) for name in names], strict=True))
 

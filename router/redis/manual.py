@@ -111,6 +111,9 @@ Fairlead's users; a password alone is user `default`. One database: `SELECT 0`. 
 of the connection itself. With `tls` the listener speaks nothing else. An unknown command gets Redis's own error and
 the connection stays.
 
+- *redis-py*, all of it (`tests/cases/redis/api.txt`, RESP2 and RESP3, sync and asyncio): of its 297 methods that one
+  Redis 7.0 answers 247 give the same; the other 50 administer one server and are refused as listed below. Errors are
+  the same, too, also of methods that need a later server or a module.
 - *Requests share one connection* per worker, shard and protocol (in other regions, user). Nothing is sent on it that
   would change it for others.
 - *MULTI … EXEC*: all keys on one shard. Commands are checked and kept, then sent in one piece at EXEC. `WATCH` takes

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from router.errors import Refusal, refusal
+from router.policy import outgoing
 from router.policy.model import Action, FlowKind, Policy, Subject, Verdict
+from router.policy.outgoing import PERSON, no
 from router.policy.proof import Finding, Name, Proof
 from router.policy.verdict import join_all
 from router.schema import LiveColumn, LiveTable, SchemaSnapshot
@@ -25,9 +26,6 @@ from router.tokens import tokenize
 from router.topology import Shard, TableKind, Topology
 
 OPEN = (FlowKind.IDENTITY, FlowKind.DERIVED, FlowKind.INFLUENCE)
-COUNTED = (exp.Count, exp.Sum, exp.Avg, exp.Stddev, exp.StddevPop, exp.StddevSamp, exp.Variance, exp.VariancePop)
-PERSON = "__fl_person"
-LEAF_PARTS = frozenset({"kind", "expressions", "from_", "locks"})
 REDUCED = (Action.MASK, Action.TOKENISE)
 
 
@@ -48,11 +46,7 @@ def check(sent: str, parsed: str, proof: Proof, scene: Scene) -> None:
     try:
         _Checker(sent, parse_text(parsed), proof, scene).check()
     except (NotUnderstood, AttributeError, KeyError, RecursionError) as problem:
-        raise _no(f"it is not understood ({type(problem).__name__})") from None
-
-
-def _no(why: str) -> Refusal:
-    return refusal("POLICY_PROOF", why)
+        raise no(f"it is not understood ({type(problem).__name__})") from None
 
 
 @dataclass(slots=True)
@@ -74,12 +68,12 @@ class _Checker:
         policy, subject, shard, proof = self.scene.policy, self.scene.subject, self.scene.shard, self.proof
         who = (subject.id, subject.domain, subject.purpose, subject.counterparty)
         if (proof.subject, proof.domain, proof.purpose, proof.counterparty) != who:
-            raise _no("it is another subject's")
+            raise no("it is another subject's")
         if (proof.epoch, proof.here) != (policy.epoch, policy.domain_of_region(shard.region.name)):
-            raise _no("it is of another policy or place")
+            raise no("it is of another policy or place")
         digest = hashlib.sha256(self.sent.encode("utf-8", "surrogateescape")).hexdigest()
         if (proof.flavour, proof.digest) != (shard.flavour.value, digest):
-            raise _no("it is about another text")
+            raise no("it is about another text")
 
     def _check_findings(self) -> None:
         groups: dict[tuple[int, Name, str], list[Finding]] = {}
@@ -87,7 +81,7 @@ class _Checker:
             groups.setdefault((one.mention, one.name, one.operation), []).append(one)
         for (_, name, _), findings in groups.items():
             if len({one.flow for one in findings}) != len(findings):
-                raise _no("a use is told twice")
+                raise no("a use is told twice")
             verdict = self._verdict(findings)
             for one in findings:
                 self._check_finding(one, name, verdict)
@@ -99,13 +93,13 @@ class _Checker:
         duties = tuple(sorted(str(duty) for duty in verdict.obligations))
         told = (one.cls, one.homes, one.action, one.mask, one.k, one.rules, one.obligations)
         if told != (cls, self._homes(name), verdict.action, verdict.mask, verdict.k, verdict.rules, duties):
-            raise _no("a verdict is not the policy's")
+            raise no("a verdict is not the policy's")
         counted = verdict.action is Action.AGGREGATE and one.flow is FlowKind.AGGREGATE
         at_home = verdict.action is Action.SEND_HOME and isinstance(self.tree, exp.Insert | exp.Update | exp.Delete)
         if verdict.action is not Action.ALLOW and verdict.action not in REDUCED and not counted and not at_home:
-            raise _no("a verdict does not let it leave")
+            raise no("a verdict does not let it leave")
         if verdict.action in REDUCED and one.operation == "write":
-            raise _no("what is written cannot be masked")
+            raise no("what is written cannot be masked")
 
     def _verdict(self, findings: list[Finding]) -> Verdict:
         database, table, column = findings[0].name
@@ -132,7 +126,7 @@ class _Checker:
     def _live(self, database: str, table: str) -> LiveTable:
         found = self.scene.schemas[database].table(table)
         if found is None or found.kind == "view":
-            raise _no("a table is not known")
+            raise no("a table is not known")
         return found
 
     def _homes(self, name: Name) -> tuple[str, ...]:
@@ -155,56 +149,55 @@ class _Checker:
     # --- the proof against itself ---------------------------------------------------------------------------
 
     def _check_uses(self) -> None:
-        """Outputs, influence and writes are made of the findings, and every finding is used there."""
+        """Outputs, influence and writes are made of the findings, by mention, and every finding is used there."""
         proof = self.proof
-        found = {(one.name, one.flow) for one in proof.findings if one.name[2] and one.operation == "read"}
+        columns = [one for one in proof.findings if one.name[2]]
+        written = {place for place, _ in proof.written}
         used = {use for _, uses in (*proof.outputs, *proof.written) for use in uses}
-        used |= {(name, FlowKind.INFLUENCE) for name in proof.influence}
-        if _rewrites(self.tree, self.sent):
-            used |= {(name, FlowKind.INFLUENCE) for name, _ in proof.written}
-        if used != found:
-            raise _no("its uses are not its findings")
-        written = {one.name for one in proof.findings if one.name[2] and one.operation == "write"}
-        if written != {name for name, _ in proof.written}:
-            raise _no("its writes are not its findings")
+        looked_at = written if outgoing.rewrites(self.tree, self.sent) else set()
+        used |= {(place, FlowKind.INFLUENCE) for place in (*proof.influence, *looked_at)}
+        if used != {((one.mention, one.name), one.flow) for one in columns if one.operation == "read"}:
+            raise no("its uses are not its findings")
+        if written != {(one.mention, one.name) for one in columns if one.operation == "write"}:
+            raise no("its writes are not its findings")
         if any((one.operation == "write") != (one.flow is FlowKind.WRITE) for one in proof.findings):
-            raise _no("a use is of another operation")
+            raise no("a use is of another operation")
         self._check_rows()
         self._check_shape()
 
     def _check_rows(self) -> None:
         """Of every mention it was decided whether its rows may be known of, in the way that the text shows them."""
         rows = [one for one in self.proof.findings if not one.name[2]]
-        mentions = {(one.mention, one.name[:2]) for one in self.proof.findings}
-        if mentions != {(one.mention, one.name[:2]) for one in rows} or len(rows) != len(mentions):
-            raise _no("a table's rows were not decided about")
+        mentions = {one.mention: one.name[:2] for one in rows}
+        if len(rows) != len(mentions) or any(mentions.get(one.mention) != one.name[:2] for one in self.proof.findings):
+            raise no("a table's rows were not decided about")
         told = Counter((one.name[:2], one.flow) for one in rows)
         read = Counter(self._rows())
         if any(read[key] != count for key, count in told.items()):
-            raise _no("rows are used in another way")
+            raise no("rows are used in another way")
 
     def _rows(self) -> Iterator[tuple[tuple[str, str], FlowKind]]:
         """Every mention of a base table: written, counted only, or read."""
-        targets = {id(node) for node in _targets(self.tree)}
+        written = {id(node) for node in outgoing.targets(self.tree)}
         for table in self.tree.find_all(exp.Table):
             name = self._base(table)
             if name is None:
                 continue
-            leaf = _leaf_around(table)
+            leaf = outgoing.leaf_around(table)
             select = (leaf.parent if leaf is not None and leaf.parent is not None else table).parent_select
-            counted = isinstance(select, exp.Select) and _only_counts(select)
+            counted = isinstance(select, exp.Select) and outgoing.only_counts(select)
             read = FlowKind.AGGREGATE if counted else FlowKind.INFLUENCE
-            yield name, FlowKind.WRITE if id(table) in targets else read
+            yield name, FlowKind.WRITE if id(table) in written else read
 
     def _check_shape(self) -> None:
         """As many columns come out, and are written, as the text says; labels are its own."""
         outputs = [label for label, _ in self.proof.outputs]
-        written = [name[2] for name, _ in self.proof.written]
-        told_outputs, told_written = _outputs_of(self.tree), _written_by(self.tree)
+        written = [name[2] for (_, name), _ in self.proof.written]
+        told_outputs, told_written = outgoing.outputs_of(self.tree), outgoing.written_by(self.tree)
         if told_outputs is not None and outputs != told_outputs:
-            raise _no("its outputs are not the text's")
+            raise no("its outputs are not the text's")
         if told_written is not None and sorted(written) != sorted(told_written):
-            raise _no("its writes are not the text's")
+            raise no("its writes are not the text's")
 
     # --- the text against the policy ------------------------------------------------------------------------
 
@@ -224,14 +217,14 @@ class _Checker:
                 continue
             self._check_name(table)
             seen.add(name)
-            leaf = _leaf_around(table)
+            leaf = outgoing.leaf_around(table)
             if leaf is None:
                 bare.append(self._live(*name))
             else:
                 only_counted += self._check_leaf(leaf, *name)
                 inside |= {id(node) for node in leaf.walk()}
         if not seen <= ruled <= seen | open_ones:
-            raise _no("its tables are not the text's")
+            raise no("its tables are not the text's")
         outside = [node for node in self.tree.walk() if id(node) not in inside]
         for live, name in zip(bare, [self._name_of(live, ruled) for live in bare], strict=True):
             self._check_bare(outside, live, name)
@@ -250,12 +243,12 @@ class _Checker:
         if known is not None and known.table(table.name) is not None:
             return database, table.name
         if self.scene.policy.restricted(database, table.name) and (table.db or table.name.lower() not in self._ctes()):
-            raise _no("a table is not known")
+            raise no("a table is not known")
         return None
 
     def _check_name(self, table: exp.Table) -> None:
         if not table.db and table.name.lower() in self._ctes():
-            raise _no("a common table expression is named like a restricted table")
+            raise no("a common table expression is named like a restricted table")
 
     def _ctes(self) -> set[str]:
         return {cte.alias.lower() for cte in self.tree.find_all(exp.CTE)}
@@ -280,23 +273,23 @@ class _Checker:
             if item.alias_or_name == PERSON and isinstance(item, exp.Alias) and isinstance(item.this, exp.Column):
                 yield self._select(around), PERSON, 0
             elif column is None:
-                raise _no("a leaf gives what is no column of its table")
+                raise no("a leaf gives what is no column of its table")
             elif isinstance(item, exp.Column) and not item.table:
                 if self._joined(database, table, column.name, OPEN).action is not Action.ALLOW:
                     yield self._select(around), column.name.lower(), self._least(database, table, column.name)
             elif not self._is_masked(item, database, table, column):
-                raise _no("a leaf's mask is not the policy's")
+                raise no("a leaf's mask is not the policy's")
 
     def _select(self, around: exp.Expr | None) -> exp.Select:
         if not isinstance(around, exp.Select):
-            raise _no("a leaf in an unusual place")
+            raise no("a leaf in an unusual place")
         return around
 
     def _least(self, database: str, table: str, column: str) -> int:
         """The least count under which a column may leave that is not open otherwise."""
         verdict = self._joined(database, table, column, (FlowKind.AGGREGATE,))
         if verdict.action not in (Action.AGGREGATE, Action.ALLOW):
-            raise _no("a leaf gives a protected column in clear")
+            raise no("a leaf gives a protected column in clear")
         return verdict.k
 
     def _is_masked(self, item: exp.Expr, database: str, table: str, column: LiveColumn) -> bool:
@@ -328,9 +321,9 @@ class _Checker:
         closed -= allowed if writes else set()
         for node in nodes:
             if isinstance(node, exp.Column) and node.name.lower() in closed:
-                raise _no("a protected column is named outside of a leaf")
+                raise no("a protected column is named outside of a leaf")
             if isinstance(node, exp.Star) and closed and not isinstance(node.parent, exp.Count):
-                raise _no("a star outside of a leaf")
+                raise no("a star outside of a leaf")
 
     def _is_at_home(self, one: Finding) -> bool:
         return one.action is Action.SEND_HOME
@@ -340,19 +333,19 @@ class _Checker:
         fewer than k persons; the person's own column stands in those conditions only."""
         names = {name for _, name, _ in counted}
         for node in nodes:
-            if isinstance(node, exp.Column) and node.name.lower() in names and not _in_count(node):
-                raise _no("a column that may only be counted leaves otherwise")
+            if isinstance(node, exp.Column) and node.name.lower() in names and not outgoing.in_count(node):
+                raise no("a column that may only be counted leaves otherwise")
             if isinstance(node, exp.Star) and names and not isinstance(node.parent, exp.Count):
-                raise _no("a star over columns that may only be counted")
+                raise no("a star over columns that may only be counted")
         for select, name, k in counted:
-            if name != PERSON and k and k > _least_count(select, name):
-                raise _no("a least count is missing")
+            if name != PERSON and k and k > outgoing.least_count(select, name):
+                raise no("a least count is missing")
         for one in self.proof.findings:
             if one.k and one.action is Action.AGGREGATE and not one.name[2] and one.k > self._least_rows():
-                raise _no("a least count of rows is missing")
+                raise no("a least count of rows is missing")
 
     def _least_rows(self) -> int:
-        return max((_least_count(select, None) for select in self.tree.find_all(exp.Select)), default=0)
+        return max((outgoing.least_count(select, None) for select in self.tree.find_all(exp.Select)), default=0)
 
     def _check_words(self, seen: set[tuple[str, str]]) -> None:
         """No restricted table is named where the parser saw no name."""
@@ -361,129 +354,4 @@ class _Checker:
         read = [node.name.lower() for node in self.tree.find_all(exp.Identifier)]
         for name in names:
             if words.count(name) > read.count(name):
-                raise _no("a restricted table is named in an unusual place")
-
-
-def _rewrites(tree: exp.Expr, sent: str) -> bool:
-    """Does the statement look at the old values of what it writes?"""
-    if isinstance(tree, exp.Insert):
-        return tree.args.get("conflict") is not None or sent.lstrip()[:7].upper() == "REPLACE"
-    return isinstance(tree, exp.Update)
-
-
-def _targets(tree: exp.Expr) -> list[exp.Expr]:
-    """The mentions that are written. A DELETE that names its targets repeats them in front."""
-    if isinstance(tree, exp.Insert):
-        return [tree.this.this if isinstance(tree.this, exp.Schema) else tree.this]
-    if not isinstance(tree, exp.Update | exp.Delete):
-        return []
-    if isinstance(tree, exp.Update) and tree.this.args.get("joins"):
-        raise _no("a change of joined tables")
-    if isinstance(tree, exp.Delete) and (tree.args.get("tables") or tree.args.get("using")):
-        raise _no("a change of joined tables")
-    return [tree.this]
-
-
-def _only_counts(select: exp.Select) -> bool:
-    """Is every output an aggregate over the rows, or made of such?"""
-    for item in select.expressions:
-        nodes = list(item.walk())
-        if any(isinstance(node, exp.Select | exp.SetOperation) for node in nodes):
-            return False
-        bare = [node for node in nodes if isinstance(node, exp.Column | exp.Star) and not _in_aggregate(node)]
-        if bare or not any(isinstance(node, exp.AggFunc) for node in nodes):
-            return False
-    return True
-
-
-def _in_aggregate(node: exp.Expr) -> bool:
-    around = node.find_ancestor(exp.AggFunc, exp.Select)
-    return isinstance(around, COUNTED) and not isinstance(around.parent, exp.Window)
-
-
-def _outputs_of(tree: exp.Expr) -> list[str] | None:
-    """The labels of the result; None where the text alone does not say them."""
-    if isinstance(tree, exp.Select):
-        starred = any(item.is_star for item in tree.expressions)
-        return None if starred else [item.alias_or_name.lower() for item in tree.expressions]
-    queries = isinstance(tree, exp.SetOperation | exp.Subquery)
-    return None if queries or tree.args.get("returning") is not None else []
-
-
-def _written_by(tree: exp.Expr) -> list[str] | None:
-    """The columns that are written; None where the text alone does not say them."""
-    if isinstance(tree, exp.Update):
-        return [one.this.name.lower() for one in tree.expressions]
-    if not isinstance(tree, exp.Insert):
-        return []
-    if isinstance(tree.this, exp.Schema) and tree.args.get("conflict") is None:
-        return [one.name.lower() for one in tree.this.expressions]
-    return None
-
-
-def _leaf_around(table: exp.Table) -> exp.Select | None:
-    """The leaf that the table is in: SELECT columns FROM it [lock], a derived table, and nothing else."""
-    source = table.parent
-    select = source.parent if isinstance(source, exp.From) else None
-    if not isinstance(select, exp.Select) or {name for name, value in select.args.items() if value} - LEAF_PARTS:
-        return None
-    around = select.parent
-    derived = isinstance(around, exp.Subquery) and isinstance(around.parent, exp.From | exp.Join) and around.alias
-    plain = all(isinstance(item, exp.Column | exp.Alias) and not item.is_star for item in select.expressions)
-    return select if derived and plain and not table.args.get("joins") else None
-
-
-def _in_count(node: exp.Column) -> bool:
-    around = node.parent
-    if isinstance(around, exp.Distinct):
-        around = around.parent if isinstance(around.parent, exp.Count) else None
-    if isinstance(around, COUNTED) and not isinstance(around.parent, exp.Window):
-        return node.name != PERSON or _is_threshold(around.parent)
-    if isinstance(around, exp.Is):
-        around = around.parent
-    if isinstance(around, exp.If) and isinstance(around.parent, exp.Distinct):
-        return _is_threshold(around.parent.parent.parent if around.parent.parent is not None else None)
-    return False
-
-
-def _is_threshold(node: exp.Expr | None) -> bool:
-    return isinstance(node, exp.GTE) and _threshold(node) is not None
-
-
-def _threshold(node: exp.Expr) -> tuple[str | None, int] | None:
-    """COUNT(DISTINCT [IF(column IS NULL, NULL,] person[)]) >= k -> (column, k)"""
-    if (
-        not isinstance(node, exp.GTE)
-        or not isinstance(node.this, exp.Count)
-        or not isinstance(node.expression, exp.Literal)
-    ):
-        return None
-    distinct = node.this.this
-    if not isinstance(distinct, exp.Distinct) or len(distinct.expressions) != 1 or node.expression.is_string:
-        return None
-    inner, k = distinct.expressions[0], int(node.expression.name)
-    if isinstance(inner, exp.Column) and inner.name == PERSON:
-        return None, k
-    if (
-        not isinstance(inner, exp.If)
-        or not isinstance(inner.this, exp.Is)
-        or not isinstance(inner.args["true"], exp.Null)
-    ):
-        return None
-    person, column = inner.args["false"], inner.this.this
-    named = isinstance(person, exp.Column) and person.name == PERSON and isinstance(column, exp.Column)
-    return (column.name.lower(), k) if named and isinstance(inner.this.expression, exp.Null) else None
-
-
-def _least_count(select: exp.Select, column: str | None) -> int:
-    """The greatest least count that the query's HAVING asks for, of this column or of rows."""
-    having = select.args.get("having")
-    parts = [having.this] if having is not None else []
-    least = 0
-    while parts:
-        part = parts.pop()
-        if isinstance(part, exp.And):
-            parts += (part.this, part.expression)
-        elif (found := _threshold(part)) is not None and found[0] == column:
-            least = max(least, found[1])
-    return least
+                raise no("a restricted table is named in an unusual place")

@@ -18,11 +18,14 @@ from router.topology import Shard
 
 Name = tuple[str, str, str]
 """(database, table, column); column '' is the fact that a row is there."""
+Place = tuple[int, Name]
+"""A column of one mention of its table; mentions are counted."""
+Use = tuple[Place, FlowKind]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One column of one mention (`mention` counts them) in one use. `homes`: of its rows on the shard."""
+    """One column of one mention in one use. `homes`: of its rows on the shard."""
 
     mention: int
     name: Name
@@ -39,8 +42,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`digest`: SHA-256 of the outgoing template. `outputs`: per column of the result, which restricted columns are
-    in it and how. `influence`: those that decide about rows. `written`: columns that are written, and from what."""
+    """`digest`: SHA-256 of the outgoing template. `outputs`: per column of the result, which restricted columns
+    are in it and how. `influence`: those that decide about rows. `written`: columns that are written, and from what."""
 
     epoch: int
     subject: int
@@ -51,9 +54,9 @@ class Proof:
     flavour: str
     digest: str
     findings: tuple[Finding, ...]
-    outputs: tuple[tuple[str, tuple[tuple[Name, FlowKind], ...]], ...]
-    influence: tuple[Name, ...]
-    written: tuple[tuple[Name, tuple[tuple[Name, FlowKind], ...]], ...]
+    outputs: tuple[tuple[str, tuple[Use, ...]], ...]
+    influence: tuple[Place, ...]
+    written: tuple[tuple[Place, tuple[Use, ...]], ...]
 
     @property
     def obligations(self) -> tuple[str, ...]:
@@ -67,9 +70,9 @@ def digest_of(text: str) -> str:
 
 def prove(policy: Policy, subject: Subject, shard: Shard, lineage: Lineage, decision: Decision, text: str) -> Proof:
     """The proof of what one shard is sent; `text` is the outgoing template."""
-    ruled = {one.relation for one in decision.rulings}
     numbers = {relation: number for number, relation in enumerate(lineage.mentions)}
-    findings = (finding for one in decision.rulings for finding in _findings(policy, subject, numbers, one))
+    ruled = {one.relation: numbers[one.relation] for one in decision.rulings}
+    findings = (finding for one in decision.rulings for finding in _findings(policy, numbers, one))
     return Proof(
         epoch=policy.epoch,
         subject=subject.id,
@@ -81,8 +84,8 @@ def prove(policy: Policy, subject: Subject, shard: Shard, lineage: Lineage, deci
         digest=digest_of(text),
         findings=tuple(sorted(findings, key=_order)),
         outputs=tuple((output.label, _uses(output.sources, ruled)) for output in lineage.outputs),
-        influence=tuple(sorted({_name(one) for one in lineage.influence if one.relation in ruled})),
-        written=tuple((_name(one), _uses(one.sources, ruled)) for one in lineage.writes),
+        influence=tuple(sorted({_place(one, ruled) for one in lineage.influence if one.relation in ruled})),
+        written=tuple((_place(one, numbers), _uses(one.sources, ruled)) for one in lineage.writes),
     )
 
 
@@ -90,7 +93,7 @@ def _order(one: Finding) -> tuple[int, Name, FlowKind, str]:
     return (one.mention, one.name, one.flow, one.operation)
 
 
-def _findings(policy: Policy, subject: Subject, numbers: dict[Relation, int], one: Ruling) -> Iterable[Finding]:
+def _findings(policy: Policy, numbers: dict[Relation, int], one: Ruling) -> Iterable[Finding]:
     database, table = one.relation.keyspace or "", one.relation.table or ""
     of_row = policy.class_of_table(database, table)
     cls = policy.class_of(database, table, one.column) if one.column else of_row
@@ -110,9 +113,9 @@ def _findings(policy: Policy, subject: Subject, numbers: dict[Relation, int], on
         )
 
 
-def _uses(sources: Iterable[Source], ruled: set[Relation]) -> tuple[tuple[Name, FlowKind], ...]:
-    return tuple(sorted({(_name(one), one.flow) for one in sources if one.relation in ruled}))
+def _uses(sources: Iterable[Source], ruled: dict[Relation, int]) -> tuple[Use, ...]:
+    return tuple(sorted({(_place(one, ruled), one.flow) for one in sources if one.relation in ruled}))
 
 
-def _name(one: Source | Write) -> Name:
-    return (one.relation.keyspace or "", one.relation.table or "", one.column)
+def _place(one: Source | Write, numbers: dict[Relation, int]) -> Place:
+    return numbers[one.relation], (one.relation.keyspace or "", one.relation.table or "", one.column)

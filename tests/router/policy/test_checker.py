@@ -109,7 +109,11 @@ def mutants(proof: Proof) -> Iterator[tuple[str, Proof]]:
         listed: tuple[Any, ...] = getattr(proof, part)
         for at in range(len(listed)):
             yield f"{part}[{at}] left out", replace(proof, **{part: listed[:at] + listed[at + 1 :]})
-    secret = ("shop", "customers", "name")
+    for at, (mention, name) in enumerate(proof.influence):
+        elsewhere = (*proof.influence[:at], (mention + 1, name), *proof.influence[at + 1 :])
+        if set(elsewhere) != set(proof.influence):
+            yield f"influence[{at}] of another mention", replace(proof, influence=elsewhere)
+    secret = (0, ("shop", "customers", "name"))
     yield "influence more", replace(proof, influence=(*proof.influence, secret))
     for at, (label, uses) in enumerate(proof.outputs):
         more = (label, (*uses, (secret, FlowKind.IDENTITY)))

@@ -77,11 +77,12 @@ reloads: build  ## 200 reloads between two policies under 64 clients (5 minutes)
 	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 1800 -m slow tests/proxy/test_reloads_world.py
 
 storm: build  ## a minute of Redis clients, cut connections and killed servers
-	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 tests/fault/test_redis.py
+	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 tests/fault/test_redis.py \
+		tests/fault/test_redis_failover.py
 
 fuzz: build  ## the longer property tests
 	@$(PY) -m pytest -q --timeout 3600 -m slow --ignore tests/proxy/test_reloads_world.py \
-		--ignore tests/noninterference $(TESTS)
+		--ignore tests/fault --ignore tests/noninterference $(TESTS)
 
 clean:  ## remove .venv and everything built
 	rm -rf .venv build *.egg-info _speedups/*.c _speedups/*.so

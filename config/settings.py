@@ -276,14 +276,33 @@ class RedisAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisServer:
-    """The Redis server that holds the keys of a shard's entities."""
+class RedisSentinel:
+    """Who is the primary, and which replicas there are, Redis Sentinel says. `tls` and `ca` hold for sentinels too."""
 
-    primary: Annotated[RedisAddress, Option("Where it listens, `host:port`, or a host alone for port 6379.")]
+    master: Annotated[str, Option("The name that the sentinels have for it (`sentinel monitor NAME …`).")]
+    addresses: Annotated[
+        tuple[RedisAddress, ...], Option("Where they listen, `host:port`, or a host alone for port 6379.")
+    ]
+    account: Annotated[
+        RedisAccount | None, Option("The login to use at the sentinels. Without it none is sent.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisServer:
+    """The Redis that holds the keys of a shard's entities: a `primary`, or what `sentinel` names."""
+
+    primary: Annotated[
+        RedisAddress | None,
+        Option("Where it listens, `host:port`, or a host alone for port 6379. Needed without `sentinel`."),
+    ] = None
     replicas: Annotated[
         tuple[RedisAddress, ...],
         Option("Its replicas, at most 8, in the same region; one that is promoted is followed."),
     ] = ()
+    sentinel: Annotated[
+        RedisSentinel | None, Option("Ask Redis Sentinel for the primary and its replicas, and follow failovers.")
+    ] = None
     account: Annotated[
         RedisAccount | None, Option("The login to use. Without it none is sent (protected by network alone).")
     ] = None

@@ -31,15 +31,27 @@ def check_redis(settings: Settings, findings: Findings) -> None:
                 findings.add(where, f"user {listener.anonymous} may do nothing at a Redis listener", "Say redis: read")
     for shard, given in settings.shards.items():
         if given.redis is not None:
+            _is_one_kind(findings, given.redis, ("shards", shard, "redis"))
             _servers_are_several(findings, given.redis, ("shards", shard, "redis", "replicas"))
         if given.redis is not None and given.redis.ca is not None and not given.redis.tls:
             findings.add(("shards", shard, "redis", "ca"), "is not looked at without tls", "Say tls: true")
 
 
+def _is_one_kind(findings: Findings, server: RedisServer, path: KeyPath) -> None:
+    """One server with its replicas, or what sentinels know."""
+    kinds = [name for name in ("primary", "sentinel") if getattr(server, name)]
+    if len(kinds) != 1:
+        findings.add(path, "needs a primary or a sentinel, one of them")
+    elif server.replicas and server.primary is None:
+        findings.add((*path, "replicas"), f"are known by {kinds[0]}", "Leave them out")
+    if server.sentinel is not None and not server.sentinel.addresses:
+        findings.add((*path, "sentinel", "addresses"), "needs at least one")
+
+
 def _servers_are_several(findings: Findings, server: RedisServer, path: KeyPath) -> None:
     if len(server.replicas) > MAX_REPLICAS:
         findings.add(path, f"at most {MAX_REPLICAS}, not {len(server.replicas)}")
-    if len({server.primary, *server.replicas}) <= len(server.replicas):
+    if server.primary is not None and len({server.primary, *server.replicas}) <= len(server.replicas):
         findings.add(path, "name a server twice, or the primary")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from _speedups.redis_relay import FIRST_WAY, RedisRelay
+from _speedups.redis_relay import RedisRelay
 from config.settings import RedisServer
 from proxy import logs
 from proxy.redis.wire import Private, connect
@@ -26,10 +26,12 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """A server behind a place of the relay: a shard's primary, or a replica. `name` for logs."""
+    """A server behind a place of the relay: a shard's primary, or a replica. `name` for logs. `leads`: connections
+    are of use only while it says itself that it is a primary, as who named it may be behind."""
 
     name: str
     server: RedisServer
+    leads: bool = False
 
 
 class Links:
@@ -66,10 +68,11 @@ class Links:
             for one in self._idle.pop((shard, protocol), []):
                 one.close()
 
-    async def first(self, seconds: float) -> None:
-        """Wait until every primary has been connected to, but not longer."""
+    async def first(self, shards: Iterable[int], seconds: float) -> None:
+        """Wait until every shard's primary has been connected to, but not longer."""
+        wanted = [(shard, protocol) for shard in shards for protocol in PROTOCOLS]
         async with asyncio.timeout(seconds):
-            while not all(self._relay.connected(*one) for one in self._tasks if one[0] < FIRST_WAY):
+            while not all(self._relay.connected(*one) for one in wanted):
                 await asyncio.sleep(0.01)
 
     def look(self) -> None:
@@ -84,7 +87,8 @@ class Links:
                 await self._look.wait()
                 continue
             try:
-                sock = await connect(self._servers[shard].server, protocol, self._timeout)
+                backing = self._servers[shard]
+                sock = await connect(backing.server, protocol, self._timeout, leads=backing.leads)
                 self._relay.backend(shard, protocol, sock.detach())
                 pause, told = FIRST_PAUSE, False
             except (OSError, TimeoutError) as error:
@@ -106,7 +110,7 @@ class Links:
         backing = self._servers.get(shard)
         if backing is None:
             raise ConnectionError("no redis server")
-        return await Private.open(backing.server, protocol, self._timeout)
+        return await Private.open(backing.server, protocol, self._timeout, leads=backing.leads)
 
     def give_back(self, shard: int, protocol: int, one: Private) -> None:
         """Only what is in no transaction, watches nothing and waits for nothing."""

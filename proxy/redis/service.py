@@ -202,7 +202,7 @@ class RedisService:
         self._thread = threading.Thread(target=self.relay.run, name="redis relay", daemon=True)
         self._thread.start()
         with contextlib.suppress(TimeoutError):
-            await self.links.first(FIRST_CONNECTIONS)
+            await self.links.first(self.places.spread, FIRST_CONNECTIONS)
 
     async def close(self, seconds: float) -> None:
         """What is under way may end, for so long."""

@@ -19,7 +19,7 @@ CHUNK = 65536
 
 
 class ServerRefused(OSError):
-    """The server answered the login with an error."""
+    """The server answered the login with an error, or is not what it should be."""
 
 
 def tls_context(settings: RedisServer) -> ssl.SSLContext | None:
@@ -29,12 +29,13 @@ def tls_context(settings: RedisServer) -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=str(settings.ca) if settings.ca is not None else None)
 
 
-async def connect(settings: RedisServer, protocol: int, timeout: float) -> socket.socket:
-    """A plain, non-blocking socket to the server, logged in. Raises OSError, TimeoutError."""
+async def connect(settings: RedisServer, protocol: int, timeout: float, *, leads: bool = False) -> socket.socket:
+    """A plain, non-blocking socket to `settings.primary`, logged in. `leads`: it has to say that it takes writes.
+    Raises OSError, TimeoutError."""
     async with asyncio.timeout(timeout):
         sock = await _open(settings)
         try:
-            await _log_in(sock, settings, protocol)
+            await _log_in(sock, settings, protocol, leads)
         except BaseException:
             sock.close()
             raise
@@ -43,6 +44,7 @@ async def connect(settings: RedisServer, protocol: int, timeout: float) -> socke
 
 async def _open(settings: RedisServer) -> socket.socket:
     loop = asyncio.get_running_loop()
+    assert settings.primary is not None
     host, port = settings.primary.host, settings.primary.port
     family, kind, number, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
     sock = socket.socket(family, kind, number)
@@ -60,13 +62,15 @@ async def _open(settings: RedisServer) -> socket.socket:
     return sock
 
 
-async def _log_in(sock: socket.socket, settings: RedisServer, protocol: int) -> None:
-    """AUTH, HELLO where RESP3 is spoken, and a name that the server's CLIENT LIST shows."""
+async def _log_in(sock: socket.socket, settings: RedisServer, protocol: int, leads: bool) -> None:
+    """AUTH, HELLO where RESP3 is spoken, a name that the server's CLIENT LIST shows, and ROLE."""
     account = settings.account
     requests = [] if account is None else [request("AUTH", account.user, account.password.reveal())]
     if protocol == 3:
         requests.append(request("HELLO", "3"))
     requests.append(request("CLIENT", "SETNAME", "fairlead"))
+    if leads:
+        requests.append(request("ROLE"))
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, b"".join(requests))
     scanner = ReplyScanner()
@@ -80,6 +84,8 @@ async def _log_in(sock: socket.socket, settings: RedisServer, protocol: int) -> 
         value = decode(reply)
         if isinstance(value, Error):
             raise ServerRefused(value.text)
+    if leads and decode(replies[-1])[0] != b"master":
+        raise ServerRefused("it is no primary")
 
 
 class Private(asyncio.Protocol):
@@ -94,9 +100,9 @@ class Private(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def open(cls, settings: RedisServer, protocol: int, timeout: float) -> Private:
+    async def open(cls, settings: RedisServer, protocol: int, timeout: float, *, leads: bool = False) -> Private:
         """Raises OSError, TimeoutError."""
-        return await cls.adopt(await connect(settings, protocol, timeout))
+        return await cls.adopt(await connect(settings, protocol, timeout, leads=leads))
 
     @classmethod
     async def adopt(cls, sock: socket.socket) -> Private:

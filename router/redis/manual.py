@@ -104,6 +104,20 @@ MySQL's, and are closed after `redis.remote_idle`.
   flight at the old primary is answered with an error; asynchronous replication can lose acknowledged writes in a
   failover, and no level brings them back. A Fairlead that starts trusts the configured primary if it takes writes.
 
+## Sentinel
+
+`shards.NAME.redis.sentinel` names sentinels instead of a `primary` and `replicas`: they are asked which servers there
+are, at a start, every second, and when one tells of a failover (`+switch-master`) or the primary is lost.
+
+- Of several words the one with the highest configuration epoch counts, and never one older than before. And a server
+  has to say itself (`ROLE`) that it is a primary before a request goes there. So a sentinel that is behind leads
+  nobody to a primary that was demoted; while no server is both, the shard's keys are answered with `MASTERDOWN`.
+- At a failover the shared connections are opened anew to the new primary. What was under way at the old one is
+  answered with an error: `MASTERDOWN …` when nothing of it was sent, else whether it was carried out is unknown.
+- The replicas that sentinels do not hold for dead are read as configured ones are (see above), at most 8.
+- `tls` and `ca` hold for sentinels and servers; certificates must name the addresses that sentinels announce. The
+  servers' `account` may say `ROLE` and `INFO`, the sentinels' `SENTINEL`, `SUBSCRIBE` and `CLIENT SETNAME`.
+
 ## What clients see
 
 RESP2 and RESP3 (`HELLO`), inline commands, pipelines with replies in order. `AUTH` and `HELLO … AUTH` take
@@ -147,7 +161,7 @@ the connection stays.
 
 ## Not there yet
 
-Redis Cluster and Sentinel as backends, client tracking, and values in parts towards the server (a request is sent on
+Redis Cluster as a backend, client tracking, and values in parts towards the server (a request is sent on
 when it is complete).
 
 ## Commands by class

@@ -431,6 +431,26 @@ cdef class Relay:
             raise RelayFull("no session slot left")
         return handle
 
+    def give_back(self, uint64_t handle):
+        """Let go of a parked client, as if it had left: -> its descriptor, which is the caller's, behind the command.
+
+        -1 when it is gone, or was closed because more has come from it, which only an answer could have told it to send.
+        """
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef int fd = -1
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                if s.inb.len == s.cmd_total and s.out.len == 0 and s.script == NULL and not s.broken:
+                    fd = s.fd
+                    unwatch(c, fd)
+                    s.fd = -1
+                session_close(c, s)
+            self.unlock()
+        return fd
+
     cdef Session* parked(self, uint64_t handle) noexcept nogil:
         """The session, if its command is still parked: a late answer to a dead one is dropped."""
         cdef Session* s = session_at(&self.core, handle)

@@ -1174,7 +1174,8 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
         script_end(c, s)
     c.stats.bytes_buffered -= s.inb.len + s.out.len
     if s.kind == KIND_CLIENT:
-        close(s.fd)
+        if s.fd >= 0:           # not given back
+            close(s.fd)
         s.fd = -1
         c.stats.clients_connected -= 1
     buf_free(&s.inb)

@@ -21,6 +21,10 @@ cdef bint watch(Core* c, int fd, uint32_t index, uint32_t gen) noexcept nogil:
     return epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e) == 0
 
 
+cdef void unwatch(Core* c, int fd) noexcept nogil:
+    epoll_ctl(c.epfd, EPOLL_CTL_DEL, fd, NULL)
+
+
 # ---------------------------------------------------------------- sessions
 cdef Session* session_new(Core* c, int fd, uint8_t kind) noexcept nogil:
     """A free slot with a cleared struct; NULL when all are taken."""

@@ -53,7 +53,7 @@ cdef extern from "sys/epoll.h" nogil:
         EPOLLHUP
         EPOLLERR
         EPOLLET
-        EPOLL_CTL_ADD
+        EPOLL_CTL_ADD, EPOLL_CTL_DEL
         EPOLL_CLOEXEC
     ctypedef union epoll_data_t:
         uint64_t u64

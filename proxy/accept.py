@@ -10,13 +10,13 @@ import asyncio
 import itertools
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from _speedups.stats import WorkerBlock
 from config.settings import MysqlListener, PeerListener
 from proxy.mysql.errors import AuthenticationFailed, WireError
-from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig, serve_handshake
+from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig, change_user, serve_handshake
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,17 @@ class Listener:
             except OSError as error:  # no descriptors left: the next turn tries again
                 log.error("cannot accept on %s: %s", self.name, error)
                 return
-            task = loop.create_task(self._log_in(sock))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._keep(loop.create_task(self._log_in(sock)))
+
+    def change_user(self, sock: socket.socket, number: int, login: ClientIdentity, command: bytes) -> None:
+        """Bring a connection that was in use through COM_CHANGE_USER, whose bytes are `command`, and back to the
+        relay."""
+        phase = change_user(sock, self._handshake(), login, command)
+        self._keep(asyncio.get_running_loop().create_task(self._admitted(phase, number)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -106,8 +114,12 @@ class Listener:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         number = self._ids.next()
+        await self._admitted(serve_handshake(sock, self._handshake(), connection_id=number), number)
+
+    async def _admitted(self, phase: Coroutine[None, None, ClientIdentity], number: int) -> None:
+        """Hand over whom the phase lets in."""
         try:
-            identity = await serve_handshake(sock, self._handshake(), connection_id=number)
+            identity = await phase
         except AuthenticationFailed as error:
             self._block.add("auth_failures")
             log.info("%s: login refused: %s", self.name, error)

@@ -1,10 +1,11 @@
-"""Commands besides statements that the relay parks: COM_INIT_DB, COM_RESET_CONNECTION, COM_SET_OPTION, COM_STATISTICS.
+"""Commands besides statements that the relay parks: COM_INIT_DB, COM_CHANGE_USER, COM_RESET_CONNECTION and their kin.
 
 Each answers its parked command once. Pages: "Utility Commands" of the MySQL client/server protocol manual.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,17 @@ def init_db(worker: Worker, handle: int, session: Session) -> None:
 def reset_connection(worker: Worker, handle: int, session: Session) -> None:
     worker.reset(handle, session)
     worker.relay.reply_ok(handle)
+
+
+def change_user(worker: Worker, handle: int, session: Session) -> None:
+    """The session ends, and its connection goes back to where connections log in."""
+    listener, login = worker.listeners.get(session.listener), session.login
+    if session.hop or listener is None or login is None:
+        raise refusal("COMMAND", "COM_CHANGE_USER on this listener", "Connect anew as the other user")
+    command = worker.relay.command(handle)
+    descriptor = worker.relay.give_back(handle)
+    if command is not None and descriptor >= 0:
+        listener.change_user(socket.socket(fileno=descriptor), session.connection_id, login, command[1:])
 
 
 def set_option(worker: Worker, handle: int, session: Session) -> None:
@@ -75,6 +87,7 @@ def statistics(worker: Worker, handle: int, session: Session) -> None:
 
 ANSWERS: dict[int, Answer] = {
     Command.INIT_DB: init_db,
+    Command.CHANGE_USER: change_user,
     Command.RESET_CONNECTION: reset_connection,
     Command.SET_OPTION: set_option,
     Command.STATISTICS: statistics,

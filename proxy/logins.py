@@ -223,7 +223,7 @@ class Logins:
             collation=identity.collation, listener=listener, hop=peer, mariadb=self.mariadb,
             bound=identity.attributes.get(SHARD_ATTRIBUTE) if peer else None,
         )  # fmt: skip
-        session.identity = self._identity_of(identity, listener)
+        session.identity, session.login = self._identity_of(identity, listener), identity
         worker.identify(session)
         worker.variables.begin(session)
         database = identity.database if identity.database is not None else user.default_database

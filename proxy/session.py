@@ -17,6 +17,7 @@ from router.variables import UNSAFE_CHARSETS
 
 if TYPE_CHECKING:
     from proxy.attested import Attested
+    from proxy.mysql.server_handshake import ClientIdentity
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4, 8, 256
 """Mode bits of the lexer and of canonical keys (`_speedups/literals.pxd`)."""
@@ -82,7 +83,7 @@ class Session:
     `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
     go to several. `savepoints`: of a transaction that has no shard yet. `identity`: by what the policy knows it, and
     `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
-    a version on trial decides about it.
+    a version on trial decides about it. `login`: what it said of itself.
     """
 
     handle: int
@@ -103,6 +104,7 @@ class Session:
     identity: Identity = NOBODY
     subject: Subject | None = None
     canary: bool = False
+    login: ClientIdentity | None = None
 
     @property
     def database(self) -> str | None:

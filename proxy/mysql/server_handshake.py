@@ -2,6 +2,8 @@
 
     [PROXY header ->] greeting -> [SSLRequest -> TLS] -> HandshakeResponse41 -> authentication -> admission -> OK
 
+COM_CHANGE_USER goes through the second half again, on a connection that was in use: `change_user`.
+
 A phase that fails raises; the client has then been told by an ERR packet (unless it is gone, broke the
 protocol before speaking it, or ran out of time) and the connection is closed. Success is a `ClientIdentity`
 whose socket has not one byte read too far and no callback left on the event loop.
@@ -11,7 +13,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -24,10 +26,12 @@ from proxy.mysql.auth.server import (
     FirstProof,
     NeedDecryption,
     NeedPublicKey,
+    Proof,
     Send,
     Step,
     Steps,
     authenticate,
+    without_plugins,
 )
 from proxy.mysql.compression import compressor_of
 from proxy.mysql.constants import collations
@@ -46,6 +50,7 @@ from proxy.mysql.errors import (
 )
 from proxy.mysql.packets.handshake import (
     MAX_HANDSHAKE_COLLATION,
+    ChangeUser,
     HandshakeResponse41,
     HandshakeV10,
     SSLRequest,
@@ -64,7 +69,8 @@ class ClientIdentity:
     """Who connected and how it wants to be spoken to; `sock` is non-blocking and the caller's from now on.
 
     `capabilities` holds nothing that was not announced. `collation` is a known one of the listener's flavour.
-    `max_packet` is what the client said, in bytes (0: it said nothing).
+    `max_packet` is what the client said, in bytes (0: it said nothing). `local`: it came by a socket of this machine.
+    `nonce`: by which the client has proved itself last.
     """
 
     sock: socket.socket
@@ -78,6 +84,8 @@ class ClientIdentity:
     plugin: str
     peer: str
     tls: TLSInfo | None
+    local: bool = False
+    nonce: bytes = field(default=b"", repr=False)
 
 
 Admit = Callable[[ClientIdentity], Status]
@@ -139,11 +147,44 @@ async def serve_handshake(
     AuthenticationFailed (told 1045), HandshakeRefused (told what it says), TimeoutError, OSError.
     """
     stream = PacketStream(sock, loop or asyncio.get_running_loop())
-    try:
+    async with _told_why(stream), asyncio.timeout(config.timeout):
         tune(sock)
-        async with asyncio.timeout(config.timeout):
-            peer = await _client_behind(sock, config)
-            return await _connection_phase(stream, config, connection_id, peer)
+        peer = await _client_behind(sock, config)
+        return await _connection_phase(stream, config, connection_id, peer)
+
+
+async def change_user(
+    sock: socket.socket, config: ServerHandshakeConfig, login: ClientIdentity, command: bytes
+) -> ClientIdentity:
+    """Answer a COM_CHANGE_USER, whose bytes behind the command byte are `command`, on the socket of `login`.
+
+    As in MySQL the client proves itself anew, by the nonce it knows, and one that fails is told and disconnected. Owns
+    `sock` until it returns; raises as `serve_handshake` does.
+    """
+    stream = PacketStream.behind_command(sock, asyncio.get_running_loop(), login.tls, local=login.local)
+    async with _told_why(stream), asyncio.timeout(config.timeout):
+        asked = ChangeUser.parse(command, login.capabilities)
+        if asked.plugin is None:
+            raise without_plugins()
+        collation = login.collation
+        if asked.collation is not None:
+            collation = _client_collation(asked.collation, config)
+        first = FirstProof(asked.plugin, asked.auth, None, login.nonce)
+        wanted = replace(
+            login, sock=sock, user=_name(asked.user, collation), database=_name_or_none(asked.database, collation),
+            collation=collation, attributes=asked.attributes or login.attributes,
+        )  # fmt: skip
+        identity = await _authenticated(stream, config, wanted, first)
+        status = config.admit(identity)
+        await stream.write(OkPacket(status=status).build(identity.capabilities))
+        return identity
+
+
+@contextlib.asynccontextmanager
+async def _told_why(stream: PacketStream) -> AsyncIterator[None]:
+    """Whoever fails is told, as far as the protocol allows, and disconnected."""
+    try:
+        yield
     except (AuthenticationFailed, HandshakeRefused, MalformedPacket, ProtocolViolation) as error:
         await _tell(stream, error)
         stream.close()
@@ -168,33 +209,49 @@ async def _connection_phase(
     await stream.write(_greeting(config, connection_id, nonce).build())
     response = await _read_response(stream, config)
     collation = _client_collation(response.collation, config)
-    user = response.user.decode(collation.codec, "surrogateescape")
-    account = config.accounts.find(user)
-    first = FirstProof(response.plugin, response.auth, config.default_plugin, nonce)
-    steps = authenticate(account, first, secure=stream.secure, proven=config.accounts.proven)
-    try:
-        plugin = await _drive(steps, stream, config.rsa)
-        _check_channel(account, stream)
-    except AuthenticationFailed as error:
-        raise _Denied(user, peer, response.auth, error) from error
-    database = response.database
-    identity = ClientIdentity(
+    user = _name(response.user, collation)
+    wanted = ClientIdentity(
         sock=stream.sock,
         user=user,
-        account=account,
-        database=None if database is None else database.decode(collation.codec, "surrogateescape"),
+        account=config.accounts.find(user),
+        database=_name_or_none(response.database, collation),
         capabilities=response.capabilities & config.announced,
         collation=collation,
         attributes=response.attributes,
         max_packet=response.max_packet,
-        plugin=plugin,
+        plugin="",
         peer=peer,
         tls=stream.tls,
+        local=stream.local,
     )
+    first = FirstProof(response.plugin, response.auth, config.default_plugin, nonce)
+    identity = await _authenticated(stream, config, wanted, first)
     status = config.admit(identity)
     await stream.write(OkPacket(status=status).build(identity.capabilities))
     compressor = compressor_of(identity.capabilities, response.zstd_level)
     return identity if compressor is None else replace(identity, sock=stream.compress(compressor))
+
+
+async def _authenticated(
+    stream: PacketStream, config: ServerHandshakeConfig, wanted: ClientIdentity, first: FirstProof
+) -> ClientIdentity:
+    """`wanted`, once it is proved. Raises AuthenticationFailed, HandshakeRefused."""
+    account = config.accounts.find(wanted.user)
+    steps = authenticate(account, first, secure=stream.secure, proven=config.accounts.proven)
+    try:
+        proof = await _drive(steps, stream, config.rsa)
+        _check_channel(account, stream)
+    except AuthenticationFailed as error:
+        raise _Denied(wanted.user, wanted.peer, first.response, error) from error
+    return replace(wanted, account=account, plugin=proof.plugin, nonce=proof.nonce)
+
+
+def _name(raw: bytes, collation: Collation) -> str:
+    return raw.decode(collation.codec, "surrogateescape")
+
+
+def _name_or_none(raw: bytes | None, collation: Collation) -> str | None:
+    return None if raw is None else _name(raw, collation)
 
 
 def _greeting(config: ServerHandshakeConfig, connection_id: int, nonce: bytes) -> HandshakeV10:
@@ -248,14 +305,15 @@ def _client_collation(number: int, config: ServerHandshakeConfig) -> Collation:
     return collation
 
 
-async def _drive(steps: Steps, stream: PacketStream, rsa: RsaKeyPair) -> str:
-    """Carry out the steps of an authentication; the plugin that succeeded."""
+async def _drive(steps: Steps, stream: PacketStream, rsa: RsaKeyPair) -> Proof:
+    """Carry out the steps of an authentication."""
     try:
         step = next(steps)
         while True:
             step = steps.send(await _carry_out(step, stream, rsa))
     except StopIteration as finished:
-        return str(finished.value)
+        assert isinstance(finished.value, Proof)
+        return finished.value
 
 
 async def _carry_out(step: Step, stream: PacketStream, rsa: RsaKeyPair) -> bytes:

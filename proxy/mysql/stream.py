@@ -4,6 +4,8 @@ Reads exactly the bytes of each packet: what comes after it belongs to OpenSSL o
 socket next.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import socket
@@ -28,14 +30,24 @@ class PacketStream:
     ) -> None:
         self.sock = sock
         self.tls: TLSInfo | None = None
+        self.local = sock.family == socket.AF_UNIX
         self._loop = loop
         self._limit = limit
         self._sequence = 0
 
+    @classmethod
+    def behind_command(
+        cls, sock: socket.socket, loop: asyncio.AbstractEventLoop, tls: TLSInfo | None, *, local: bool
+    ) -> PacketStream:
+        """Go on behind a command that was read elsewhere; what is known of the way cannot be seen at a plain end."""
+        stream = cls(sock, loop)
+        stream.tls, stream.local, stream._sequence = tls, local, 1
+        return stream
+
     @property
     def secure(self) -> bool:
         """Whether nobody on the way can read: TLS, or a socket of this machine's file system."""
-        return self.tls is not None or self.sock.family == socket.AF_UNIX
+        return self.tls is not None or self.local
 
     async def read(self) -> bytes:
         """The next packet's payload. Raises ConnectionClosed, ProtocolViolation, OSError."""

@@ -9,16 +9,18 @@ Theory of operation. `authenticate` yields what it needs done and is resumed wit
 | NeedPublicKey  | nothing on the wire                                | the PEM of our public key |
 | NeedDecryption | nothing on the wire                                | the clear bytes, or b""  |
 
-It returns the plugin that proved the user, or raises: AuthenticationFailed (the driver tells the client 1045
+It returns the Proof, or raises: AuthenticationFailed (the driver tells the client 1045
 and nothing more) or HandshakeRefused. The final OK is the driver's.
 
 Switching. A client's first proof counts only if it was made for the plugin that the greeting named and this
 user may use it; otherwise it is asked again by AuthSwitchRequest, with the client's own plugin if that is
 allowed, else the user's preferred one. (Drivers send an empty proof when their plugin is not the greeting's.)
+In COM_CHANGE_USER there is no greeting: it is always asked again, and by the nonce that the client knows from its
+login, since C clients answer by no other.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.mysql.auth.accounts import Account, ProvenPasswords
@@ -65,17 +67,29 @@ class NeedDecryption:
 
 
 Step = Send | Ask | NeedPublicKey | NeedDecryption
-Steps = Generator[Step, bytes, str]
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The plugin that proved the user, and the nonce by which it did."""
+
+    plugin: str
+    nonce: bytes = field(repr=False)
+
+
+Steps = Generator[Step, bytes, Proof]
 _Proof = Generator[Step, bytes, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class FirstProof:
-    """What the client's HandshakeResponse41 said. `plugin` None: the client knows no plugins."""
+    """What the client's HandshakeResponse41 said. `plugin` None: the client knows no plugins.
+
+    `greeting_plugin` None: it was COM_CHANGE_USER, and `nonce` is the one of the login.
+    """
 
     plugin: str | None
     response: bytes
-    greeting_plugin: str
+    greeting_plugin: str | None
     nonce: bytes
 
 
@@ -86,7 +100,8 @@ def authenticate(account: Account, first: FirstProof, *, secure: bool, proven: P
     """
     plugin, response, nonce = _chosen_plugin(account, first), first.response, first.nonce
     if first.plugin is not None and not (plugin == first.plugin == first.greeting_plugin):
-        nonce = make_nonce()
+        if first.greeting_plugin is not None:
+            nonce = make_nonce()
         response = yield Ask(AuthSwitchRequest(plugin, nonce).build())
     if plugin == NATIVE:
         proved = _native(account, response, nonce)
@@ -94,18 +109,23 @@ def authenticate(account: Account, first: FirstProof, *, secure: bool, proven: P
         proved = yield from _caching_sha2(account, response, nonce, secure=secure, proven=proven)
     if not (proved and account.known):
         raise AuthenticationFailed(f"{plugin}: wrong password or unknown user")
-    return plugin
+    return Proof(plugin, nonce)
 
 
 def _chosen_plugin(account: Account, first: FirstProof) -> str:
     if first.plugin is None:
         if NATIVE not in account.plugins:
-            raise HandshakeRefused(
-                ErrorCode.NOT_SUPPORTED_AUTH_MODE,
-                "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
-            )
+            raise without_plugins()
         return NATIVE
     return first.plugin if first.plugin in account.plugins else account.plugins[0]
+
+
+def without_plugins() -> HandshakeRefused:
+    """What a client is told that would have to switch and cannot."""
+    return HandshakeRefused(
+        ErrorCode.NOT_SUPPORTED_AUTH_MODE,
+        "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
+    )
 
 
 def _native(account: Account, response: bytes, nonce: bytes) -> bool:

@@ -208,6 +208,37 @@ def _parse_attributes(data: bytes) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeUser:
+    """COM_CHANGE_USER behind its command byte: who the client wants to be from now on. `collation` None: not said.
+
+    https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_change_user.html
+    """
+
+    user: bytes
+    auth: bytes = field(repr=False)
+    database: bytes | None = None
+    collation: int | None = None
+    plugin: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, payload: bytes, flags: Capability) -> Self:
+        """Laid out by what was agreed at login. Clients may end it behind the database."""
+        reader = Reader(payload)
+        user = reader.nul_bytes()
+        auth = reader.take(reader.uint(1)) if flags & Capability.SECURE_CONNECTION else reader.nul_bytes()
+        database = reader.nul_bytes_or_rest() or None
+        collation = reader.uint(2) if reader.remaining else None
+        plugin = None
+        if flags & Capability.PLUGIN_AUTH and reader.remaining:
+            plugin = reader.nul_bytes_or_rest().decode("ascii", "replace")
+        attributes: dict[str, str] = {}
+        if flags & Capability.CONNECT_ATTRS and reader.remaining:
+            attributes = _parse_attributes(reader.lenenc_bytes())
+        return cls(user, auth, database, collation, plugin, attributes)
+
+
+@dataclass(frozen=True, slots=True)
 class AuthSwitchRequest:
     """The server asks for another plugin; `data` is that plugin's nonce without its NUL."""
 

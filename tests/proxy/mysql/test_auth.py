@@ -191,7 +191,7 @@ def walk(
             # IndexError: it asks for more than the test has.
             step = steps.send(b"" if isinstance(step, Send) else waiting.pop(0))
     except StopIteration as finished:
-        return taken, str(finished.value)
+        return taken, finished.value.plugin
 
 
 ANN = Account("ann", Verifier.of_password("pw"))

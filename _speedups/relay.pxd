@@ -106,6 +106,10 @@ cdef enum Step:                 # what the backend works on
     STEP_NONE = 7
     STEP_DENIED = 8             # what is left of an answer that the witness keeps back
 
+cdef enum Suspect:
+    SUSPECT_STATE = 1           # a response said that session state changed behind our back
+    SUSPECT_KILL = 2            # a KILL QUERY is on its way, and may come when its statement is over
+
 cdef enum LastError:
     NO_ERROR = 0
     SERVER_ERROR = 1
@@ -129,7 +133,8 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
     ERROR_QUEUE_FULL = 13
     ERROR_GUARDED = 14
     ERROR_WITNESS = 15
-    ERROR_KINDS = 16
+    ERROR_INTERRUPTED = 16
+    ERROR_KINDS = 17
     ERROR_ROOM = 1024           # longest payload
 
 cdef enum Event:
@@ -336,7 +341,7 @@ cdef struct Backend:
     uint8_t ended               # as of a session
     uint8_t queued
     uint8_t dead
-    uint8_t suspect             # a response said that session state changed behind our back
+    uint8_t suspect             # enum Suspect: why it is not lent again
     uint32_t state
     uint32_t want_state
     uint16_t status
@@ -487,7 +492,7 @@ cdef struct Core:
     size_t plan_bytes_max
     Diff* diffs
     uint32_t diff_cap
-    Buf errors[16]              # ERROR_KINDS; the first five are fallbacks for shards without their own
+    Buf errors[17]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock    # of uses
     uint64_t statement_ids

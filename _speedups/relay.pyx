@@ -47,8 +47,8 @@ from _speedups.scanner cimport *
 from _speedups.scanner import witness_names
 from _speedups.stats cimport *
 from _speedups.syscalls cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, recv, send,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+    MSG_NOSIGNAL, epoll_create1, epoll_ctl, epoll_event, epoll_wait, recv, send,
 )
 
 

@@ -434,7 +434,7 @@ cdef class Relay:
     def give_back(self, uint64_t handle):
         """Let go of a parked client, as if it had left: -> its descriptor, which is the caller's, behind the command.
 
-        -1 when it is gone, or was closed because more has come from it, which only an answer could have told it to send.
+        -1 when it is gone, or was closed because more has come from it which only an answer could make it send.
         """
         cdef Core* c = &self.core
         cdef Session* s
@@ -599,7 +599,7 @@ cdef class Relay:
                 unpark(c, s)
                 s.phase = PHASE_IDLE
                 if s.backend != NULL and not s.linger and s.trx != TRX_ACTIVE:
-                    if s.backend.suspect:
+                    if s.backend.suspect & SUSPECT_STATE:
                         add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
                     elif s.pins == 0:
                         detach(c, s)
@@ -726,6 +726,35 @@ cdef class Relay:
             self.unlock()
         return s != NULL
 
+    def interrupt(self, uint64_t handle):
+        """Stop the session's statement, as KILL QUERY does, as far as the relay can: one that waits for a connection.
+
+        -> (phase, server, thread, shard) of what runs: `thread` 0 when none does; `server` -1 when the shard is another
+        region's, where `thread` is a connection id. Its connection is not lent again. None when the session is gone.
+        """
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Backend* b
+        cdef int phase = PHASE_CLOSED, server = -1
+        cdef uint32_t thread = 0
+        cdef int32_t shard = -1
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL:
+                phase = s.phase
+                b = s.backend
+                if phase == PHASE_WAITING:
+                    stop_waiting(c, s)
+                    s.phase = PHASE_BUSY
+                    reply_err(c, s, ERR_OTHER, ERROR_INTERRUPTED)
+                elif b != NULL and b.busy and b.thread_id and not s.linger:
+                    b.suspect |= SUSPECT_KILL
+                    thread, shard = b.thread_id, b.pool.shard
+                    server = -1 if b.pool.remote else <int>b.pool.server
+            self.unlock()
+        return None if s == NULL else (phase, server, thread, shard)
+
     def info(self, uint64_t handle):
         """What the session knows, as a dict; None when it is gone."""
         cdef Session* s
@@ -811,7 +840,7 @@ cdef class Relay:
                 s.state = state
                 if s.backend != NULL:
                     s.backend.state = state
-                    s.backend.suspect = 0
+                    s.backend.suspect &= SUSPECT_KILL
             self.unlock()
         return s != NULL
 

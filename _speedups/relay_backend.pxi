@@ -880,7 +880,7 @@ cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
             set_trx(c, s, TRX_NONE)
         if s.behind & BEHIND_HOLD and s.flags & PLAN_TRACKED:
             # The uvloop side knows in which state this has left the backend, and says so before `release`.
-            b.suspect |= not s.last_error
+            b.suspect |= SUSPECT_STATE if not s.last_error else 0
         else:
             settle_idle(c, s, b)
     end_now(c, s)
@@ -888,7 +888,7 @@ cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
 
 cdef inline void settle_idle(Core* c, Session* s, Backend* b) noexcept nogil:
     """No transaction is open."""
-    if b.suspect:
+    if b.suspect & SUSPECT_STATE:
         if s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
             backend_close(c, b)     # a session bound to a replica could write there
             return
@@ -937,7 +937,7 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
             return
     elif b.step == STEP_COMMIT:
         set_trx(c, s, TRX_NONE)
-        if b.suspect:
+        if b.suspect & SUSPECT_STATE:
             add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
         if s.pins == 0:
             detach(c, s)
@@ -1018,13 +1018,13 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
                 elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
                     pass        # MySQL counts statements there; no state of the session
                 elif not s.cmd_pins and not s.pins:
-                    b.suspect = 1
+                    b.suspect |= SUSPECT_STATE
         elif kind == 3:
             inner += 1
             if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
                 note_position(c, s, b, p + inner, value)
         elif kind == 1 and not s.pins and s.command != COM_INIT_DB:
-            b.suspect = 1
+            b.suspect |= SUSPECT_STATE
         at += length
 
 

@@ -23,6 +23,7 @@ from proxy import commands
 from proxy.audit import Want
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
+from proxy.kills import number_of
 from proxy.local import LOCAL
 from proxy.merging import Bounds, bounds_of
 from proxy.mysql.constants.capabilities import Capability
@@ -80,6 +81,8 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._work: dict[int, asyncio.Task[None]] = {}
         """Session -> the task that carries out its command; it is cancelled when the session goes."""
+        self._interrupted: set[int] = set()
+        """Sessions whose command's task is cancelled for a KILL QUERY."""
         self._done: dict[int, Callable[[], None]] = {}
         self._drained: dict[int, asyncio.Event] = {}
 
@@ -199,8 +202,17 @@ class Dispatcher:
             self._tasks.discard(task)
             if self._work.get(handle) is task:
                 del self._work[handle]
+            self._interrupted.discard(handle)
 
         task.add_done_callback(ended)
+
+    def interrupt(self, handle: int) -> bool:
+        """Stop the task that carries out the session's command, if there is one, and say so to the client."""
+        work = self._work.pop(handle, None)
+        if work is not None:
+            self._interrupted.add(handle)
+            work.cancel()
+        return work is not None
 
     def see_through(self, handle: int) -> None:
         """The command's task has come to where it must not be cancelled, even if nobody waits for its answer."""
@@ -214,7 +226,10 @@ class Dispatcher:
         except SessionGone:
             pass
         except asyncio.CancelledError:
-            self.relay.close(handle)
+            if handle in self._interrupted:
+                self.refuse(handle, refusal("INTERRUPTED"))
+            else:
+                self.relay.close(handle)
             raise
         except Exception:
             log.exception("carrying out a statement")
@@ -454,6 +469,9 @@ class Dispatcher:
             self.worker.variables.set(handle, session, plan, sql, found, params)
         elif isinstance(plan, plans.UseDatabase):
             self.worker.use(handle, session, plan.keyspace)
+        elif isinstance(plan, plans.Kill):
+            number = session.connection_id if plan.slot is None else number_of(plan, sql, found, session.mode)
+            self.worker.kills.begin(handle, session, number, statement=plan.statement)
         elif isinstance(plan, LOCAL):
             self.worker.local.answer(handle, session, plan, execution is not None)
         else:

@@ -43,11 +43,18 @@ def change_user(worker: Worker, handle: int, session: Session) -> None:
     """The session ends, and its connection goes back to where connections log in."""
     listener, login = worker.listeners.get(session.listener), session.login
     if session.hop or listener is None or login is None:
-        raise refusal("COMMAND", "COM_CHANGE_USER on this listener", "Connect anew as the other user")
+        raise refusal("CHANGE_USER", f"there is no listener {session.listener} any more, or it is for peers")
     command = worker.relay.command(handle)
     descriptor = worker.relay.give_back(handle)
     if command is not None and descriptor >= 0:
         listener.change_user(socket.socket(fileno=descriptor), session.connection_id, login, command[1:])
+
+
+def process_kill(worker: Worker, handle: int, session: Session) -> None:
+    """Deprecated, and sent by drivers all the same."""
+    command = worker.relay.command(handle)
+    if command is not None:
+        worker.kills.begin(handle, session, int.from_bytes(command[1:5], "little"), statement=False)
 
 
 def set_option(worker: Worker, handle: int, session: Session) -> None:
@@ -91,4 +98,5 @@ ANSWERS: dict[int, Answer] = {
     Command.RESET_CONNECTION: reset_connection,
     Command.SET_OPTION: set_option,
     Command.STATISTICS: statistics,
+    Command.PROCESS_KILL: process_kill,
 }

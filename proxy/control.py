@@ -7,6 +7,10 @@ Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pa
                            {"verb": "drain", "seconds": 30.0}
     worker -> supervisor   {"verb": "ready"}   {"verb": "reloaded", "number": N}
                            {"verb": "refused", "number": N, "error": "…"}
+    worker -> worker       {"verb": "kill", "to": 1, "ask": K, "session": N, "statement": true, "user": "…"}
+                           {"verb": "killed", "to": 0, "ask": K, "outcome": "done"}
+
+The supervisor passes the last two on, with the sender's place as `from`.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ MAX_ERROR = 8 * 1024
 """Characters of a refusal's reason; JSON may need six bytes for one."""
 
 MALFORMED = "malformed"
+BETWEEN_WORKERS = frozenset({"kill", "killed"})
 
 Message = dict[str, Any]
 

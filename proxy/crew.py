@@ -216,6 +216,8 @@ class Crew:
         elif verb == "reloaded" and isinstance(number, int):
             worker.number = number
             self._on_answer(worker, number)
+        elif verb in control.BETWEEN_WORKERS and isinstance(message.get("to"), int):
+            self._pass_on(worker, message)
         elif verb == "refused" and isinstance(number, int):
             kept, reason = worker.number, message.get("error")
             log.error("%s refuses configuration %d and keeps %d: %s", worker.name, number, kept, reason)
@@ -223,6 +225,13 @@ class Crew:
             self._on_answer(worker, number)
         else:
             log.error("%s sent a message that is none", worker.name)
+
+    def _pass_on(self, worker: Worker, message: control.Message) -> None:
+        """One worker's word to another; to one that is not there it is lost."""
+        to = message["to"]
+        other = self.workers[to].control if 0 <= to < len(self.workers) else None
+        if other is not None:
+            control.send(other, {**message, "from": worker.index})
 
     def _on_ready(self, worker: Worker) -> None:
         log.info("%s is ready after %.1f s", worker.name, time.monotonic() - worker.started)

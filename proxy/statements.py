@@ -185,6 +185,8 @@ class Statements:
             return self._local_answer(session, found, self._worker.local.columns(session, plan))
         if isinstance(plan, plans.ShowRoute | plans.ShowFairlead):
             raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE" if isinstance(plan, plans.ShowRoute) else "SHOW FAIRLEAD")
+        if isinstance(plan, plans.Kill):
+            raise refusal("NOT_PREPARABLE", "KILL")
         if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):
             return self._local_answer(session, found, [])
         shard = self._describing_shard(plan, planned)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import sys
@@ -27,7 +26,7 @@ from config.load import load
 from config.settings import MysqlListener, PeerListener, RedisListener
 from config.words import SessionScope
 from metastore.versions import SHADOW, Trial
-from proxy import logs
+from proxy import control, logs
 from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
 from proxy.attested import Attested, Identities
@@ -37,6 +36,7 @@ from proxy.control import WorkerStart, digest_of
 from proxy.executor import Executor
 from proxy.generation import Generation
 from proxy.inquiries import Inquiries
+from proxy.kills import Kills
 from proxy.leases import Lease, Leases
 from proxy.local import LocalAnswers
 from proxy.logins import Logins
@@ -124,6 +124,7 @@ class Worker:
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.inquiries = Inquiries(self)
+        self.kills = Kills(self)
         self.listeners: dict[str, Listener] = {}
         self.redis: RedisService | None = None
         self.doors: dict[str, RedisDoor] = {}
@@ -206,13 +207,13 @@ class Worker:
     # --- the supervisor's word ------------------------------------------------------------------------------
 
     def _on_control(self) -> None:
-        try:
-            data = self.start.control.recv(65536)
-        except BlockingIOError:
-            return
-        if not data:
+        messages = control.receive(self.start.control)
+        if messages is None:
             os._exit(1)  # the supervisor is gone, and so is the reason to serve
-        message = json.loads(data)
+        for message in messages:
+            self._on_message(message)
+
+    def _on_message(self, message: control.Message) -> None:
         if message["verb"] == "drain":
             self._drain_seconds = float(message["seconds"])
             self._draining.set()
@@ -220,12 +221,14 @@ class Worker:
             task = asyncio.ensure_future(self._reload(message))
             self._reloading.add(task)
             task.add_done_callback(self._reloading.discard)
+        elif message["verb"] == "kill":
+            self.kills.on_asked(message)
+        elif message["verb"] == "killed":
+            self.kills.on_answer(message)
 
     def _say(self, message: dict[str, Any]) -> None:
-        try:
-            self.start.control.send(json.dumps(message).encode())
-        except OSError as error:
-            log.error("the supervisor does not listen: %s", error)
+        if not control.send(self.start.control, message):
+            log.error("the supervisor does not listen")
 
     async def _reload(self, message: dict[str, Any]) -> None:
         """Everything that may fail comes first; what is put in force then stays in force."""
@@ -337,7 +340,7 @@ class Worker:
             ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
             ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
             ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
-            ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",),
+            ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",), ("INTERRUPTED",),
         )  # fmt: skip
         for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
             relay.error_put(kind, error_payload(refusal(name, *args)))

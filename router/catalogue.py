@@ -59,6 +59,8 @@ SAVEPOINT_MISSING = (1305, "42000")
 TRANSACTION_CHARACTERISTICS = (1568, "25001")
 UNKNOWN_ERROR = (1105, "HY000")
 NO_SUCH_THREAD = (1094, "HY000")
+KILL_DENIED = (1095, "HY000")
+QUERY_INTERRUPTED = (1317, "70100")
 TOO_BIG_SELECT = (1104, "42000")
 HOST_IS_BLOCKED = (1129, "HY000")
 QUERY_TIMEOUT = (3024, "HY000")
@@ -646,6 +648,12 @@ _PRIVILEGES = (
         "Check peer_tls and the certificate's CN or SAN on both sides.",
     ),
     _entry(
+        "KILL_DENIED", 2009, KILL_DENIED,
+        "You are not owner of thread {0}",
+        "Users may end their own sessions.",
+        "Do it as that user, or in the admin console; whoever has admin on *.* may end all.",
+    ),
+    _entry(
         "UNREADABLE_GRANT", 2008, SPECIFIC_ACCESS_DENIED,
         "this statement cannot be read, so the grants of user '{0}' cannot be checked: {1}",
         "Privileges by schema, table and verb need the statement's tables.",
@@ -727,6 +735,12 @@ _SESSIONS = (
         "Set the savepoint first.",
     ),
     _entry(
+        "NO_SUCH_THREAD", 3020, NO_SUCH_THREAD,
+        "Unknown thread id: {0}",
+        "KILL takes the connection ids of clients of this Fairlead; no session has this one.",
+        "SELECT CONNECTION_ID() tells a session its own; the admin console lists all.",
+    ),
+    _entry(
         "UNKNOWN_PREPARED", 3014, UNKNOWN_STMT_HANDLER,
         "unknown prepared statement handler ({0})",
         "It was closed, or belongs to another session.",
@@ -758,8 +772,8 @@ _SESSIONS = (
     ),
     _entry(
         "CHANGE_USER", 3019, NOT_SUPPORTED_YET,
-        "changing the user of a connection is not supported here: {0}",
-        "The user's grants and limits were settled when the connection opened.",
+        "the user of this connection cannot be changed: {0}",
+        "COM_CHANGE_USER logs in anew on the listener that the connection came by.",
         "Open a new connection.",
     ),
 )
@@ -902,6 +916,12 @@ _BACKENDS = (
         "the handshake took longer than {0}",
         "limits.handshake bounds it.",
         "Connect again.",
+    ),
+    _entry(
+        "INTERRUPTED", 4025, QUERY_INTERRUPTED,
+        "Query execution was interrupted",
+        "KILL QUERY stopped it, or KILL ended the session itself.",
+        "Run it again if it is still wanted.",
     ),
     _entry(
         "IDLE_TIMEOUT", 4024, NET_READ_INTERRUPTED,

@@ -224,6 +224,8 @@ def _session(plan: Plan) -> str:
             return f"SetSession({', '.join([*words, *(['verbatim'] if verbatim else [])])})"
         case plans.UseDatabase(keyspace):
             return f"UseDatabase({keyspace})"
+        case plans.Kill(slot, statement):
+            return f"Kill({'query ' if statement else ''}{'this session' if slot is None else f'?{slot}'})"
         case plans.SessionValue(columns):
             return f"SessionValue({', '.join(f'{column.fact} {column.label!r}' for column in columns)})"
         case plans.Names(label, names):

@@ -35,6 +35,7 @@ class Family(StrEnum):
     LOAD = "load"
     PROGRAM = "program"  # stored programs and compound statements: code whose tables are not followed
     XA = "xa"
+    KILL = "kill"
     UNKNOWN = "unknown"
 
 
@@ -66,11 +67,12 @@ _FAMILIES: dict[str, Family] = {
     "HANDLER": Family.HANDLER,
     "LOAD": Family.LOAD,
     "XA": Family.XA,
+    "KILL": Family.KILL,
     **dict.fromkeys(("IF", "CASE", "LOOP", "REPEAT", "WHILE", "FOR", "DECLARE"), Family.PROGRAM),
 }
 
 _ADMINISTRATION: tuple[tuple[str, ...], ...] = (
-    ("SHUTDOWN",), ("RESTART",), ("GRANT",), ("REVOKE",), ("FLUSH",), ("RESET",), ("PURGE",), ("KILL",),
+    ("SHUTDOWN",), ("RESTART",), ("GRANT",), ("REVOKE",), ("FLUSH",), ("RESET",), ("PURGE",),
     ("BINLOG",), ("CLONE",), ("BACKUP",), ("INSTALL",), ("UNINSTALL",), ("HANDLER",), ("CACHE", "INDEX"),
     ("LOAD", "INDEX"), ("CHANGE", "MASTER"), ("CHANGE", "REPLICATION"), ("IMPORT", "TABLE"), ("LOCK",
     "INSTANCE"), ("UNLOCK", "INSTANCE"), ("RENAME", "USER"), ("SET", "PASSWORD"), ("SET", "ROLE"), ("SET",
@@ -244,7 +246,7 @@ def _hidden_administration(tokens: Sequence[Token]) -> str | None:
             return found
         if rest[0].upper in ("PREPARE", "EXECUTE"):
             return "dynamic SQL in a stored program"
-        if rest[0].upper in ("SHOW", "XA") and rest[1:2] and rest[1].upper not in ("WARNINGS", "ERRORS"):
+        if rest[0].upper in ("SHOW", "XA", "KILL") and rest[1:2] and rest[1].upper not in ("WARNINGS", "ERRORS"):
             return f"{rest[0].upper} in a stored program"
         if rest[0].upper in ("CREATE", "ALTER", "DROP") and created(tokens[index:]) in _ADMINISTERED:
             return f"{rest[0].upper} {created(tokens[index:])}"

@@ -210,6 +210,15 @@ class UseDatabase:
     keyspace: str
 
 
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the session, or with `statement` only what it does, whose connection id is the literal at `slot`; None: this
+    very session."""
+
+    slot: int | None
+    statement: bool
+
+
 Fact: TypeAlias = Literal[
     "database",
     "connection_id",
@@ -281,6 +290,7 @@ Plan: TypeAlias = (
     | Transaction
     | SetSession
     | UseDatabase
+    | Kill
     | SessionValue
     | Names
     | ShowRoute

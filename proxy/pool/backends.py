@@ -310,11 +310,12 @@ class Backends:
         """TLS towards peers; None where none is configured."""
         return self._peer_context
 
-    def kill_soon(self, server: int, thread: int) -> None:
-        """KILL the connection of a statement that nobody waits for any more; best effort, never queued."""
+    def kill_soon(self, server: int, thread: int, *, statement: bool = False) -> None:
+        """KILL a connection whose statement nobody waits for any more, or with `statement` what it does; best effort,
+        never queued."""
         target = self._target_of(server)
         if target is not None and len(self._kills) < KILLS_AT_ONCE:
-            task = asyncio.ensure_future(_kill(target, thread, self.generation.settings.health.timeout))
+            task = asyncio.ensure_future(_kill(target, thread, statement, self.generation.settings.health.timeout))
             self._kills.add(task)
             task.add_done_callback(self._kills.discard)
 
@@ -348,11 +349,11 @@ def _peer_context(settings: Settings) -> ssl.SSLContext | None:
     return client_context(ClientFiles(TlsMode.VERIFY, tls.ca, tls.cert, tls.key))
 
 
-async def _kill(target: Target, thread: int, timeout: float) -> None:
+async def _kill(target: Target, thread: int, statement: bool, timeout: float) -> None:
     try:
         connection = await connect(target.endpoint, timeout)
         try:
-            await connection.query(f"KILL {thread:d}", timeout)
+            await connection.query(f"KILL {'QUERY ' if statement else ''}{thread:d}", timeout)
         finally:
             connection.close()
     except ServerUnavailable as error:

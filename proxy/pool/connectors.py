@@ -48,7 +48,7 @@ REPLY_LIMIT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A connection for the relay."""
+    """A connection for the relay. `thread_id`: what KILL takes at its other end."""
 
     fd: int
     thread_id: int
@@ -130,7 +130,7 @@ class PeerConnector:
         except BaseException:
             connection.sock.close()
             raise
-        return Ready(connection.sock.detach(), 0, base)
+        return Ready(connection.sock.detach(), connection.thread_id, base)
 
 
 async def command(loop: asyncio.AbstractEventLoop, sock: socket.socket, payload: bytes) -> None:

@@ -16,7 +16,7 @@ from router.gate import Family, Gate, gate
 from router.hints import NO_HINTS, Hints, parse_hints
 from router.longtext import words_of
 from router.plan import OneShard, Planned
-from router.planner import change, ddl, explaining, insert, opaque, select, setting, show, transaction
+from router.planner import change, ddl, explaining, insert, kill, opaque, select, setting, show, transaction
 from router.planner.request import Draft, Request, refused
 from router.template import NotUnderstood
 from router.text import Text
@@ -122,7 +122,7 @@ def _plan(request: Request) -> Planned:
         return opaque.plan(request, str(reason))
 
 
-_NEVER_OPAQUE = frozenset({Family.TRANSACTION, Family.SET, Family.USE, Family.SHOW})
+_NEVER_OPAQUE = frozenset({Family.TRANSACTION, Family.SET, Family.USE, Family.SHOW, Family.KILL})
 """What changes or tells of the session would leave it and its backend in different states."""
 
 
@@ -179,4 +179,5 @@ _PLANNERS: dict[Family, Callable[[Request], Planned]] = {
     Family.LOAD: ddl.plan_load,
     Family.PROGRAM: ddl.plan_program,
     Family.XA: _xa,
+    Family.KILL: kill.plan,
 }

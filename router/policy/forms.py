@@ -21,7 +21,7 @@ from router.tokens import Token, version_comments
 
 FOLLOWED = frozenset({Family.SELECT, Family.INSERT, Family.UPDATE, Family.DELETE})
 _QUERIES = frozenset({"SELECT", "TABLE", "WITH", "VALUES"})
-_HARMLESS = frozenset({Family.TRANSACTION, Family.USE, Family.XA})
+_HARMLESS = frozenset({Family.TRANSACTION, Family.USE, Family.XA, Family.KILL})
 _OPAQUE = {
     Family.CALL: "a stored procedure",
     Family.PROGRAM: "a stored program",

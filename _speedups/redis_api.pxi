@@ -9,6 +9,9 @@ FIRST_WAY = WAY_BASE
 PARKED = EVENT_PARKED
 CLOSED = EVENT_CLOSED
 ENDED = EVENT_ENDED
+LARGE_COMES = EVENT_LARGE
+LENT = EVENT_LENT
+SPOILED = EVENT_SPOILED
 
 
 cdef class RedisRelay:
@@ -45,6 +48,7 @@ cdef class RedisRelay:
         for i in range(max_clients):
             c.client_stack[i] = max_clients - 1 - i
         c.client_buffer = 64 << 20
+        c.quiet = QUIET
         c.pipeline = 1024
         c.epfd = epoll_create1(EPOLL_CLOEXEC)
         c.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
@@ -216,6 +220,7 @@ cdef class RedisRelay:
         self.core.remote_most = remote
         self.core.one_region = one_region
         self.core.client_buffer = client_buffer
+        self.core.quiet = min(client_buffer, <size_t>QUIET)
         self.core.pipeline = pipeline
         self.core.login_ns = <uint64_t>(login * 1e9)
         self.core.idle_ns = <uint64_t>(idle * 1e9)
@@ -376,38 +381,20 @@ cdef class RedisRelay:
     def backend(self, int32_t shard, int protocol, int fd):
         """The shared connection of a shard (protocol 2 or 3), logged in already; the descriptor is the relay's."""
         cdef Core* c = self.core
-        cdef Backend* b = <Backend*>calloc(1, sizeof(Backend))
-        cdef uint32_t i
-        cdef epoll_event e
-        if b == NULL:
-            raise MemoryError
+        cdef Backend* b
         self.lock()
-        if not is_place(c, shard):
-            self.unlock()
-            free(b)
-            raise ValueError("no such place")
-        for i in range(c.backend_cap):
-            if c.backends[i] == NULL:
-                break
-        else:
-            i = c.backend_cap
-            grow_backends(c, 2 * i + 8)
-            if i == c.backend_cap:
-                self.unlock()
-                free(b)
+        try:
+            if not is_place(c, shard):
+                raise ValueError("no such place")
+            if place_at(c, shard).conns[protocol - 2] != NULL:
+                backend_lost(c, place_at(c, shard).conns[protocol - 2])
+            b = backend_new(c, fd, shard, <uint8_t>(protocol - 2))
+            if b == NULL:
                 raise MemoryError
-        if place_at(c, shard).conns[protocol - 2] != NULL:
-            backend_lost(c, place_at(c, shard).conns[protocol - 2])
-        b.fd, b.index, b.gen, b.shard, b.protocol = fd, i, c.backend_gens[i], shard, <uint8_t>(protocol - 2)
-        b.readable = 1
-        b.t_progress = c.now
-        c.backends[i] = b
-        place_at(c, shard).conns[b.protocol] = b
-        place_at(c, shard).broken &= ~<uint8_t>(1 << b.protocol)
-        e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-        e.data.u64 = event_key(i | BACKEND_BIT, b.gen)
-        epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e)
-        self.unlock()
+            place_at(c, shard).conns[b.protocol] = b
+            place_at(c, shard).broken &= ~<uint8_t>(1 << b.protocol)
+        finally:
+            self.unlock()
 
     def connected(self, int32_t shard, int protocol):
         """Is there a connection?"""
@@ -420,6 +407,7 @@ cdef class RedisRelay:
         b = connection(self.core, shard, <uint8_t>(protocol - 2))
         if b != NULL:
             backend_lost(self.core, b)
+        lose_lone(self.core, shard, protocol - 2)
         self.unlock()
 
     def progress(self, int32_t shard, int protocol):
@@ -536,6 +524,7 @@ cdef class RedisRelay:
             for i in range(2):
                 if gone.conns[i] != NULL:
                     backend_lost(c, gone.conns[i])
+            lose_lone(c, place, -1)
             for i in range(c.nwho):
                 if c.way_of[i] != NULL:
                     for k in range(c.nshards):
@@ -594,6 +583,47 @@ cdef class RedisRelay:
             r = following
         return found
 
+    # ------------------------------------------------------------ connections for large requests
+    def large(self, uint64_t handle):
+        """Where a client's large request wants to go: a place; None: the client is gone."""
+        cdef Client* cl
+        self.lock()
+        cl = self.at(handle)
+        place = cl.stream_place if wants_lone(cl) else None
+        self.unlock()
+        return place
+
+    def lend(self, uint64_t handle, int fd):
+        """A connection for it, logged in; the descriptor is the relay's. LENT says that it is done with. False: the
+        client is gone, or its place; nothing was sent."""
+        cdef Core* c = self.core
+        cdef Client* cl
+        cdef Req* r
+        cdef Backend* b = NULL
+        self.lock()
+        cl = self.at(handle)
+        if wants_lone(cl) and is_place(c, cl.stream_place):
+            r = req_new(c)
+            b = backend_new(c, fd, cl.stream_place, cl.protocol) if r != NULL else NULL
+            if b != NULL:
+                b.lone = 1
+                stream_begin(c, cl, b, r)
+            else:
+                client_close(c, cl)
+                if r != NULL:
+                    req_free(c, r)
+        self.unlock()
+        return b != NULL
+
+    def swallow(self, uint64_t handle, bytes line not None):
+        """There is no connection for it: the client gets this line, and its request goes nowhere."""
+        cdef Client* cl
+        self.lock()
+        cl = self.at(handle)
+        if wants_lone(cl):
+            stream_swallow(self.core, cl, <const uint8_t*>PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+        self.unlock()
+
     # ------------------------------------------------------------ clients
     def adopt(self, int fd, int level=0, uint32_t subject=0, uint32_t who=NO_WAY, int protocol=2):
         """A client's non-blocking socket, the relay's from here on -> its handle. Raises RelayFull."""
@@ -634,7 +664,8 @@ cdef class RedisRelay:
         return self.core.clients[index]
 
     def events(self):
-        """[(handle, PARKED | CLOSED | ENDED bits)] since the last call; a closed client's handle is over."""
+        """[(handle, PARKED | CLOSED | ENDED | LARGE_COMES | LENT | SPOILED bits)] since the last call; a closed
+        client's handle is over."""
         cdef Core* c = self.core
         cdef uint64_t count
         cdef Client* cl
@@ -813,6 +844,36 @@ cdef VindexHolder _build(dict tables):
     return holder
 
 
+cdef inline bint wants_lone(Client* cl) noexcept nogil:
+    return cl != NULL and cl.phase == PHASE_PARKED and cl.parks_as == EVENT_LARGE
+
+
+cdef Backend* backend_new(Core* c, int fd, int32_t shard, uint8_t protocol) noexcept nogil:
+    """In a slot of its own; NULL without memory."""
+    cdef Backend* b
+    cdef uint32_t i
+    cdef epoll_event e
+    for i in range(c.backend_cap):
+        if c.backends[i] == NULL:
+            break
+    else:
+        i = c.backend_cap
+        grow_backends(c, 2 * i + 8)
+        if i == c.backend_cap:
+            return NULL
+    b = <Backend*>calloc(1, sizeof(Backend))
+    if b == NULL:
+        return NULL
+    b.fd, b.index, b.gen, b.shard, b.protocol = fd, i, c.backend_gens[i], shard, protocol
+    b.readable = 1
+    b.t_progress = c.now
+    c.backends[i] = b
+    e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+    e.data.u64 = event_key(i | BACKEND_BIT, b.gen)
+    epoll_ctl(c.epfd, EPOLL_CTL_ADD, fd, &e)
+    return b
+
+
 cdef Command* parked_command(Core* c, Client* cl) noexcept nogil:
     """Of the parked frame; its places go into cl.scan, which is free while it is parked."""
     memset(&cl.scan, 0, sizeof(Request))
@@ -841,6 +902,7 @@ cdef void drop_shard(Core* c, uint32_t shard) noexcept nogil:
     for protocol in range(2):
         if c.shards[shard].conns[protocol] != NULL:
             backend_lost(c, c.shards[shard].conns[protocol])
+    lose_lone(c, shard, -1)
     buf_free(&c.shards[shard].away)
 
 

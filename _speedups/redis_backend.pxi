@@ -5,7 +5,7 @@ cdef inline Backend* connection(Core* c, int32_t shard, uint8_t protocol) noexce
 
 
 cdef inline bint too_full(Backend* b) noexcept nogil:
-    return b.out.len > BACKEND_HIGH
+    return b.out.len > (LONE_HIGH if b.lone else BACKEND_HIGH)
 
 
 cdef bint backend_write(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
@@ -174,7 +174,7 @@ cdef void advance(Core* c, Client* cl) noexcept nogil:
         cl.mid = 1
     if cl.phase == PHASE_DRAINING and r == NULL:
         cl.phase = PHASE_PARKED
-        push_event(c, cl, EVENT_PARKED)
+        push_event(c, cl, cl.parks_as)
     if cl.throttled and cl.inflight <= c.pipeline // 2:
         cl.throttled = 0
         make_ready(c, cl)
@@ -189,17 +189,35 @@ cdef inline void give(Core* c, Client* cl, Req* r) noexcept nogil:
     buf_free(&r.reply)
 
 
-cdef void stall(Core* c, Backend* b, Client* cl) noexcept nogil:
-    """The reply's client has its budget full: the connection is not read until it takes some, or for STALL_NS."""
+cdef inline size_t room_for(Core* c, Backend* b) noexcept nogil:
+    """How much of a reply may wait for its client: little while the connection is nobody else's."""
+    return c.quiet if b.inflight == 1 else c.client_buffer
+
+
+cdef void press(Core* c, Backend* b, Client* cl) noexcept nogil:
+    """Much waits for the reply's client: beyond its budget the connection is not read until it takes some; if others
+    wait behind it, for STALL_NS at most."""
+    client_flush(c, cl)
+    if cl.phase == PHASE_CLOSED or b.paused or cl.out.len <= room_for(c, b):
+        return
     place_at(c, b.shard).stats.stalls += 1
     b.paused = 1
     b.t_paused = c.now
+    b.staller = cl
     cl.stalls = b
+
+
+cdef void hurry(Core* c, Backend* b) noexcept nogil:
+    """A request joins those of a paused connection."""
+    if b.staller.out.len <= room_for(c, b):
+        unstall(c, b.staller)
+    elif b.inflight == 2:
+        b.t_paused = c.now
 
 
 cdef void unstall(Core* c, Client* cl) noexcept nogil:
     cdef Backend* b = cl.stalls
-    cl.stalls = NULL
+    cl.stalls = b.staller = NULL
     b.paused = 0
     b.t_progress = c.now
     b.readable = 1
@@ -209,7 +227,7 @@ cdef void unstall(Core* c, Client* cl) noexcept nogil:
 cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
     cdef ssize_t n
     cdef int budget = READ_BUDGET
-    while b.readable and not b.paused:
+    while b.readable and not b.paused and b.fd >= 0:
         if budget == 0:
             backend_ready(c, b)
             return
@@ -247,10 +265,8 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
         cl = r.client
         take_reply(c, r, p + at, used)
         at += used
-        if cl != NULL and cl.phase != PHASE_CLOSED and cl.out.len > c.client_buffer and cl.stalls == NULL:
-            client_flush(c, cl)
-            if cl.phase != PHASE_CLOSED and cl.out.len > c.client_buffer and not b.paused:
-                stall(c, b, cl)
+        if cl != NULL and cl.out.len > c.quiet and cl.stalls == NULL and cl.phase != PHASE_CLOSED:
+            press(c, b, cl)
         if result == RESP_DONE:
             if b.scan.first == c'-' and used >= 9 and memcmp(p + at - used, <const char*>b"-READONLY", 9) == 0:
                 place_at(c, b.shard).read_only = 1
@@ -262,6 +278,9 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
             b.answered += 1
             took(c, r, b.scan.first == c'-')
             finish(c, r)
+            if b.lone:
+                stream_over(c, b)
+                return at == n
     return True
 
 
@@ -276,9 +295,7 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
     cdef uint32_t i
     if b.fd < 0:
         return
-    close(b.fd)
-    b.fd = -1
-    c.backend_gens[b.index] += 1
+    backend_leaves(c, b)
     if place.conns[b.protocol] == b:
         place.conns[b.protocol] = NULL
     place.stats.lost += 1
@@ -297,7 +314,17 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
         b.waiters = cl.wait_next
         cl.awaits = NULL
         make_ready(c, cl)
+    if b.lone:
+        stream_lost(c, b)
     c.notify = True
+
+
+cdef void backend_leaves(Core* c, Backend* b) noexcept nogil:
+    """The descriptor of a lone one is another's, too, so the events of it have to be told apart here."""
+    epoll_ctl(c.epfd, EPOLL_CTL_DEL, b.fd, NULL)
+    close(b.fd)
+    b.fd = -1
+    c.backend_gens[b.index] += 1
 
 
 cdef void lost(Core* c, ShardPlace* place, Req* r, bint unsent) noexcept nogil:

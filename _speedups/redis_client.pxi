@@ -20,6 +20,7 @@ cdef void client_close(Core* c, Client* cl) noexcept nogil:
         unstall(c, cl)
     if cl.awaits != NULL:
         stop_waiting(cl)
+    stream_leave(cl)
     while r != NULL:
         following = r.next
         if r.done and r.kind == REQ_SPLIT:
@@ -60,7 +61,7 @@ cdef void client_flush(Core* c, Client* cl) noexcept nogil:
         c.st.bytes_client_out += sent
         c.st.sends += 1
         buf_consume(&cl.out, sent)
-    if cl.stalls != NULL and cl.out.len <= c.client_buffer // 2:
+    if cl.stalls != NULL and cl.out.len <= room_for(c, cl.stalls) // 2:
         unstall(c, cl)
     if cl.hangup and cl.out.len == 0 and cl.head == NULL and cl.phase == PHASE_OPEN:
         client_close(c, cl)
@@ -77,12 +78,17 @@ cdef inline void refuse(Core* c, Client* cl, Buf* text, int error) noexcept nogi
 
 cdef inline void park(Core* c, Client* cl, size_t length, int reason) noexcept nogil:
     """The frame at the head of what is read is the uvloop side's, once all earlier replies are out."""
+    park_as(c, cl, length, reason, EVENT_PARKED)
+
+
+cdef inline void park_as(Core* c, Client* cl, size_t length, int reason, uint8_t event) noexcept nogil:
     c.st.parked += 1
     c.st.parks_by_reason[reason] += 1
     cl.parked = length
+    cl.parks_as = event
     if cl.head == NULL:
         cl.phase = PHASE_PARKED
-        push_event(c, cl, EVENT_PARKED)
+        push_event(c, cl, event)
     else:
         cl.phase = PHASE_DRAINING
 
@@ -281,6 +287,8 @@ cdef int take_all(Core* c, Client* cl, const uint8_t* p, size_t n, size_t* used)
     while cl.phase == PHASE_OPEN and not cl.hangup:
         result = request_scan(&cl.scan, p + used[0], n - used[0])
         if result == RESP_MORE:
+            if cl.scan.in_bulk and cl.scan.bulk > LARGE and not cl.scan.whole:
+                return large(c, cl, p + used[0])
             return TAKEN
         if result < 0:
             refuse(c, cl, &c.texts[TEXT_PROTOCOL - result], RERR_PROTOCOL)
@@ -308,6 +316,9 @@ cdef void client_pump(Core* c, Client* cl) noexcept nogil:
     """Take what is kept, then what the kernel has, as long as the client may go on."""
     cdef int budget = READ_BUDGET, result = TAKEN
     cdef size_t used = 0
+    if cl.phase == PHASE_STREAM:
+        stream_pump(c, cl)
+        return
     if cl.phase != PHASE_OPEN or cl.awaits != NULL or cl.hangup:
         return
     if cl.inb.len and cl.scan.at == 0:

@@ -7,7 +7,10 @@ cdef enum:
     SWEEP_NS = 100000000
     YIELDS = 64
     BACKEND_HIGH = 8388608      # unsent bytes of a connection above which its clients wait
-    STALL_NS = 500000000        # so long a connection waits for a client that does not take its reply
+    STALL_NS = 500000000        # so long others wait behind a client that does not take its reply
+    QUIET = 1048576             # unsent bytes of a reply above which it is not read on, while nobody waits behind it
+    LARGE = 65536               # an argument longer than this is passed on as it comes
+    LONE_HIGH = 262144          # as BACKEND_HIGH, of the connection that takes it
     NAME_ROOM = 24
     COMMAND_SLOTS = 1024        # power of two, kept less than half full
     MAX_SPECS = 2
@@ -31,6 +34,7 @@ cdef enum Phase:
     PHASE_DRAINING = 1          # its request is to be parked when the earlier replies are out
     PHASE_PARKED = 2            # the uvloop side has it
     PHASE_CLOSED = 3            # the slot waits for the uvloop side to take note
+    PHASE_STREAM = 4            # its large request goes in parts to `stream`, or nowhere
 
 cdef enum ReqKind:
     REQ_ONE = 0
@@ -53,6 +57,9 @@ cdef enum Event:
     EVENT_PARKED = 1
     EVENT_CLOSED = 2
     EVENT_ENDED = 4             # the peer has shut its side while the uvloop side works for it
+    EVENT_LARGE = 8             # a connection is wanted for a large request
+    EVENT_LENT = 16             # that connection is done with
+    EVENT_SPOILED = 32          # ... and of no use to others
 
 cdef enum:                      # error lines, whole, filled by the uvloop side
     TEXT_CROSS = 0              # the keys are on several shards
@@ -121,6 +128,7 @@ cdef struct Client:
     uint32_t writing            # writes under way
     uint64_t max_lag_ns
     uint64_t t_wrote            # when its last write was answered
+    uint8_t parks_as            # the event that tells the uvloop side of it
     size_t parked               # bytes of the frame that is parked, at the head of `inb`
     size_t held                 # bytes of replies that wait for their turn
     Request scan
@@ -131,6 +139,11 @@ cdef struct Client:
     Req* tail
     Backend* awaits             # a connection with too much unsent, which this client waits for
     Backend* stalls             # which waits until this client takes more
+    Backend* stream             # where its large request goes
+    int32_t stream_place
+    uint32_t stream_command
+    size_t more                 # bytes of the large request up to the end of the argument that is coming
+    uint32_t args_left          # arguments behind that
     Client* ready_next
     Client* dirty_next
     Client* wait_next
@@ -148,6 +161,9 @@ cdef struct Backend:
     uint8_t dirty
     uint8_t queued
     uint8_t paused
+    uint8_t lone                # of one large request: redis_stream.pxi
+    Client* owner               # whose
+    Client* staller             # paused: who does not take its reply
     ReplyScan scan
     Buf out
     uint64_t queued_bytes       # ever
@@ -272,6 +288,7 @@ cdef struct Core:
     uint32_t* touched           # shards of the command at hand
     uint32_t ntouched
     size_t client_buffer
+    size_t quiet                # QUIET, or less
     uint32_t pipeline
     uint64_t login_ns
     uint64_t idle_ns
@@ -355,6 +372,8 @@ cdef inline void backend_enqueue(Core* c, Backend* b, Req* r) noexcept nogil:
         b.tail.bnext = r
     b.tail = r
     b.inflight += 1
+    if b.paused:
+        hurry(c, b)
 
 
 # ---------------------------------------------------------------- lists of what is to be done this round

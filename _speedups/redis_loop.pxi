@@ -57,8 +57,7 @@ cdef void run_ready(Core* c) noexcept nogil:
     while cl != NULL:
         next_client = cl.ready_next
         cl.queued = 0
-        if cl.phase == PHASE_OPEN:
-            client_pump(c, cl)
+        client_pump(c, cl)
         cl = next_client
 
 
@@ -100,7 +99,7 @@ cdef inline bint is_late(Core* c, Backend* b) noexcept nogil:
     cdef ShardPlace* place = place_at(c, b.shard)
     if c.now - b.t_progress > place.deadline_ns:
         return True
-    if not place.remote or b.scan.left or b.scan.state:
+    if not place.remote or b.lone or b.scan.left or b.scan.state:
         return False
     return c.now - b.head.t_begin > place.deadline_ns
 
@@ -110,7 +109,7 @@ cdef void publish(Core* c) noexcept nogil:
     cdef uint32_t i
     cdef Backend* b
     cdef RedisShardStats* stats
-    cdef uint64_t held = 0
+    cdef uint64_t held = 0, streams = 0
     for i in range(c.nshards):
         stats = c.shards[i].stats
         stats.connections = stats.inflight = stats.queue_bytes = 0
@@ -121,11 +120,13 @@ cdef void publish(Core* c) noexcept nogil:
             stats.connections += 1
             stats.inflight += b.inflight
             stats.queue_bytes += b.out.len
+            streams += b.lone
     for i in range(c.client_cap):
         if c.clients[i] != NULL and c.clients[i].phase != PHASE_CLOSED:
             held += c.clients[i].held + c.clients[i].out.len + c.clients[i].inb.len
     c.st.held_bytes = held
     c.st.clients = c.nclients
+    c.st.streams = streams
     if c.now - c.decayed > DECAY_NS:
         c.decayed = c.now
         for i in range(c.nshards):
@@ -139,13 +140,17 @@ cdef void sweep(Core* c) noexcept nogil:
     cdef Client* cl
     for i in range(c.backend_cap):
         b = c.backends[i]
-        if b != NULL and b.fd >= 0 and not b.paused and b.head != NULL and is_late(c, b):
+        if b == NULL or b.fd < 0 or b.paused or b.head == NULL or not is_late(c, b):
+            continue
+        if waits_for_client(b):
+            client_close(c, b.owner)
+        else:
             backend_lost(c, b)
     for i in range(c.client_cap):
         cl = c.clients[i]
         if cl == NULL or cl.phase == PHASE_CLOSED:
             continue
-        if cl.stalls != NULL and c.now - cl.stalls.t_paused > STALL_NS:
+        if cl.stalls != NULL and cl.stalls.inflight > 1 and c.now - cl.stalls.t_paused > STALL_NS:
             c.st.overflows += 1
             client_close(c, cl)
         elif cl.level == 0 and c.login_ns and c.now - cl.t_last > c.login_ns:

@@ -10,6 +10,7 @@ Theory of operation
 - A reply is framed, never decoded. The bytes of the oldest request of a client go straight to what waits for the
   client; a later one's are kept with its `Req` until it is the oldest.
 - MGET, MSET, DEL and their kin over several shards become one `Req` with a part per shard, merged when all are there.
+- A request with an argument over LARGE bytes is sent on as it comes, on a connection of its own (redis_stream.pxi).
 - What is not decided here is *parked*: once all earlier replies of the client are out, the uvloop side is told, and
   nothing more is taken from the client until it has answered. So parked work is in order by construction.
 - `call` is the uvloop side's own request on a shared connection; its reply is kept in memory.
@@ -32,8 +33,8 @@ from _speedups.redis_stats cimport *
 from _speedups.resp cimport *
 from _speedups.stats cimport StatsPage, histogram_add
 from _speedups.syscalls cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, recv, send,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+    MSG_NOSIGNAL, epoll_create1, epoll_ctl, epoll_event, epoll_wait, recv, send,
 )
 
 
@@ -59,6 +60,11 @@ cdef extern from "unistd.h" nogil:
     ssize_t read(int fd, void* buf, size_t n)
     ssize_t write(int fd, const void* buf, size_t n)
 
+cdef extern from "sys/socket.h" nogil:
+    int shutdown(int fd, int how)
+    cdef enum:
+        SHUT_RDWR
+
 cdef extern from "pthread.h" nogil:
     ctypedef struct pthread_mutex_t:
         pass
@@ -77,6 +83,7 @@ include "redis_core.pxi"
 include "redis_route.pxi"
 include "redis_backend.pxi"
 include "redis_client.pxi"
+include "redis_stream.pxi"
 include "redis_split.pxi"
 include "redis_loop.pxi"
 include "redis_api.pxi"

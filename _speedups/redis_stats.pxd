@@ -28,6 +28,7 @@ cdef enum:                      # names in redis_stats.PARK_REASONS
     RPARK_COMMAND = 4           # one that the relay does not carry out
     RPARK_KEY = 5               # only Python can place or judge its keys
     RPARK_WAY = 6               # a way into another region is to be made
+    RPARK_LARGE = 7             # a connection for a large request is wanted
 
 cdef enum:                      # names in redis_stats.ERROR_CLASSES
     RERR_PROTOCOL = 0
@@ -60,7 +61,7 @@ cdef struct RedisStats:
     # gauges
     uint64_t clients
     uint64_t held_bytes
-    uint64_t spare[1]
+    uint64_t streams            # connections of large requests
     uint64_t by_family[16]
     uint64_t parks_by_reason[16]
     uint64_t errors_by_class[16]

@@ -15,7 +15,7 @@ FAMILIES = (
     "read", "write", "multi_read", "multi_write", "script", "blocking", "transaction", "pubsub", "scan",
     "all_servers", "any_server", "connection", "refused", "unknown",
 )
-PARK_REASONS = ("login", "inline", "collect", "unknown", "command", "key", "way")
+PARK_REASONS = ("login", "inline", "collect", "unknown", "command", "key", "way", "large")
 ERROR_CLASSES = (
     "protocol", "auth", "denied", "policy", "unknown_command", "arity", "refused", "cross_shard", "unavailable",
     "lost", "limit", "other",
@@ -24,7 +24,7 @@ COUNTERS = (
     "requests", "bytes_client_in", "bytes_client_out", "receives", "sends", "rounds", "parked", "splits", "throttled",
     "overflows", "connections", "slow", "samples",
 )
-GAUGES = ("clients", "held_bytes")
+GAUGES = ("clients", "held_bytes", "streams")
 ARRAYS = {"by_family": FAMILIES, "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES}
 SHARD_COUNTERS = ("requests", "errors", "lost", "unsent", "bytes_in", "bytes_out", "stalls", "waits")
 SHARD_GAUGES = ("connections", "inflight", "queue_bytes")
@@ -223,7 +223,7 @@ cdef check_layout():
         and <char *>&w.held_bytes - <char *>&w == 8 * _INDEX["held_bytes"]
         and <char *>&w.by_family[0] - <char *>&w == 8 * _ARRAY_INDEX["by_family"]
         and <char *>&s.queue_bytes - <char *>&s == 8 * (len(SHARD_COUNTERS) + len(SHARD_GAUGES) - 1)
-        and len(PARK_REASONS) == RPARK_WAY + 1 and len(ERROR_CLASSES) == RERR_OTHER + 1
+        and len(PARK_REASONS) == RPARK_LARGE + 1 and len(ERROR_CLASSES) == RERR_OTHER + 1
         and len(FAMILIES) <= FAMILIES_N and FAMILIES[FAMILY_UNKNOWN] == "unknown"
     )
     if not right:

@@ -35,6 +35,7 @@ cdef struct Request:            # zeroed before each frame
     uint8_t bad
     size_t bulk                 # length of the argument that is coming, valid while in_bulk
     uint8_t in_bulk
+    uint8_t whole               # the caller's: it is not to be passed on in parts
     size_t off[8]
     size_t len[8]
 
@@ -48,6 +49,7 @@ cdef struct ReplyScan:          # zeroed at first; at a boundary `left` and `sta
     uint8_t digits
     uint8_t first               # the type byte of the current reply, behind attributes
 
+cdef int scan_length(Request* r, const uint8_t* p, size_t n) noexcept nogil
 cdef int request_scan(Request* r, const uint8_t* p, size_t n) noexcept nogil
 cdef size_t argument_next(const uint8_t* p, size_t at, size_t* off, size_t* length) noexcept nogil
 cdef size_t first_argument(const uint8_t* p) noexcept nogil

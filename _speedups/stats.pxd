@@ -68,7 +68,7 @@ cdef enum:
 cdef enum:                  # the Redis part, whose structs are in redis_stats.pxd; bytes
     REDIS_LANE_SIZE = 512
     REDIS_GAUGES = 104
-    REDIS_GAUGES_SIZE = 16
+    REDIS_GAUGES_SIZE = 24
     REDIS_SHARD_SIZE = 17408
     REDIS_SHARD_GAUGES = 64
     REDIS_SHARD_GAUGES_SIZE = 24

@@ -331,6 +331,7 @@ REDIS = (
     counter("redis_client_bytes", "Bytes from (in) and to (out) Redis clients.",
             lambda s: [(("in",), s.redis["bytes_client_in"]), (("out",), s.redis["bytes_client_out"])], "direction"),
     gauge("redis_held_bytes", "Bytes of requests and replies held for Redis clients.", redis("held_bytes")),
+    gauge("redis_streams", "Connections on which a large request goes in parts.", redis("streams")),
     counter("redis_pipeline_stalls", "Times that a client was not read on, for `redis.pipeline` requests under way.",
             redis("throttled")),
     counter("redis_overflows", "Clients disconnected because they took too little of what they were sent.",

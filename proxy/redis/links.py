@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -107,10 +108,18 @@ class Links:
             one = idle.pop()
             if one.alive:
                 return one
-        backing = self._servers.get(shard)
+        return await Private.adopt(await self.open(shard, protocol))
+
+    def leads_to(self, place: int) -> bool:
+        """Is a server of this region behind it?"""
+        return place in self._servers
+
+    async def open(self, place: int, protocol: int) -> socket.socket:
+        """A connection that is nobody's yet, logged in. Raises OSError, TimeoutError."""
+        backing = self._servers.get(place)
         if backing is None:
             raise ConnectionError("no redis server")
-        return await Private.open(backing.server, protocol, self._timeout, leads=backing.leads)
+        return await connect(backing.server, protocol, self._timeout, leads=backing.leads)
 
     def give_back(self, shard: int, protocol: int, one: Private) -> None:
         """Only what is in no transaction, watches nothing and waits for nothing."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from _speedups.redis_relay import CLOSED, ENDED, PARKED, RedisRelay
+from _speedups.redis_relay import CLOSED, ENDED, LARGE_COMES, LENT, PARKED, SPOILED, RedisRelay
 from _speedups.redis_stats import RedisBlock, RedisPage
 from _speedups.resp import ProtocolError, request_of
 from config.settings import RedisListener
@@ -26,6 +26,7 @@ from proxy.redis.commands import Commands
 from proxy.redis.guard import Guard
 from proxy.redis.links import Links
 from proxy.redis.replicas import Replicas
+from proxy.redis.streams import Streams
 from proxy.redis.ways import Ways
 from proxy.redis.wire import Private
 from proxy.session import Identity
@@ -69,6 +70,7 @@ class RedisService:
         self.links = Links(self.relay)
         self.ways = Ways(self)
         self.replicas = Replicas(self)
+        self.streams = Streams(self)
         self._identities = Identities(worker.start.page.shape.users)
         self.commands = Commands(self)
         self._calls: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
@@ -128,6 +130,7 @@ class RedisService:
         wanted = self.replicas.backings(local)
         self.links.forget(wanted)
         self.links.configure(wanted, self.generation.settings.limits.connect)
+        self.streams.forget()
 
     @property
     def splits_over_regions(self) -> bool:
@@ -213,6 +216,7 @@ class RedisService:
         for client in list(self.clients.values()):
             self.relay.close(client.handle)
             self._forget(client)
+        await self.streams.close()
         await self.ways.close()
         await self.replicas.close()
         await self.links.close()
@@ -277,9 +281,13 @@ class RedisService:
             client = self.clients.get(handle)
             if client is None:
                 continue
+            if kinds & (CLOSED | LENT):
+                self.streams.back(handle, spoiled=bool(kinds & (CLOSED | SPOILED)))
             if kinds & CLOSED:
                 self._forget(client)
                 continue
+            if kinds & LARGE_COMES:
+                self.streams.wanted(client)
             if kinds & PARKED:
                 self._on_parked(client)
             if kinds & ENDED and (client.interruptible or client.subscriptions is not None):
@@ -370,6 +378,11 @@ class RedisService:
         if found.is_local:
             return await self.links.borrow(shard, client.protocol)
         return await self.ways.private(client, found)
+
+    async def connect_to(self, client: RedisClient, place: int) -> socket.socket:
+        """A connection of its own to a place of the relay. Raises Refused, OSError, TimeoutError."""
+        shard = self.ways.shard_of(place)
+        return await (self.ways.open(client, shard) if shard is not None else self.links.open(place, client.protocol))
 
     async def call(
         self, shard: int, protocol: int, data: bytes, *, writes: bool = False, replies: int = 1

@@ -118,8 +118,16 @@ class Ways:
 
     async def private(self, client: RedisClient, shard: Shard) -> Private:
         """A connection of the client's own. Raises Refused, OSError, TimeoutError."""
-        who = self._attested(client, shard)
-        return await Private.adopt(await self._connect(who, shard, client.protocol))
+        return await Private.adopt(await self.open(client, shard))
+
+    async def open(self, client: RedisClient, shard: Shard) -> socket.socket:
+        """The same as a socket."""
+        return await self._connect(self._attested(client, shard), shard, client.protocol)
+
+    def shard_of(self, place: int) -> Shard | None:
+        """To which shard the way at this place leads."""
+        name = next((one.shard for one in self._ways.values() if one.place == place), None)
+        return self._service.generation.topology.shard(name) if name is not None else None
 
     def _way(self, client: RedisClient, shard: Shard) -> Way:
         who = self._attested(client, shard)

@@ -19,6 +19,7 @@ LOST_READ = "ERR the connection to the shard's Redis was lost; nothing was chang
 LOST_WRITE = "ERR the connection to the shard's Redis was lost; whether the command was carried out is unknown"
 POLICY_ALL = "NOPERM FL2101 the policy does not allow this, as it may reach every key of the region"
 POLICY_FLOW = "NOPERM FL2106 the policy does not let values of these keys into keys of a lower class"
+FULL_OF_LARGE = "TRYAGAIN as many large values as may be are on their way to the shard; nothing was sent"
 BAD_PART = "ERR a shard's answer is none that could be merged"
 REGIONS = "CROSSSLOT Keys in request live in several regions"
 NO_KEYS = "ERR Fairlead cannot tell where a script without keys belongs; name its keys"
@@ -73,7 +74,7 @@ _CLASSES = (
     ("NOAUTH", "auth"), ("WRONGPASS", "auth"), ("NOPERM this user", "denied"), ("NOPERM", "policy"),
     ("ERR unknown", "unknown_command"), ("ERR wrong number", "arity"), ("ERR syntax", "arity"),
     ("CROSSSLOT", "cross_shard"), ("MASTERDOWN", "unavailable"), ("ERR the connection to the shard", "lost"),
-    (TOO_LARGE, "limit"), ("ERR Protocol", "protocol"),
+    ("TRYAGAIN", "unavailable"), (TOO_LARGE, "limit"), ("ERR Protocol", "protocol"),
 )  # fmt: skip
 
 

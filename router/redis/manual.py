@@ -142,9 +142,16 @@ the connection stays.
 - *A shard out of reach* is `MASTERDOWN …`, which clients may repeat: nothing was sent. When a connection is lost, what
   was under way there fails with `ERR the connection to the shard's Redis was lost; …`, which says whether a write may
   have happened. Fairlead repeats nothing. A client that had a part of its reply is disconnected.
+- *Large values*: an argument over 64 KiB, of a command whose keys stand before it and are all of one shard, is passed
+  on as it comes, on a connection of its own: whoever sends slowly holds up nobody. What the client sends behind it is
+  read when its reply is there. There are up to 16 such connections of a worker, shard and protocol; who has none after
+  `limits.connect` gets `TRYAGAIN`, and who sends nothing for the shard's `deadline` is disconnected. Replies are
+  passed on as they come. A value has at most 512 MiB, or the server's own `proto-max-bulk-len`, with Redis's error.
 - *Limits*: `redis.pipeline` requests of one client are under way, the next are read later. `redis.client_buffer`
-  bounds a request, and what waits for a client: beyond it its server's connection pauses for up to half a second for
-  the client to read on, then the client is disconnected. A reply that may go out at once has no limit.
+  bounds a request that has to be had whole (`MSET`, a large script, what is in `MULTI`), and what waits for a client.
+  While nobody else waits for its server's connection, that is 1 MiB, and the connection pauses until the client reads
+  on; else it is all of `client_buffer`, and the pause is half a second at most, then the client is disconnected. A
+  connection to a server has up to 8 MiB of requests unsent; clients who want to add to them wait.
 
 ## What operators see
 
@@ -161,8 +168,7 @@ the connection stays.
 
 ## Not there yet
 
-Redis Cluster as a backend, client tracking, and values in parts towards the server (a request is sent on
-when it is complete).
+Redis Cluster as a backend, and client tracking.
 
 ## Commands by class
 

@@ -30,9 +30,7 @@ def wire(world: World) -> Iterator[FaultyWire]:
 @pytest.fixture
 def ids(world: World) -> list[int]:
     """Customers of eu-0."""
-    return [
-        one for one in (region_id("eu", n) for n in range(1, 101)) if shard_of_id(world.shape, one) == SHARD
-    ]
+    return [one for one in (region_id("eu", n) for n in range(1, 101)) if shard_of_id(world.shape, one) == SHARD]
 
 
 def behind(world: World, wire: FaultyWire, **changes: Any) -> Any:
@@ -61,9 +59,7 @@ def test_bytes_one_by_one_change_nothing(world: World, wire: FaultyWire, ids: li
 
 
 @pytest.mark.parametrize("after", [0, 3, 4, 200, 5000])
-def test_a_server_lost_in_mid_answer_is_an_error(
-    world: World, wire: FaultyWire, ids: list[int], after: int
-) -> None:
+def test_a_server_lost_in_mid_answer_is_an_error(world: World, wire: FaultyWire, ids: list[int], after: int) -> None:
     fairlead = behind(world, wire)
     statement = ROWS.format(",".join(map(str, ids)))
     good = sorted(fairlead.query(statement))

@@ -7,12 +7,13 @@ kept for anybody is bounded by what was sent and by the limits, never by what wa
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import resource
 import socket
 from collections.abc import Callable
 
-from _speedups.redis_relay import CLOSED, PARKED, RedisRelay
+from _speedups.redis_relay import CLOSED, LARGE_COMES, LENT, PARKED, RedisRelay
 from _speedups.resp import ProtocolError, ReplyScanner, RequestScanner, request_of, words_of
 
 Record = Callable[[object], None]
@@ -131,6 +132,9 @@ class Stage:
         self.relay.patterns([], [], SLOTS)
         self.servers: dict[tuple[int, int], socket.socket] = {}
         self.clients: dict[int, socket.socket] = {}
+        self.asked = 0
+        self.lent: dict[int, socket.socket] = {}
+        """Servers' ends of connections for large requests, by the client's handle."""
 
     def connect(self) -> None:
         """Whatever is missing."""
@@ -148,13 +152,31 @@ class Stage:
         """A round of the relay, and the uvloop side's answers to what it parks."""
         self.relay.turn()
         for handle, kinds in self.relay.events():
+            if kinds & (CLOSED | LENT) and handle in self.lent:
+                self.lent.pop(handle).close()
             if kinds & CLOSED:
                 self.clients.pop(handle).close()
+            elif kinds & LARGE_COMES:
+                self.lend(handle)
             elif kinds & PARKED:
                 data = self.relay.take(handle)
                 if data is not None:
                     self.relay.reply(handle, b"-ERR parked\r\n")
         self.relay.answers()
+
+    def lend(self, handle: int) -> None:
+        """To every third there is nothing to lend."""
+        self.asked += 1
+        if self.asked % 3 == 0:
+            self.relay.swallow(handle, b"-MASTERDOWN\r\n")
+            return
+        ours, theirs = pair()
+        fd = theirs.detach()
+        if self.relay.lend(handle, fd):
+            self.lent[handle] = ours
+        else:
+            os.close(fd)
+            ours.close()
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -200,6 +222,9 @@ def relay(r: random.Random, record: Record) -> None:
         for place, pieces in answered.items():
             if drain(stage.servers[place]) and pieces:
                 send(stage.servers[place], pieces.pop(0))
+        for lent in list(stage.lent.values()):
+            if drain(lent) and r.random() < 0.5:
+                send(lent, r.choice(REPLIES))
         stage.turn()
         for one in list(stage.clients.values()):
             drain(one)

@@ -263,7 +263,8 @@ def test_a_reply_larger_than_what_may_wait_still_passes(strict: Fairlead, fairle
     assert with_room.ask("SET", "big", big) == Simple("OK")
     small = raw(strict)
     assert small.ask("GET", "big") == big
-    small.send(request("SET", "big", big))
+    assert small.ask("SET", "big", big) == Simple("OK")
+    small.send(request("MSET", "big", big, "other", big)[: 400 << 10])
     assert b"larger than redis.client_buffer" in small.read()
     slow = raw(strict)
     slow.send(request("GET", "big") * 10)

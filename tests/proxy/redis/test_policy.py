@@ -145,9 +145,7 @@ def redis_verdict(connection: Raw, *command: Any) -> str:
 @pytest.mark.parametrize("region", ROWS)
 @pytest.mark.parametrize("home", ROWS)
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_row_and_a_hash_have_the_same_verdicts(
-    fairleads: dict[str, Fairlead], subject: str, home: str, region: str
-):
+def test_a_row_and_a_hash_have_the_same_verdicts(fairleads: dict[str, Fairlead], subject: str, home: str, region: str):
     """At home, and asked of the other region's Fairlead."""
     number, key, member = ROWS[home], key_of(home), fairleads[region]
     with client(member, user=subject, password=subject) as sql, as_user(member, subject) as redis:
@@ -187,9 +185,7 @@ def shown(rows: dict[str, dict[str, str]]) -> dict[bytes, bytes]:
     name, _, domain = row["email"].partition("@")
     masked = {"email": f"{name[:1] if len(name) > 1 else ''}***@{domain}"}
     masked["created_at"] = row["created_at"][:4] + "-01-01 00:00:00"
-    return {
-        one.encode(): (masked.get(one) or row[one]).encode() for one in FIELDS if one not in ("name", "balance")
-    }
+    return {one.encode(): (masked.get(one) or row[one]).encode() for one in FIELDS if one not in ("name", "balance")}
 
 
 KEY = key_of("eu")

@@ -17,6 +17,7 @@ from loadtest.world.world import World
 from router.redis.resp import Error, Simple, decode, request
 from tests.proxy.redis.raw import Raw, raw
 from tests.proxy.redis.test_behaviour import eventually, text
+from tests.proxy.redis.test_observation import metric
 
 pytestmark = pytest.mark.world(regions=2, redis=True)
 HOME = f"customer:{region_id('eu', 7)}:name"
@@ -78,6 +79,16 @@ def test_a_key_is_read_and_written_in_its_own_region(world: World, members: dict
         fields = client.ask("HGETALL", key)
         assert fields == ({b"a": b"1", b"b": b"2"} if protocol == 3 else [b"a", b"1", b"b", b"2"])
         assert "WRONGTYPE" in text(client.ask("GET", key))
+
+
+def test_large_values_go_there_in_parts(world: World, members: dict[str, Fairlead], client: Raw):
+    big = b"x" * (3 << 20)
+    for key in keys_by_shard(world).values():
+        assert client.ask("GET", key) is None  # from here on the relay knows the way
+        replies = client.many(("SET", key, big), ("STRLEN", key), ("GET", key))
+        assert replies == [Simple("OK"), len(big), big]
+    for member in members.values():
+        assert metric(member, "redis_parks_total")['fairlead_redis_parks_total{reason="large"}'] >= 2
 
 
 def test_pipelines_over_regions_keep_their_order(world: World, client: Raw):

@@ -37,9 +37,7 @@ class Pair:
             server.launch()
             server.wait_ready()
         eventually(lambda: b"master_link_status:up" in self.replica.ask("INFO", "replication"))
-        users = {
-            name: {"password": {"value": name}, "redis": "admin"} | given for name, given in LEVELS.items()
-        }
+        users = {name: {"password": {"value": name}, "redis": "admin"} | given for name, given in LEVELS.items()}
         redis = {"primary": f"127.0.0.1:{ports[0]}", "replicas": [f"127.0.0.1:{ports[1]}"], "deadline": "1s"}
         fleet = world.fleet({"users": users, "shards": {self.shard: {"redis": redis}}})
         self.fairlead: Fairlead = fleet["eu"]

@@ -118,9 +118,8 @@ _KEYWORDS = _names(
 )
 # A name after one of these is a table, an alias or a type, and what is in the parentheses is its columns.
 _NAMES_A_TABLE = _names(
-    "AS INTO INSERT REPLACE_INTO IGNORE LOW_PRIORITY DELAYED HIGH_PRIORITY TABLE VIEW RECURSIVE WITH JOIN "
-    "UPDATE "
-    "WINDOW KEY INDEX CONSTRAINT REFERENCES"
+    "AS INTO INSERT REPLACE_INTO IGNORE LOW_PRIORITY DELAYED TABLE VIEW RECURSIVE WITH JOIN UPDATE WINDOW KEY INDEX "
+    "CONSTRAINT REFERENCES"
 )
 
 
@@ -164,10 +163,12 @@ def _call(tokens: Sequence[Token], index: int, closed: dict[int, int]) -> Call |
     dotted = index >= 2 and tokens[index - 1].text == "."
     first = index - 2 if dotted else index
     before = tokens[first - 1].upper if first else ""
-    if token.upper in _KEYWORDS or before in _NAMES_A_TABLE:
+    if (token.upper in _KEYWORDS and not dotted) or before in _NAMES_A_TABLE:
         return None
     if (before == "REPLACE" and first == 1) or (first and tokens[first - 1].text == ")"):
         return None  # REPLACE t (a, b) …, and the columns of a derived table: (…) t (a, b)
+    if before == "HIGH_PRIORITY" and first == 2 and tokens[0].upper == "INSERT":
+        return None  # In SELECT HIGH_PRIORITY f() it stands before a value.
     if _names_columns(tokens, closed.get(index + 1, len(tokens)) + 1):
         return None
     return Call(token.name, tokens[index - 2].name if dotted else None)

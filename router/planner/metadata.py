@@ -53,7 +53,10 @@ MEASURED = {
         *("auto_increment", "create_time", "update_time", "check_time", "checksum"),
     },
     "statistics": {"cardinality"},
-    "partitions": {"table_rows", "avg_row_length", "data_length", "index_length", "data_free"},
+    "partitions": {
+        *("table_rows", "avg_row_length", "data_length", "max_data_length", "index_length", "data_free"),
+        *("create_time", "update_time", "check_time", "checksum"),
+    },
 }
 """Columns that count a shard's rows: on a sharded keyspace they would have to be added up."""
 

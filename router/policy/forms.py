@@ -6,6 +6,7 @@ could mean a closed table are followed to the last column; of the rest, a few fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from _speedups import lexer
@@ -36,6 +37,11 @@ _SHOWN = frozenset(
 """SHOW commands that tell names and settings only. (SHOW WARNINGS repeats the error texts that are kept back.)"""
 
 
+_HINT = re.compile(r"/\*\+(.*?)\*/", re.DOTALL)
+_INDEXED = re.compile("INDEX|SKIP_SCAN", re.IGNORECASE)
+"""Hints by which a server passes over IGNORE INDEX, in whatever query block they are written."""
+
+
 def check(gated: Gate, tokens: Sequence[Token], flags: int, norm: str, plan: plans.Plan, within: Reach) -> None:
     """Raises Refusal for a form that could tell of restricted data, whatever tables it is about."""
     if not within.closed:
@@ -47,8 +53,9 @@ def check(gated: Gate, tokens: Sequence[Token], flags: int, norm: str, plan: pla
     named = within.names_closed(tokens)
     if named and (flags & lexer.VERSION_COMMENT or version_comments(norm)):
         raise refusal("POLICY_OPAQUE", "an executable comment", "some servers run it and others do not")
-    if gated.family in FOLLOWED or gated.family in (Family.DO, Family.SET):
-        _check_calls(tokens)
+    if named and flags & lexer.OPTIMIZER_HINT and any(_INDEXED.search(one[1]) for one in _HINT.finditer(norm)):
+        raise refusal("POLICY_BETRAYS", "an optimizer hint about indexes")
+    _check_calls(_expressions(gated.family, tokens))
     _check_family(gated, tokens, plan, named)
     _check_measures(tokens)
 
@@ -79,6 +86,16 @@ def _check_show(tokens: Sequence[Token]) -> None:
     head = rest[0].upper if rest else ""
     if head not in _SHOWN:
         raise refusal("POLICY_BETRAYS", f"SHOW {head}".strip())
+
+
+def _expressions(family: Family, tokens: Sequence[Token]) -> Sequence[Token]:
+    """Where a statement may call a function: a definition only in its query, as its column lists look like calls."""
+    if family is Family.CALL:
+        return ()  # refused whatever it calls
+    if family is not Family.DDL:
+        return tokens
+    start = next((index for index, token in enumerate(tokens) if token.upper in ("SELECT", "WITH", "VALUES")), None)
+    return () if start is None else tokens[start:]
 
 
 def _check_calls(tokens: Sequence[Token]) -> None:

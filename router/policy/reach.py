@@ -52,9 +52,17 @@ def reach(policy: Policy, subject: Subject, context: Context) -> Reach:
 
 def _reach(policy: Policy, subject: Subject, context: Context) -> Reach:
     tables = set(_tables(context))
-    closed = frozenset((ks, table.lower()) for ks, table in tables if not policy.open_to(ks, table, subject))
+    closed = {(ks, table.lower()) for ks, table in tables if not policy.open_to(ks, table, subject)}
+    if closed:
+        # What a view reads is not followed, whatever its own label says.
+        closed |= {(name, view.lower()) for name, view in _views(context)}
     restricted = frozenset((ks, table.lower()) for ks, table in tables if policy.restricted(ks, table))
-    return Reach(closed, restricted)
+    return Reach(frozenset(closed), restricted)
+
+
+def _views(context: Context) -> Iterator[tuple[str, str]]:
+    for name, snapshot in context.schemas.items():
+        yield from ((name, table.name) for table in snapshot.tables.values() if table.kind == "view")
 
 
 def _tables(context: Context) -> Iterator[tuple[str, str]]:

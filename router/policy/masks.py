@@ -34,8 +34,8 @@ REVEALS: Mapping[str, str] = MappingProxyType(
         Mask.EMAIL: "the first character (of a name of two or more) and all that follows the last @",
         Mask.FIRST1: "the first character, of texts of two or more",
         Mask.LAST4: "the last four characters, and that there are eight or more",
-        Mask.YEAR: "the year",
-        Mask.MONTH: "the year and the month",
+        Mask.YEAR: "the year (of a TIMESTAMP: in UTC)",
+        Mask.MONTH: "the year and the month (of a TIMESTAMP: in UTC)",
         TOKEN: "which values of the domain are equal, byte for byte",
     }
 )
@@ -182,7 +182,14 @@ def _date(column: Column, form: str) -> str | None:
     if kind is None:
         return None
     fraction = f"({column.length})" if column.length and kind == "DATETIME" else ""
-    return column.unless_null(f"CAST(DATE_FORMAT({column.sql},'{form}') AS {kind}{fraction})")
+    return column.unless_null(f"CAST(DATE_FORMAT({_in_utc(column)},'{form}') AS {kind}{fraction})")
+
+
+def _in_utc(column: Column) -> str:
+    """A session's time zone moves a TIMESTAMP over the end of its month or year, which would tell of the hour."""
+    if column.kind != "timestamp":
+        return column.sql
+    return f"TIMESTAMPADD(SECOND,FLOOR(UNIX_TIMESTAMP({column.sql})),TIMESTAMP'1970-01-01 00:00:00')"
 
 
 def _token(column: Column, salt: Salt) -> str | None:

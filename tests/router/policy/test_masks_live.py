@@ -268,6 +268,15 @@ def number(value: int) -> int:
     return zlib.crc32(digits[:8]) << 28 ^ zlib.crc32(digits[-8:])
 
 
+def test_a_timestamp_is_masked_alike_in_every_time_zone(cursor, live, flavour):
+    cursor.execute("UPDATE t SET stamp = FROM_UNIXTIME(1704067200 - 3600) WHERE id = 1")  # an hour before 2024
+    seen = set()
+    for zone in ("+00:00", "+05:30", "-11:00", "+12:00"):
+        cursor.execute("SET time_zone = %s", (zone,))
+        seen |= {(masked(cursor, live, flavour, "month", "stamp"), masked(cursor, live, flavour, "year", "stamp"))}
+    assert seen == {(datetime.datetime(2023, 12, 1), datetime.datetime(2023, 1, 1))}
+
+
 def test_tokens_are_hmac(cursor, live, flavour):
     assert masked(cursor, live, flavour, "token", "mail") == token(b"anna@example.com")[:32]
     assert masked(cursor, live, flavour, "token", "latin") == token("émile@exemple.fr".encode())[:32]

@@ -83,9 +83,17 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A CHECK constraint or generated column. `words`: those of its expression in lower case, columns among them."""
+
+    name: str
+    words: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class LiveTable:
     """A base table or view as a server has it. `columns` in ordinal order. `indexes`: those that are not unique; None
-    when they were not read."""
+    when they were not read, nor `checks` and `partitioned_by`, the words of what rows are partitioned by."""
 
     name: str
     kind: Literal["table", "view"] = "table"
@@ -94,6 +102,8 @@ class LiveTable:
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
     indexes: tuple[Index, ...] | None = None
+    checks: tuple[Check, ...] = ()
+    partitioned_by: frozenset[str] = frozenset()
 
     def column(self, name: str) -> LiveColumn | None:
         """By name without regard to case, as column names are compared."""

@@ -16,6 +16,7 @@ missing here.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -34,6 +35,7 @@ from proxy.pool.service_connection import (
     connect,
 )
 from router.schema import (
+    Check,
     Finding,
     ForeignKey,
     Index,
@@ -130,8 +132,8 @@ class SchemaLoader:
         self._primary_of = primary_of
         self._bounds = bounds or Bounds()
         self._known: dict[tuple[str, str], _Reading] = {}
-        # A policy follows statements of unsharded keyspaces, too, and looks at indexes that are not unique: their
-        # order tells of the columns in them.
+        # A policy follows statements of unsharded keyspaces, too, and looks at what would tell of the columns in it:
+        # the order of indexes that are not unique, checks that fail, partitions.
         self._policy = settings.policy is not None
         self._readers = asyncio.Semaphore(READERS)
         # A server that hangs must leave time for the next one.
@@ -206,7 +208,7 @@ class SchemaLoader:
 
     async def _read_from(self, endpoint: Endpoint, database: str, shard: str) -> None:
         async with await connect(endpoint, self._connect_timeout) as connection:
-            reader = _Reader(connection, database, self._bounds, indexes=self._policy)
+            reader = _Reader(connection, database, self._bounds, policy=self._policy)
             await reader.prepare()
             for _ in range(TORN_READINGS):
                 before = await reader.fingerprint()
@@ -293,6 +295,21 @@ RULES = (
     "SELECT TABLE_NAME, CONSTRAINT_NAME, UPDATE_RULE, DELETE_RULE "
     "FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {CONSTRAINT_SCHEMA}"
 )
+CHECKS = {
+    Flavour.MARIADB: (
+        "SELECT TABLE_NAME, CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS "
+        "WHERE {CONSTRAINT_SCHEMA}"
+    ),
+    Flavour.MYSQL: (
+        "SELECT TABLE_NAME, CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS "
+        "JOIN information_schema.TABLE_CONSTRAINTS USING (CONSTRAINT_SCHEMA, CONSTRAINT_NAME) "
+        "WHERE {CONSTRAINT_SCHEMA} AND CONSTRAINT_TYPE = 'CHECK'"
+    ),
+}
+PARTITIONS = (
+    "SELECT DISTINCT TABLE_NAME, PARTITION_EXPRESSION, SUBPARTITION_EXPRESSION "
+    "FROM information_schema.PARTITIONS WHERE {TABLE_SCHEMA} AND PARTITION_NAME IS NOT NULL"
+)
 TRIGGERS = (
     "SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE {TRIGGER_SCHEMA} "
     "ORDER BY EVENT_OBJECT_TABLE, TRIGGER_NAME"
@@ -362,17 +379,29 @@ FINGERPRINT = " UNION ALL ".join(
     )
 )
 
+POLICY_FINGERPRINT = {
+    flavour: " UNION ALL ".join(
+        (
+            FINGERPRINT,
+            _fingerprint_of("CHECK_CONSTRAINTS", "CONSTRAINT_SCHEMA", *names, "CONSTRAINT_NAME", "CHECK_CLAUSE"),
+            # Partitions themselves are costly to list; a table that has got some is another one by its options.
+            _fingerprint_of("TABLES", "TABLE_SCHEMA", "TABLE_NAME", "COALESCE(CREATE_OPTIONS, '')"),
+        )
+    )
+    for flavour, names in ((Flavour.MARIADB, ("TABLE_NAME",)), (Flavour.MYSQL, ()))
+}
+
 
 class _Reader:
     """The questions about one database, on one connection."""
 
     def __init__(
-        self, connection: ServiceConnection, database: str, bounds: Bounds, *, indexes: bool = False
+        self, connection: ServiceConnection, database: str, bounds: Bounds, *, policy: bool = False
     ) -> None:  # fmt: skip
         self._connection = connection
         self._database = database
         self._bounds = bounds
-        self._indexes = indexes
+        self._policy = policy
         self.facts = DatabaseFacts("", "", "", 0, "", "")
         self.exists = False
 
@@ -397,7 +426,8 @@ class _Reader:
 
     async def fingerprint(self) -> Row:
         """Equal as long as nothing changes that is read. Raises _TooLarge, ServerUnavailable."""
-        rows = await self._rows(FINGERPRINT, FINGERPRINT.count("UNION ALL") + 1)
+        query = POLICY_FINGERPRINT[self._connection.flavour] if self._policy else FINGERPRINT
+        rows = await self._rows(query, query.count("UNION ALL") + 1)
         for source, count, _ in rows:
             most = self._bounds.tables if source == "TABLES" else self._bounds.rows
             if count > most:
@@ -410,8 +440,11 @@ class _Reader:
         tables, columns, keys, foreign, rules, triggers = [
             await self._rows(query, self._bounds.rows) for query in queries
         ]  # fmt: skip
-        indexes = await self._rows(INDEXES, self._bounds.rows) if self._indexes else None
-        return tables_of(self._connection.flavour, tables, columns, keys, foreign, rules, triggers, indexes)
+        read = tables_of(self._connection.flavour, tables, columns, keys, foreign, rules, triggers)
+        if not self._policy:
+            return read
+        more = (INDEXES, CHECKS[self._connection.flavour], PARTITIONS)
+        return with_order(read, *[await self._rows(query, self._bounds.rows) for query in more])
 
     async def _rows(self, query: str, most: int) -> list[Row]:
         columns = ("SCHEMA_NAME", "TABLE_SCHEMA", "CONSTRAINT_SCHEMA", "TRIGGER_SCHEMA")
@@ -443,7 +476,6 @@ def tables_of(
     foreign: Sequence[Row],
     rules: Sequence[Row],
     triggers: Sequence[Row],
-    indexes: Sequence[Row] | None = None,
 ) -> list[LiveTable]:
     """From the rows of the queries above; each of them is ordered by table."""
     columns_of = _by_table(columns)
@@ -451,7 +483,6 @@ def tables_of(
     foreign_of = _by_table(foreign)
     rules_of = {(str(table), str(name)): (str(update), str(delete)) for table, name, update, delete in rules}
     triggers_of = _by_table(triggers)
-    indexes_of = _by_table(indexes or ())
     return [
         LiveTable(
             name=str(name),
@@ -460,10 +491,43 @@ def tables_of(
             unique_keys=tuple(_unique_keys(keys_of.get(name, ()))),
             foreign_keys=tuple(_foreign_keys(foreign_of.get(name, ()), rules_of)),
             triggers=tuple(str(trigger) for _, trigger in triggers_of.get(name, ())),
-            indexes=tuple(_indexes(indexes_of.get(name, ()))) if indexes is not None else None,
+            checks=tuple(_computed(columns_of.get(name, ()))),
         )
         for name, kind in tables
     ]
+
+
+def with_order(
+    tables: Sequence[LiveTable], indexes: Sequence[Row], checks: Sequence[Row], partitions: Sequence[Row]
+) -> list[LiveTable]:
+    """The tables with what a policy has to know besides; every table is in each of the lists or has none of it."""
+    indexes_of, checks_of, partitions_of = _by_table(indexes), _by_table(checks), _by_table(partitions)
+    return [
+        replace(
+            table,
+            indexes=tuple(_indexes(indexes_of.get(table.name, ()))),
+            checks=(*table.checks, *_checks(checks_of.get(table.name, ()))),
+            partitioned_by=_words(*(by for _, *parts in partitions_of.get(table.name, ()) for by in parts)),
+        )
+        for table in tables
+    ]
+
+
+def _checks(rows: Iterable[Row]) -> Iterator[Check]:
+    return (Check(str(name), _words(clause)) for _, name, clause in rows)
+
+
+def _computed(columns: Iterable[Row]) -> Iterator[Check]:
+    """Generated columns: a value that does not fit into one is refused like one that fails a check."""
+    return (Check(str(row[1]), _words(row[7])) for row in columns if row[7])
+
+
+def _words(*expressions: object) -> frozenset[str]:
+    found = (match for one in expressions if one is not None for match in _WORD.finditer(str(one)))
+    return frozenset((match[1] or match[2]).replace("``", "`").lower() for match in found)
+
+
+_WORD = re.compile(r"`((?:[^`]|``)+)`|([\w$]+)")
 
 
 def _by_table(rows: Sequence[Row]) -> dict[Any, list[Row]]:

@@ -7,23 +7,22 @@ aggregates; or a Refusal. Rows whose very existence is refused make it `Hidden`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from router.catalogue import Entry
 from router.errors import Refusal, refusal
+from router.policy.constraints import READS, Constraints, is_open, key_columns
 from router.policy.homes import homes
 from router.policy.lineage import Lineage, Source, Write
 from router.policy.model import Action, FlowKind, Operation, Policy, Subject, Verdict
 from router.policy.verdict import join_all
 from router.relations import Query, Relation, resolve
-from router.schema import LiveColumn, LiveTable
+from router.schema import LiveColumn, LiveTable, UniqueKey
 from router.template import slot_of
 from router.topology import Shard
 
-READS = (FlowKind.IDENTITY, FlowKind.DERIVED, FlowKind.INFLUENCE)
-"""The uses that a column in clear is open to, whoever reads it further out."""
 PLAIN_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition"})
 """What may be said of a mention of a table."""
 PERSON = "__fl_person"
@@ -77,13 +76,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Judges one statement of one subject. `flavour` of the shard decides how masks are written."""
+    """Judges one statement of one subject. `names`: all in the text, in lower case."""
 
     policy: Policy
     subject: Subject
     lineage: Lineage
     names: frozenset[str]
-    """All names in the text, in lower case."""
+    constraints: Constraints
 
     def on(self, shard: Shard) -> Decision:
         """Raises Refusal, and Hidden for a home whose rows do not exist for the subject."""
@@ -95,6 +94,7 @@ class Judge:
             ours = homes(self.policy, relation, shard)
             if relation in self.lineage.targets:
                 rulings += self._target(relation, ours, flows[relation])
+                self.constraints.check(relation, _followed(relation), shard)
             elif not self._free(relation, ours):
                 found = self._mention(relation, ours, flows[relation])
                 rulings += found
@@ -187,12 +187,12 @@ class Judge:
             found = self._column(relation, column, verdicts.get(column.name.lower()), ours, flavour)
             columns += [found] if found is not None else []
         ignored = tuple(name for name, parts in _indexes(live) if not closed.isdisjoint(parts))
-        if "PRIMARY" in ignored:
+        if not _lies_open(live, ignored) or not closed.isdisjoint(live.partitioned_by):
             raise refusal("POLICY_FORM", f"rows of {relation.table} lie in the order of a protected column")
         return Leaf(relation, tuple(columns), ignored, person or _person(live))
 
     def _open(self, relation: Relation, column: str, ours: tuple[str, ...]) -> bool:
-        return all(self._verdict(relation, column, ours, flow).action is Action.ALLOW for flow in READS)
+        return is_open(self.policy, self.subject, relation, column, ours)
 
     def _column(
         self, relation: Relation, column: LiveColumn, used: Verdict | None, ours: tuple[str, ...], flavour: str
@@ -263,8 +263,6 @@ class Judge:
             verdict = join_all(self._verdict(relation, column, ours, flow) for flow in sorted(flows))
             self._allow(relation, column, verdict, ours, sent_home=flows <= {FlowKind.INFLUENCE})
             found.append(Ruling(relation, column, frozenset(flows), "read", ours, verdict))
-        if writes:
-            self._check_constraints(relation, ours, writes)
         return found
 
     def _allow(
@@ -274,20 +272,6 @@ class Judge:
         if verdict.action is Action.ALLOW or (sent_home and verdict.action is Action.SEND_HOME):
             return
         raise Refusal(*_denied(self.subject, relation, column, verdict, ours))
-
-    def _check_constraints(self, relation: Relation, ours: tuple[str, ...], writes: list[Write]) -> None:
-        """A violated key, a trigger or a foreign key would tell of rows that the subject may not read."""
-        live = _followed(relation)
-        written = {one.column for one in writes}
-        for key in live.unique_keys:
-            parts = {column.lower() for column in key.columns}
-            hidden = [name for name in key.columns if not self._open(relation, name, ours)]
-            if hidden and (self.lineage.inserts or parts & written):
-                raise refusal("POLICY_BETRAYS", f"the unique key {key.name} of {relation.table}")
-        for foreign in live.foreign_keys:
-            parent = replace(relation, table=foreign.parent)
-            if not all(self._open(parent, name, ours) for name in foreign.parent_columns):
-                raise refusal("POLICY_BETRAYS", f"the foreign key {foreign.name} of {relation.table}")
 
 
 # --- what flows into written columns ----------------------------------------------------------------------------
@@ -351,13 +335,23 @@ def _quoted(name: str) -> str:
 def _indexes(live: LiveTable) -> Iterator[tuple[str, set[str]]]:
     """Every index with its columns. One over an expression counts as over every column."""
     for key in live.unique_keys:
-        parts = {column.lower() for column in key.columns}
-        yield key.name, parts
+        yield key.name, {column.lower() for column in key_columns(key, live)}
     if live.indexes is None:
         raise refusal("POLICY_OPAQUE", f"table {live.name}", "its indexes are not known yet")
     for index in live.indexes:
         known = "" not in index.columns
         yield index.name, {name.lower() for name in (index.columns if known else _names(live))}
+
+
+def _lies_open(live: LiveTable, ignored: tuple[str, ...]) -> bool:
+    """Are rows stored in an order that may be seen: by the primary key, else by a unique key without NULL, if any?"""
+    if any(key.primary for key in live.unique_keys):
+        return "PRIMARY" not in ignored
+    return not any(key.name in ignored and _is_total(key, live) for key in live.unique_keys)
+
+
+def _is_total(key: UniqueKey, live: LiveTable) -> bool:
+    return not any(column is None or column.nullable for column in map(live.column, key.columns))
 
 
 def _names(live: LiveTable) -> list[str]:

@@ -25,6 +25,7 @@ from router.planner.request import Request, refused
 from router.policy import forms
 from router.policy.checker import Scene
 from router.policy.checker import check as check_again
+from router.policy.constraints import Constraints
 from router.policy.decide import Decision, Hidden, Judge, check_writes
 from router.policy.homes import candidates
 from router.policy.lineage import Lineage, lineage
@@ -196,7 +197,8 @@ class _Enforcer:
         found = lineage(parsed)
         at = places(self.lexed, self.tokens)
         names = frozenset(token.name.lower() for token in self.tokens if token.is_name)
-        judge = Judge(self.policy, self.subject, found, names)
+        constraints = Constraints(self.policy, self.subject, found, self.context.topology, self.context.schemas)
+        judge = Judge(self.policy, self.subject, found, names, constraints)
         parts: dict[str, Part] = {}
         made: dict[tuple[str, str, bool], Part] = {}
         for shard in candidates(self.planned.plan, self.context.topology):

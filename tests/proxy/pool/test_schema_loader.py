@@ -34,13 +34,16 @@ def settings(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     return configured(world, tmp_path, monkeypatch, {})
 
 
-def configured(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyspaces: Mapping[str, Any]) -> Settings:
+def configured(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyspaces: Mapping[str, Any], **sections: Any
+) -> Settings:
     from loadtest.world.configuration import PASSWORD_VARIABLE
     from loadtest.world.sqlserver import Passwords
 
     monkeypatch.setenv(PASSWORD_VARIABLE, Passwords().service)
     config = world.config("eu")
     config["keyspaces"] |= keyspaces
+    config |= sections
     path = tmp_path / "fairlead.yaml"
     path.write_text(yaml.safe_dump(config))
     return load(path)
@@ -192,6 +195,36 @@ CHANGES = [
     "DROP VIEW v",
     "ALTER TABLE orders ADD CONSTRAINT f FOREIGN KEY (customer_id) REFERENCES buyers (id)",
 ]
+
+
+WATCHED = [
+    "ALTER TABLE customers ADD CONSTRAINT fair CHECK (id > 0 OR `name` > 'a')",
+    "ALTER TABLE customers DROP CONSTRAINT fair",
+    "CREATE INDEX named ON customers (name)",
+    "CREATE TABLE parts (id INT, Secret INT)",
+    "ALTER TABLE parts PARTITION BY HASH (Secret) PARTITIONS 2",
+    "ALTER TABLE parts REMOVE PARTITIONING",
+]
+
+
+@BOTH_SERVERS
+@TWO_SHARDS
+def test_a_policy_needs_checks_and_partitions(
+    world: World, flavour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = {"domains": {"eea": {"regions": ["eu"]}}}
+    settings = configured(world, tmp_path, monkeypatch, {}, policy=policy)
+    primary, remembering = world.shards["eu-0"].primary, Reader(settings)
+    remembering.now()
+    found: list[Mapping[str, LiveTable]] = []
+    for change in WATCHED:
+        primary.run(change, database="shop")
+        found.append(remembering.now().snapshots["shop"].tables)
+        assert found[-1] == Reader(settings).now().snapshots["shop"].tables, change
+    (check,) = found[0]["customers"].checks
+    assert check.name == "fair" and {"id", "name"} <= check.words
+    assert found[1]["customers"].checks == ()
+    assert [tables["parts"].partitioned_by for tables in found[3:]] == [set(), {"secret"}, set()]
 
 
 @BOTH_SERVERS

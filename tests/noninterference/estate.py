@@ -29,11 +29,13 @@ COUNTRIES = (("DE", "Germany"), ("FR", "France"), ("SE", "Sweden"), ("US", "Unit
 AMOUNTS = dict(
     enumerate((f"{n / 100:.2f}" for n in random.Random(5).sample(range(7_000_011, 9_999_999), PERSONS["eu"])), 1)
 )
+ELSEWHERE = tuple((f"{one}{other}", f"{one} of {other}") for one in "AXYZ" for other in string.ascii_uppercase)
+"""Countries of nobody: of a handful of rows, servers read all whatever indexes there are."""
 KEYSPACES = ("cells", "homes", "desk")
 
 CUSTOMERS = (
     "id", "name", "email", "phone", "passport", "born", "pin", "nick", "card", "note", "hint", "balance", "credit",
-    "country", "city", "score",
+    "country", "city", "score", "seen",
 )  # fmt: skip
 
 SCHEMA = [
@@ -54,6 +56,7 @@ SCHEMA = [
         country CHAR(2) NULL,
         city VARCHAR(40) NULL,
         score INT NOT NULL DEFAULT 0,
+        seen TIMESTAMP NULL,
         UNIQUE KEY passport (passport),
         UNIQUE KEY city_pin (city, pin),
         KEY email (email),
@@ -73,13 +76,20 @@ SCHEMA = [
         id INT NOT NULL,
         amount INT NULL,
         method VARCHAR(16) NULL,
-        PRIMARY KEY (customer_id, id)) STATS_AUTO_RECALC=0""",
+        PRIMARY KEY (customer_id, id),
+        CONSTRAINT small CHECK (method <> 'cheque' OR amount < 500000)) STATS_AUTO_RECALC=0""",
     """CREATE TABLE tickets (
         customer_id BIGINT NOT NULL,
         id INT NOT NULL,
         title VARCHAR(80) NULL,
         PRIMARY KEY (customer_id, id),
-        KEY title (title)) STATS_AUTO_RECALC=0""",
+        KEY title (title),
+        CONSTRAINT whose FOREIGN KEY (customer_id) REFERENCES customers (id)) STATS_AUTO_RECALC=0""",
+    """CREATE TABLE visits (
+        customer_id BIGINT NOT NULL,
+        at INT NOT NULL,
+        secret INT NOT NULL) STATS_AUTO_RECALC=0
+        PARTITION BY RANGE (secret) (PARTITION p0 VALUES LESS THAN (50), PARTITION p1 VALUES LESS THAN MAXVALUE)""",
     """CREATE TABLE notes (
         customer_id BIGINT NOT NULL,
         n INT NOT NULL,
@@ -92,14 +102,15 @@ SCHEMA = [
     "RETURN (SELECT CONCAT(email, passport) FROM customers WHERE id = which)",
     "CREATE PROCEDURE show_people() SELECT id, passport, email FROM customers",
 ]
-TABLES = ("customers", "orders", "payments", "tickets", "notes", "copies", "countries")
-WRITTEN = ("customers", "orders", "notes", "countries")
+TABLES = ("customers", "orders", "payments", "tickets", "visits", "notes", "copies", "countries")
+WRITTEN = ("customers", "orders", "payments", "notes", "countries")
 """Tables that statements of an analyst may change."""
 
 _LABELS: dict[str, Any] = {
     "classes": "sensitive",
     "tables": {
         **dict.fromkeys(("orders", "notes", "countries"), "public"),
+        "visits": {"classes": "public", "columns": {"secret": "sensitive"}},
         "payments": {"classes": "public", "columns": {"amount": "rare"}, "person": "customer_id"},
         "customers": {
             "classes": "public",
@@ -112,6 +123,7 @@ _LABELS: dict[str, Any] = {
                 "hint": {"classes": "personal", "mask": "null"},
                 "pin": {"classes": "personal", "mask": "zero"},
                 "born": {"classes": "personal", "mask": "year"},
+                "seen": {"classes": "personal", "mask": "month"},
                 "phone": "coded",
                 "balance": "counted",
                 "credit": "rare",
@@ -171,7 +183,7 @@ class Estate:
             "vindexes": {"by_home": home},
             "tables": {
                 **dict.fromkeys(("customers", "copies"), by_id),
-                **dict.fromkeys(("orders", "payments", "tickets", "notes"), by_person),
+                **dict.fromkeys(("orders", "payments", "tickets", "visits", "notes"), by_person),
                 "countries": {"kind": "reference"},
             },
         }
@@ -182,9 +194,9 @@ class Estate:
     def rows(self, shape: Shape, shard: str) -> Iterable[Rows]:
         region = shard.split("-")[0]
         made = Region(self.database, self.side, region)
-        yield Rows("INSERT INTO countries VALUES (%s, %s)", COUNTRIES)
+        yield Rows("INSERT INTO countries VALUES (%s, %s)", COUNTRIES + ELSEWHERE)
         yield _rows("customers", [made.customer(n) for n in made.persons()])
-        for table in ("orders", "payments", "tickets", "notes", "copies"):
+        for table in ("orders", "payments", "tickets", "visits", "notes", "copies"):
             yield _rows(table, [row for n in made.persons() for row in getattr(made, table)(n)])
 
 
@@ -248,6 +260,7 @@ class Region:
             shared.choice(COUNTRIES)[0],
             self.city(n),
             shared.randrange(100),
+            f"2024-0{n % 9 + 1}-01 {secret.randrange(20):02}:30:00",
         )
 
     def city(self, n: int) -> str:
@@ -278,6 +291,9 @@ class Region:
     def tickets(self, n: int) -> list[tuple[Any, ...]]:
         secret = self._secret("tickets", n)
         return [(region_id(self.region, n), at, self.text("title", n, at)) for at in range(secret.randrange(4))]
+
+    def visits(self, n: int) -> list[tuple[Any, ...]]:
+        return [(region_id(self.region, n), at, self._secret("visit", n, at).randrange(100)) for at in range(2)]
 
     def notes(self, n: int) -> list[tuple[Any, ...]]:
         return [(region_id(self.region, n), 0, f"note {n}")] if n % 3 == 0 else []

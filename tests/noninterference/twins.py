@@ -33,6 +33,8 @@ SIDES: tuple[Side, Side] = ("a", "b")
 Members = Mapping[str, Mapping[Side, Fairlead]]
 """By region and side."""
 SAVED = "saved"
+MORE_RESULTS = 8
+"""Status bit: another result follows."""
 
 
 class Tape(Raw):
@@ -60,12 +62,19 @@ class Tape(Raw):
             return Answer("lost")
         try:
             if prepared is None:
-                return self._result(binary=binary)
+                return self._results(binary=binary)
             prepared.answer = self._prepared(prepared)
             return prepared.answer
         except (EOFError, OSError):
             self.lost = True
             return Answer("lost")
+
+    def _results(self, *, binary: bool) -> Answer:
+        """The first of the results: a procedure has several."""
+        first = last = self._result(binary=binary)
+        while last.status & MORE_RESULTS and last.kind != "error":
+            last = self._result(binary=binary)
+        return first
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +229,7 @@ class Twins:
 
     def _restore(self, server: SqlServer, database: str) -> None:
         server.run(
-            "SET unique_checks = 0",
+            "SET unique_checks = 0, foreign_key_checks = 0",
             *(f"DELETE FROM {table}" for table in WRITTEN),
             *(f"INSERT INTO {table} SELECT * FROM {SAVED}_{database}.{table}" for table in WRITTEN),
             database=database,

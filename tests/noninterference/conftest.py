@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "twins" in getattr(item, "fixturenames", ()):
+        if not {"twins", "outcomes"}.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
-            # With --dist loadgroup each kind of server has a test process of its own.
+            # With --dist loadgroup each kind of server has a test process of its own, which adds up what was answered.
             item.add_marker(pytest.mark.xdist_group(item.callspec.params["flavour"]))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from router.functions import calls
 from router.tokens import Token, starts
@@ -163,6 +164,7 @@ def _administration(tokens: Sequence[Token], family: Family) -> str | None:
         _administration_head(tokens)
         or _administered_object(tokens, family)
         or _administration_anywhere(tokens)
+        or (_explained_elsewhere(tokens) if family is Family.EXPLAIN else None)
         or (_hidden_administration(tokens) if family is Family.PROGRAM else None)
     )
 
@@ -232,6 +234,14 @@ def _administration_anywhere(tokens: Sequence[Token]) -> str | None:
     for call in calls(tokens):
         if call.administration:
             return f"{call.upper}()"
+    return None
+
+
+def _explained_elsewhere(tokens: Sequence[Token]) -> str | None:
+    """EXPLAIN [FORMAT = …] FOR CONNECTION shows another client's statement, FOR SCHEMA is about another database."""
+    for one, other in pairwise(tokens):
+        if one.upper == "FOR" and other.upper in ("CONNECTION", "SCHEMA", "DATABASE"):
+            return f"EXPLAIN FOR {other.upper}"
     return None
 
 

@@ -26,8 +26,6 @@ def plan(request: Request, statement: Callable[[Request], Planned]) -> Planned:
     position = _statement(rest)
     if position is not None:
         return _explained(request, rest[position:], statement)
-    if words(rest, 2) == ("FOR", "CONNECTION"):
-        raise refusal("ADMINISTRATION", "EXPLAIN FOR CONNECTION")
     return _table(request, rest)
 
 

@@ -47,6 +47,8 @@ _SERVER_WIDE = frozenset(
     | {"sql_functions", "session_variables", "global_variables", "system_variables"}
     | {"st_spatial_reference_systems", "st_units_of_measure"}
 )
+TOLD = _SCHEMA_COLUMNS.keys() | _SERVER_WIDE
+"""What is about names, types and settings; everything else is about the server at work."""
 MEASURED = {
     "tables": {
         *("table_rows", "avg_row_length", "data_length", "max_data_length", "index_length", "data_free"),

@@ -14,7 +14,7 @@ from router import plan as plans
 from router.errors import refusal
 from router.functions import calls
 from router.gate import Family, Gate
-from router.planner.metadata import MEASURED
+from router.planner.metadata import MEASURED, TOLD
 from router.policy.decide import RESERVED
 from router.policy.reach import Reach
 from router.relations import SYSTEM
@@ -109,6 +109,11 @@ def _check_measures(tokens: Sequence[Token]) -> None:
     words = [token.name.lower() for token in tokens if token.is_name]
     if SYSTEM not in words:
         return
+    for index, token in enumerate(tokens[:-2]):
+        if token.is_name and token.name.lower() == SYSTEM and tokens[index + 1].text == ".":
+            table = tokens[index + 2].name.lower()
+            if table not in TOLD:
+                raise refusal("POLICY_BETRAYS", f"{SYSTEM}.{table}")
     measured = set().union(*(columns for table, columns in MEASURED.items() if table in words))
     star = any(token.text == "*" and tokens[index - 1].text != "(" for index, token in enumerate(tokens))
     if measured and (star or not measured.isdisjoint(words)):

@@ -14,6 +14,7 @@ from router.context import Context
 from router.errors import CATALOGUE, Refusal
 from router.plan import Planned, Refuse
 from router.policy.enforce import plan
+from router.privileges import Grants
 from tests.router import planning
 from tests.router.policy.stand_in import EEA, US, StandIn
 
@@ -57,3 +58,11 @@ def outcome(sql: bytes, where: Context, shard: str) -> str:
 def test_a_shard_gets_what_the_policy_allows(case: dict[str, Any]) -> None:
     where = context(case.get("subject", "us"), case.get("database", "shop"), case.get("mode", 0))
     assert outcome(case["sql"].encode(), where, case.get("shard", "eu-0")) == case["becomes"]
+
+
+@pytest.mark.parametrize("table", ["processlist", "OPTIMIZER_TRACE", "innodb_buffer_page", "`global_status`"])
+def test_whoever_administers_is_told_nothing_of_servers_at_work_abroad(table: str) -> None:
+    where = replace(context("us", "app"), grants=Grants("root", planning.settings().users["root"].grants))
+    assert outcome(f"SELECT * FROM information_schema.{table}".encode(), where, "eu-0") == "FL2105"
+    at_home = replace(where, policy=None, subject=None)
+    assert outcome(f"SELECT * FROM information_schema.{table}".encode(), at_home, "eu-0") == "as it is"

@@ -53,6 +53,7 @@ _COLD = (
     "audit_waits",
 )
 CHANGES = ("same", "refused", "allowed", "changed")
+EXPOSURES = ("shown", "refused", "failed")
 SHADOW_MARKS = (None, *CHANGES)
 COUNTERS = tuple(name for name in _HOT + _COLD if name != "heartbeat_ns")
 GAUGES = (
@@ -63,6 +64,7 @@ STATES = ("started_ns", "pid", "config_epoch", "draining", "ready")
 ARRAYS = {
     "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES,
     "pins_by_reason": PIN_REASONS, "pins_total_by_reason": PIN_REASONS, "shadows_by_change": CHANGES,
+    "exposures_by_outcome": EXPOSURES,
 }
 SHARD_COUNTERS = (
     "queries", "bytes_in", "bytes_out", "reads_replica", "errors", "lost", "waits", "wait_us", "timeouts",
@@ -700,6 +702,10 @@ cdef class WorkerBlock:
         """Count a plan that was compared with what a version on trial would make, by what becomes of it."""
         self.own.shadows_by_change[<Py_ssize_t>CHANGES.index(change)] += 1
 
+    def exposure(self, outcome):
+        """Count persons' being counted against budgets, by what came of it."""
+        self.own.exposures_by_outcome[<Py_ssize_t>EXPOSURES.index(outcome)] += 1
+
     def pin(self, reason, n=1):
         """Count sessions that became pinned (n > 0) or free again (n < 0)."""
         cdef Py_ssize_t place = PIN_REASONS.index(reason)
@@ -1012,7 +1018,7 @@ cdef check_layout():
     shard_marks = {"timeouts": <char *>&s.timeouts - shard, "connecting": <char *>&s.connecting - shard}
     array_marks = {"parks_by_reason": <char *>&w.parks_by_reason[0] - worker,
                    "pins_total_by_reason": <char *>&w.pins_total_by_reason[0] - worker,
-                   "shadows_by_change": <char *>&w.shadows_by_change[0] - worker}
+                   "exposures_by_outcome": <char *>&w.exposures_by_outcome[0] - worker}
     padded = (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry),
               sizeof(SlowRing), sizeof(BackendHealth), sizeof(NameEntry))
     right = (

@@ -26,6 +26,7 @@ from config.findings import near_or_known
 from config.load import load
 from config.settings import Grant, GrantTarget, Settings
 from config.words import Flavour, Hint, Verb
+from ops.ledger import LedgerError, left_for
 from router.context import Context
 from router.explain import Explanation
 from router.explain import explain as explain_statement
@@ -98,10 +99,11 @@ def explain(
     context = _with_schema(replace(context, policy=policy, subject=subject), schema)
     text = sys.stdin.buffer.read() if sql == "-" else sql.encode("utf-8", "surrogateescape")
     explanation = explain_statement(text, context, [parameter(one) for one in params])
+    left = _left(settings, context, explanation)
     if style == "json":
-        print_json(explanation.as_dict())
+        print_json(explanation.as_dict() | {"budgets": [{"step": step, "detail": detail} for step, detail in left]})
     else:
-        _print(explanation)
+        _print([*explanation.as_rows(), *left])
     if explanation.error is not None:
         raise SystemExit(EXIT_REFUSED)
 
@@ -172,8 +174,17 @@ def parameter(text: str) -> Value:
     return text
 
 
-def _print(explanation: Explanation) -> None:
-    rows = explanation.as_rows()
+def _left(settings: Settings, context: Context, explanation: Explanation) -> list[tuple[str, str]]:
+    """Of budgets, where the ledger is on this host."""
+    if context.subject is None:
+        return []
+    try:
+        return left_for(settings, context.subject, explanation.counting)
+    except LedgerError as error:
+        return [("budget", f"the meters cannot be read: {error}")]
+
+
+def _print(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(step) for step, _ in rows)
     for step, detail in _without_repeats(rows):
         click.echo(f"{step:<{width}}  {detail}")

@@ -211,7 +211,9 @@ class BudgetSettings:
 
     persons: Annotated[int, Option("The most distinct persons in the window; more is refused.", low=1)]
     warn: Annotated[int | None, Option("From how many on it is warned. Without it, never.", low=1)] = None
-    window: Annotated[float, Option("Over how long they are counted.", DURATION, low=86400)] = 365 * 86400.0
+    window: Annotated[
+        float, Option("Over how long they are counted.", DURATION, low=86400, high=730 * 86400)
+    ] = 365 * 86400.0
     calendar_year: Annotated[bool, Option("Count from the first of January instead.")] = False
 
 

@@ -14,6 +14,7 @@ from _speedups.redis_stats import FAMILIES as REDIS_FAMILIES
 from _speedups.redis_stats import PARK_REASONS as REDIS_PARKS
 from _speedups.stats import ARRAYS, BACKEND_ROLES, BACKEND_STATES
 from ops import clock
+from ops.ledger import Reading
 from ops.readiness import ready
 from ops.snapshot import Backend, Snapshot
 
@@ -74,6 +75,17 @@ def totals(**fields: str) -> Source:
 def by_reason(name: str) -> Source:
     """A by-reason array, the reason as label."""
     return lambda s: [((reason,), n) for reason, n in zip(ARRAYS[name], s.total[name], strict=True)]
+
+
+EXPOSED = ("budget", "class", "origin", "to", "counterparty")
+
+
+def exposed(what: Callable[[Reading], int]) -> Source:
+    """Of each flow that a budget counts."""
+    return lambda s: [
+        ((one.flow.budget, one.flow.data_class, one.flow.origin, one.flow.to, one.flow.counterparty), what(one))
+        for one in s.meters
+    ]
 
 
 def state(name: str) -> Source:
@@ -236,6 +248,12 @@ AUDIT = (
     counter("audit_unrecorded", "Refusals that are in no record, because too many waited for a disk that failed.",
             total("audit_unrecorded")),
     counter("audit_write_failures", "Writes of decision records that failed.", total("audit_failures")),
+    counter("exposures", "Runs of rows, or persons named, that were counted against budgets: shown, refused because a "
+            "budget was spent, or failed because the count could not be written down.",
+            by_reason("exposures_by_outcome"), "outcome"),
+    gauge("exposure_persons", "Distinct persons shown within a budget's window, the upper end of the estimate.",
+          exposed(lambda one: one.exposure.high), *EXPOSED),
+    gauge("exposure_persons_left", "What is left of the budget.", exposed(lambda one: one.left), *EXPOSED),
     gauge("audit_unpublished_anchors", "Anchors that the metastore has not taken yet.", total("audit_unpublished")),
 )
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from _speedups.stats import StatsPage
 from ops import digests, metrics, overview, readiness, redis, slowlog
+from ops.ledger import Reading
 from ops.parameters import BadParameter, one_of, whole
 from ops.readiness import Patience, Verdict
 from ops.snapshot import Snapshot
@@ -44,13 +45,15 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Admin:
-    """What the endpoints answer from. `ready` replaces the judgement of ops.readiness when given."""
+    """What the endpoints answer from. `ready` replaces the judgement of ops.readiness when given; `meters` reads the
+    budgets of exposure."""
 
     page: StatsPage
     patience: Patience = field(default_factory=Patience)
     ready: Callable[[], Verdict] | None = None
     remote_statements: bool = False
     rates: overview.Rates = field(default_factory=overview.Rates)
+    meters: Callable[[], Sequence[Reading]] = tuple
 
     def verdict(self) -> Verdict:
         return self.ready() if self.ready else readiness.ready(self.page, self.patience)
@@ -101,7 +104,7 @@ def ready(admin: Admin, request: Request) -> Response:
 
 
 def metrics_text(admin: Admin, request: Request) -> Response:
-    return Response(metrics.render(admin.page, admin.patience), media_type=metrics.CONTENT_TYPE)
+    return Response(metrics.render(admin.page, admin.patience, admin.meters()), media_type=metrics.CONTENT_TYPE)
 
 
 def digests_list(admin: Admin, request: Request) -> Response:

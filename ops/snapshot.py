@@ -1,5 +1,6 @@
 """The statistics page as one reader sees it: each part is read once, when it is first asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from _speedups.redis_stats import RedisPage
 from _speedups.stats import Health, Name, StatsPage, now_ns
 from ops import names, process
+from ops.ledger import Reading
 from ops.readiness import Patience, worker_state
 
 
@@ -38,6 +40,8 @@ class Snapshot:
     page: StatsPage
     patience: Patience = field(default_factory=Patience)
     now: int = field(default_factory=now_ns)
+    meters: Sequence[Reading] = ()
+    """Of the budgets of exposure."""
 
     @cached_property
     def total(self) -> dict[str, Any]:

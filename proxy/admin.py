@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from config.errors import ConfigError
 from config.load import load
 from config.settings import AdminListener, HttpListener, Settings
 from ops import http
+from ops.ledger import LedgerError, Reading, readings_of
 from proxy import control, logs
 from proxy.admins import AdminStart
 from proxy.candidate import address_of
@@ -111,12 +112,19 @@ class Admin:
         consoles = settings.listeners_of(AdminListener)
         servers: list[Awaitable[None]] = []
         if web:
-            self._http = http.embedded(http.Admin(self.start.page))
+            self._http = http.embedded(http.Admin(self.start.page, meters=self._meters))
             servers.append(self._http.serve(sockets=web))
         for one in consoles.values():
             self.console = Console(self, listeners[address_of(one)])
             servers.append(self.console.serve())
         return servers
+
+    def _meters(self) -> Sequence[Reading]:
+        try:
+            return readings_of(self.in_force.settings)
+        except LedgerError as error:
+            log.error("the exposure meters cannot be read: %s", error)
+            return ()
 
     def _on_control(self) -> None:
         messages = control.receive(self.start.control)

@@ -23,6 +23,7 @@ from proxy import commands
 from proxy.audit import Want
 from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
+from proxy.exposure import Toll
 from proxy.kills import number_of
 from proxy.local import LOCAL
 from proxy.merging import Bounds, bounds_of
@@ -488,6 +489,7 @@ class Dispatcher:
         if session.bound in shards:
             # A peer's statement for several shards comes once for each of them.
             shards = (session.bound,)
+        toll = self.worker.exposures.toll(session, planned, found, sql, params, shards)
         plan = planned.plan
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
@@ -495,23 +497,38 @@ class Dispatcher:
             bounds = bounds_of(plan.merge, sql, found, session.mode, params)
             if bounds.count != 0:
                 self.count(handle, session, found, shards)
-                self._merged(handle, session, sql, found, planned, plan.merge, bounds, shards, params, execution)
+                self._merged(handle, session, sql, found, planned, plan.merge, bounds, shards, params, execution, toll)
                 return
             # LIMIT 0: there is nothing to merge, and servers describe its columns in their own way.
             shards = shards[:1]
+        info = self.relay.info(handle)
+        if info is None:
+            return
+        if toll is not None and toll.persons is None and len(shards) == 1:
+            self._by_row(handle, session, sql, found, planned, shards, execution, toll, info)
+            return
         if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
-            reduced = self._reduced(session, sql, found, planned, shards, execution)
+            reduced = replace(self._reduced(session, sql, found, planned, shards, execution), toll=toll)
             self.count(handle, session, found, shards)
             self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced)
             return
         if planned.facts.implicit_commit:
             # A transaction that has reached no shard yet ends here; an open one is committed by its server.
             self.relay.drop_pending(handle)
-        info = self.relay.info(handle)
-        if info is not None:
-            shard = self._one_of(shards, planned, info)
-            verdict = self._verdict(session, sql, found, planned, shard, execution)
-            self._on_one_shard(handle, session, found, planned, compiled, shard, info, verdict)
+        shard = self._one_of(shards, planned, info)
+        verdict = self._verdict(session, sql, found, planned, shard, execution)
+        self._on_one_shard(handle, session, found, planned, compiled, shard, info, verdict, toll)
+
+    def _by_row(
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
+        execution: Execution | None, toll: Toll, info: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """One shard's answer, whose rows have to be counted: as those of several. Raises Refusal."""
+        if info["trx"] or info["pins"] or not info["autocommit"]:
+            raise toll.bound_to_its_connection()
+        reduced = replace(self._reduced(session, sql, found, planned, shards, execution), toll=toll)
+        self.count(handle, session, found, shards)
+        self.worker.executor.begin(handle, session, sql, found, planned, planned.plan, shards, execution, reduced)
 
     def _verdict(
         self, session: Session, sql: Text, found: Any, planned: Planned, shard: int, execution: Execution | None
@@ -527,13 +544,14 @@ class Dispatcher:
 
     def _merged(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, recipe: Recipe,
-        bounds: Bounds, shards: tuple[str, ...], params: Params, execution: Execution | None,
+        bounds: Bounds, shards: tuple[str, ...], params: Params, execution: Execution | None, toll: Toll | None,
     ) -> None:  # fmt: skip
         """A read whose rows the engine merges: shards get it with helper columns. Raises Refusal."""
         prepared = execution is not None
         limit = bounds.of_shard(whole=recipe.whole)
         outgoing = assemble(recipe, sql, found, session.mode, limit, prepared=prepared)
         texts, reduced = self._forms_of(session, outgoing.text, planned, shards)
+        reduced = replace(reduced, toll=toll)
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items()}
             reduced, payload = replace(reduced, payloads=payloads), b""
@@ -605,7 +623,7 @@ class Dispatcher:
 
     def _on_one_shard(
         self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
-        shard: int, info: dict[str, Any], verdict: VerdictRef | None,
+        shard: int, info: dict[str, Any], verdict: VerdictRef | None, toll: Toll | None,
     ) -> None:  # fmt: skip
         facts = planned.facts
         extra = b""
@@ -633,12 +651,25 @@ class Dispatcher:
             max_lag_ms=max_lag,
         )
         want = self.worker.auditor.want(session, planned, (self.worker.shard_of_number(shard).name,))
+        if toll is not None:
+            self.spawn(handle, self._behind_toll(toll, want, found.fingerprint, send))
+        elif want is not None and self.worker.auditor.waits(want):
+            self.spawn(handle, self._behind_record(want, found.fingerprint, send))
+        else:
+            self._send(want, send)
+
+    def _send(self, want: Want | None, send: Callable[..., bool]) -> None:
         if want is None:
             send()
-        elif not self.worker.auditor.waits(want):
-            send(record=self.worker.auditor.number(want))
         else:
-            self.spawn(handle, self._behind_record(want, found.fingerprint, send))
+            send(record=self.worker.auditor.number(want))
+
+    async def _behind_toll(self, toll: Toll, want: Want | None, fingerprint: int, send: Callable[..., bool]) -> None:
+        await toll.pay()
+        if want is not None and self.worker.auditor.waits(want):
+            await self._behind_record(want, fingerprint, send)
+        else:
+            self._send(want, send)
 
     async def _behind_record(self, want: Want, fingerprint: int, send: Callable[..., bool]) -> None:
         number = await self.worker.auditor.kept(want, fingerprint)

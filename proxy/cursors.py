@@ -32,6 +32,12 @@ class LeaseCursor:
         """Of rows, so far."""
 
     @property
+    def described(self) -> Head:
+        """The head, which has come."""
+        assert self._stream.head is not None
+        return Head(self._stream.head, deprecate=self._deprecate)
+
+    @property
     def end(self) -> bytes | None:
         """The last packet's payload, once it has come."""
         return self._stream.end
@@ -48,7 +54,7 @@ class LeaseCursor:
             if rows is None:
                 raise refusal("SHARD_FAILED", self.name, "its answer broke off")
             self._kept += rows
-        return Head(self._stream.head, deprecate=self._deprecate)
+        return self.described
 
     async def peek(self) -> bytearray:
         """Rows that stay to be read: some, or none when there are none."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from _speedups.relay import StatementRef, VerdictRef
 from proxy.audit import Outcome, Work
 from proxy.cursors import LeaseCursor, ShardError
+from proxy.exposure import Toll
 from proxy.leases import Lease
 from proxy.merging import Bounds, merge_rows
 from proxy.mysql.constants.capabilities import Capability
@@ -57,13 +58,15 @@ class Execution:
 class Reduced:
     """What the policy makes of a statement, by shard: other texts' payloads, or other prepared statements; what the
     answers' columns are compared with; `flags` of the relay. Shards that are not named get the client's own. `unlike`:
-    columns of some shards may be masked, so they need not be described alike beyond name, type and character set."""
+    columns of some shards may be masked, so they need not be described alike beyond name, type and character set.
+    `toll`: persons in the answers that have to be counted."""
 
     payloads: Mapping[str, bytes] = field(default_factory=dict)
     statements: Mapping[str, StatementRef] = field(default_factory=dict)
     verdicts: Mapping[str, VerdictRef] = field(default_factory=dict)
     flags: int = 0
     unlike: bool = False
+    toll: Toll | None = None
 
 
 NOT_REDUCED = Reduced()
@@ -128,6 +131,10 @@ class Executor:
             return
         outcome = Outcome()
         match plan:
+            case _ if reduced.toll is not None and reduced.toll.persons is None:
+                payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
+                payloads = {name: reduced.payloads.get(name, payload) for name in shards}
+                work = partial(self._scatter, handle, session, payloads, execution, reduced, info, outcome)
             case plans.Scatter():
                 payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
                 payloads = {name: reduced.payloads.get(name, payload) for name in shards}
@@ -148,14 +155,16 @@ class Executor:
                 )
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
-        self._spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work)
+        self._spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
 
     def _spawn(
         self, handle: int, session: Session, planned: Planned, fingerprint: int, shards: tuple[str, ...],
-        outcome: Outcome, work: Work,
+        outcome: Outcome, work: Work, toll: Toll | None,
     ) -> None:  # fmt: skip
-        """With its decision record, if it has to leave one."""
+        """With its decision record, if it has to leave one, and behind its toll."""
         want = self._worker.auditor.want(session, planned, shards)
+        if toll is not None:
+            work = partial(_behind, toll, work)
         if want is not None:
             self._worker.dispatcher.spawn(
                 handle, self._worker.auditor.around(want, fingerprint, shards, outcome, work)
@@ -172,7 +181,7 @@ class Executor:
         if info is not None:
             outcome = Outcome()
             work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
-            self._spawn(handle, session, planned, found.fingerprint, asked.shards, outcome, work)
+            self._spawn(handle, session, planned, found.fingerprint, asked.shards, outcome, work, reduced.toll)
 
     def _free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
         """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
@@ -201,7 +210,10 @@ class Executor:
                 payload = reduced.payloads.get(name, asked.payload)
                 branches.send(name, payload, reduced.statements.get(name), reduced)
             answer = ResultSet(self._worker, handle, session, Status(info["status"]))
-            cursors = [LeaseCursor(name, lease, deprecate=answer.deprecate) for name, lease in branches.leases.items()]
+            cursors = [
+                _cursor(reduced.toll, name, lease, deprecate=answer.deprecate, binary=asked.binary)
+                for name, lease in branches.leases.items()
+            ]
             outcome.of(answer, [one for one in cursors if self._worker.is_local(one.name)])
             limits = self._worker.generation.settings.limits
             self._pool.limit = limits.merge_memory_worker
@@ -222,7 +234,9 @@ class Executor:
             answer = ResultSet(self._worker, handle, session, Status(info["status"]))
             first: tuple[str, Head] | None = None
             for name, lease in branches.leases.items():
-                cursor = LeaseCursor(name, lease, deprecate=answer.deprecate)
+                cursor = _cursor(
+                    reduced.toll, name, lease, deprecate=answer.deprecate, binary=execution is not None
+                )
                 outcome.of(answer, [cursor] if self._worker.is_local(name) else [])
                 first = await self._append(answer, cursor, first, unlike=reduced.unlike)
                 if first is None:
@@ -328,6 +342,17 @@ class Executor:
         self._worker.relay.reply(
             handle, packet, affected=affected, insert_id=total.last_insert_id, warnings=total.warnings
         )
+
+
+async def _behind(toll: Toll, work: Work) -> None:
+    await toll.pay()
+    await work()
+
+
+def _cursor(toll: Toll | None, name: str, lease: Lease, *, deprecate: bool, binary: bool) -> LeaseCursor:
+    if toll is None:
+        return LeaseCursor(name, lease, deprecate=deprecate)
+    return toll.cursor(name, lease, deprecate=deprecate, binary=binary)
 
 
 @dataclass(frozen=True, slots=True)

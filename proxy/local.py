@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ops.ledger import LedgerError, left_for
 from proxy.inquiries import LEVELS, pinned_by
 from proxy.local_columns import NUMBERS, database_column, fact_column, number_column, text_column, warning_columns
 from proxy.mysql.constants.status import Status
@@ -14,6 +15,8 @@ from proxy.session import Session
 from router import plan as plans
 from router.errors import refusal
 from router.explain import explain
+from router.policy.counting import Counting
+from router.policy.model import Subject
 from router.text import Text
 
 if TYPE_CHECKING:
@@ -92,11 +95,20 @@ class LocalAnswers:
 
     def _route(self, session: Session, statement: bytes) -> Answer:
         text, context = statement.decode("utf-8", "replace"), self._worker.context_of(session)
-        rows = explain(text, context).as_rows()
+        explained = explain(text, context)
+        rows = explained.as_rows()
+        if explained.counting and context.subject is not None:
+            rows += self._left(session, context.subject, explained.counting)
         if self._worker.shadow is not None:
             rows += self._worker.shadow.told(session, text, context)
         columns = [text_column(session, "step", 128), text_column(session, "detail", 4096)]
         return columns, [[str(cell) for cell in row] for row in rows]
+
+    def _left(self, session: Session, subject: Subject, counting: Sequence[Counting]) -> list[tuple[str, str]]:
+        try:
+            return left_for(self._worker.generation_of(session).settings, subject, counting)
+        except LedgerError as error:
+            return [("budget", f"the meters cannot be read: {error}")]
 
     def _of_session(self, session: Session, info: dict[str, Any]) -> dict[str, Any]:
         """What this session is to Fairlead, and why it keeps its connection to a server."""

@@ -17,7 +17,7 @@ from proxy import logs
 from proxy.generation import Generation
 from proxy.session import Session
 from router.context import Context
-from router.plan import Planned, Refuse
+from router.plan import Planned
 from router.policy.enforce import plan
 from router.simulation import ALLOWED, CHANGED, REFUSED, Change, Outcome, Shape, compare, outcome_of, sharding_of
 from router.text import Text
@@ -104,6 +104,4 @@ class Shadow:
 
 
 def _outcome(planned: Planned, generation: Generation) -> Outcome:
-    if planned.policy is not None and planned.policy.budgets:
-        planned = replace(planned, plan=Refuse("POLICY_BUDGET", (", ".join(planned.policy.budgets),)), policy=None)
     return outcome_of(planned, generation.topology, sharding_of(planned.plan, generation.settings))

@@ -31,9 +31,10 @@ from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
 from proxy.attested import Attested, Identities
 from proxy.audit import Auditor
-from proxy.compile import BEGINS, Compiled, Compiler, begin_text, error_payload
+from proxy.compile import BEGINS, OP_PARK, Compiled, Compiler, begin_text, error_payload
 from proxy.control import WorkerStart, digest_of
 from proxy.executor import Executor
+from proxy.exposure import Exposures
 from proxy.generation import Generation
 from proxy.inquiries import Inquiries
 from proxy.kills import Kills
@@ -121,6 +122,7 @@ class Worker:
         self.executor = Executor(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
+        self.exposures = Exposures(self)
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.inquiries = Inquiries(self)
@@ -199,6 +201,7 @@ class Worker:
         await self.schemas.close()
         await self.backends.close()
         await self.auditor.close()
+        await self.exposures.close()
         self.relay.stop()
         thread.join(2.0)
 
@@ -444,9 +447,12 @@ class Worker:
         return session.attested
 
     def compile(self, session: Session, planned: Planned) -> Compiled:
-        """The plan for the relay, with the bit that says whether its executions leave a record."""
+        """The plan for the relay, with the bit that says whether its executions leave a record. Where persons have to
+        be counted first, executions come here."""
         compiled = self.compiler.compile(planned)
         self.auditor.mark(session, planned, compiled)
+        if planned.policy is not None and planned.policy.counts:
+            compiled.opcode = OP_PARK
         return compiled
 
     def make_plan(self, session: Session, found: Any, sql: Text, context: Context) -> Planned:
@@ -454,17 +460,11 @@ class Worker:
         shadow, planned = self.shadow, plan(found, sql, context)
         if shadow is not None:
             shadow.compare(session, found, sql, context, planned)
-        return self._countable(planned)
+        return planned
 
     def plan_in_force(self, found: Any, sql: Text, context: Context) -> Planned:
         """For a text of ours."""
-        return self._countable(plan(found, sql, context))
-
-    def _countable(self, planned: Planned) -> Planned:
-        if planned.policy is not None and planned.policy.budgets:
-            # Nobody counts here, so what may only be shown while it is counted is not shown.
-            raise refusal("POLICY_BUDGET", ", ".join(planned.policy.budgets))
-        return planned
+        return plan(found, sql, context)
 
     def tell_relay(self, session: Session) -> None:
         """The session's database, mode or variables changed."""

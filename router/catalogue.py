@@ -989,9 +989,10 @@ _POLICY = (
     ),
     _entry(
         "POLICY_BUDGET", 2109, SPECIFIC_ACCESS_DENIED,
-        "what this would show has to be counted against {0}, and nothing counts it",
-        "A rule allows this only within a budget of exposure, which `fairlead serve` does not keep yet.",
-        "Ask in the data's own domain, or change the rule to one without a budget.",
+        "budget {0} is spent for {1} data of {2} shown in {3}",
+        "A rule allows this only while the distinct persons shown within the budget's window are not more than it "
+        "says. Rows that stand before this error were within it.",
+        "Ask in the data's own domain; `fairlead exposure` shows what is spent, and policy.budgets how much there is.",
     ),
     _entry(
         "POLICY_WITNESS", 2110, SPECIFIC_ACCESS_DENIED,
@@ -1006,6 +1007,20 @@ _POLICY = (
         "no record of this decision can be kept: {0}",
         "What the policy decides across domains, or reduces, is written down (audit). While that fails, such "
         "statements are refused; nothing of this one was sent.",
+        "Look at the disk of the audit folder and at Fairlead's log, then try again.",
+    ),
+    _entry(
+        "POLICY_UNCOUNTED", 2112, SPECIFIC_ACCESS_DENIED,
+        "the persons in this answer cannot be counted against budget {0}: {1}",
+        "A rule allows this only within a budget of exposure. Persons are counted by the literals that the shard keys "
+        "of all tables are equal to, or by the rows of a plain SELECT outside of a transaction.",
+        "Name the persons by the key, or read their rows without groups, aggregates, subqueries and transaction.",
+    ),
+    _entry(
+        "METERS_UNAVAILABLE", 2113, SPECIFIC_ACCESS_DENIED,
+        "the exposure meters cannot be kept: {0}",
+        "What is shown within a budget is counted, and the count on the disk, before it is shown. While that fails, "
+        "such statements are refused.",
         "Look at the disk of the audit folder and at Fairlead's log, then try again.",
     ),
 )

@@ -14,6 +14,7 @@ from router.errors import CATALOGUE, Refusal
 from router.literals import Params
 from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
 from router.policy.account import account
+from router.policy.counting import Counting
 from router.policy.enforce import plan
 from router.route import route, split
 from router.topology import Topology
@@ -26,6 +27,7 @@ class Explanation:
     `tables`: (keyspace.table, read or write). `reasons`: in the order they were found. `sql`: shard → its
     text when that is not the statement's own, else empty. `error`: the refusal, when it is refused.
     `plan`: the plan, printed. `policy`: what the policy says of who asks and of every column, and what it sends.
+    `counting`: how each shard's answer is counted against budgets of exposure.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Explanation:
     pins: tuple[str, ...] = ()
     replica_ok: bool = False
     policy: tuple[tuple[str, str], ...] = ()
+    counting: tuple[Counting, ...] = ()
 
     def as_rows(self) -> list[tuple[str, str]]:
         """(step, detail), as EXPLAIN ROUTE shows it."""
@@ -52,6 +55,8 @@ class Explanation:
             if reason != self.error:
                 yield ("because", reason)
         yield from self.policy
+        for how in dict.fromkeys(one.told() for one in self.counting):
+            yield ("counted", how)
         for shard in self.shards:
             yield ("shard", shard)
         if self.regions:
@@ -81,6 +86,7 @@ class Explanation:
             "replica_ok": self.replica_ok,
             "sql": self.sql or "verbatim",
             "policy": [{"step": step, "detail": detail} for step, detail in self.policy],
+            "counted": list(dict.fromkeys(one.told() for one in self.counting)),
             "plan": self.plan,
         }
 
@@ -119,7 +125,14 @@ def explain_planned(
         pins=facts.pins,
         replica_ok=facts.replica_ok,
         policy=account(lexed, sql, context),
+        counting=_counting(planned, shards),
     )
+
+
+def _counting(planned: Planned, shards: tuple[str, ...]) -> tuple[Counting, ...]:
+    parts = planned.policy.parts if planned.policy is not None else {}
+    found = (parts[shard].counting for shard in shards if shard in parts)
+    return tuple(one for one in found if one is not None)
 
 
 def _allowed(planned: Planned, found: tuple[str, ...] | Refuse) -> tuple[str, ...] | Refuse:

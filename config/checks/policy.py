@@ -48,6 +48,9 @@ def check_policy(settings: Settings, findings: Findings) -> None:
     for name, budget in policy.budgets.items():
         if budget.warn is not None and budget.warn > budget.persons:
             findings.add(("policy", "budgets", name, "warn"), "more than persons, so it would never warn")
+        if settings.audit is None and any(rule.budget == name for rule in policy.rules.values()):
+            path = ("policy", "budgets", name)
+            findings.add(path, "there is nowhere to count it", "The section audit names the folder")
     _failover_fits(findings, policy)
     for name, store in policy.stores.items():
         _store_fits(settings, findings, policy, store, ("policy", "stores", name))
@@ -253,6 +256,8 @@ def _verdict_fits(findings: Findings, policy: PolicySettings, rule: RuleSettings
         findings.add((*path, "operations"), f"{word} is about reading", "Writing is allowed, sent home or refused")
     if word == "refuse" and rule.budget is not None:
         findings.add((*path, "budget"), "what is refused exposes nobody")
+    if word == "aggregate" and rule.budget is not None:
+        findings.add((*path, "budget"), "an aggregate does not say whom it is about, so nobody can be counted")
     if word == "tokenise":
         for name, domain in policy.domains.items():
             if domain.token_key is None and (not rule.homes or name in rule.homes):

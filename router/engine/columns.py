@@ -37,6 +37,11 @@ class Column(NamedTuple):
         return bool(self.flags & 32)
 
     @property
+    def is_whole(self) -> bool:
+        """A whole number."""
+        return self.type in INTEGERS
+
+    @property
     def is_text(self) -> bool:
         """A character string, whose comparison is a collation's."""
         return self.type in STRINGS and self.charset != BINARY_CHARSET

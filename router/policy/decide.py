@@ -178,7 +178,6 @@ class Judge:
             return None
         live = _followed(relation)
         verdicts = {one.column: one.verdict for one in rulings if one.column}
-        person = self.policy.person_of(relation.keyspace or "", relation.table or "")
         closed = {column.name.lower() for column in live.columns if not self._open(relation, column.name, ours)}
         if self._as_it_is(relation, live, verdicts, closed):
             return None
@@ -189,7 +188,7 @@ class Judge:
         ignored = tuple(name for name, parts in _indexes(live) if not closed.isdisjoint(parts))
         if not _lies_open(live, ignored) or not closed.isdisjoint(live.partitioned_by):
             raise refusal("POLICY_FORM", f"rows of {relation.table} lie in the order of a protected column")
-        return Leaf(relation, tuple(columns), ignored, person or _person(live))
+        return Leaf(relation, tuple(columns), ignored, person_of(self.policy, relation))
 
     def _open(self, relation: Relation, column: str, ours: tuple[str, ...]) -> bool:
         return is_open(self.policy, self.subject, relation, column, ours)
@@ -358,9 +357,12 @@ def _names(live: LiveTable) -> list[str]:
     return [column.name for column in live.columns]
 
 
-def _person(live: LiveTable) -> str | None:
+def person_of(policy: Policy, relation: Relation) -> str | None:
     """Without a label: one row is one person, told apart by a primary key of one column."""
-    primary = next((key for key in live.unique_keys if key.primary), None)
+    labelled = policy.person_of(relation.keyspace or "", relation.table or "")
+    if labelled is not None or relation.live is None:
+        return labelled
+    primary = next((key for key in relation.live.unique_keys if key.primary), None)
     return primary.columns[0] if primary is not None and len(primary.columns) == 1 and primary.exact else None
 
 

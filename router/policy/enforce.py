@@ -26,6 +26,7 @@ from router.policy import forms
 from router.policy.checker import Scene
 from router.policy.checker import check as check_again
 from router.policy.constraints import Constraints
+from router.policy.counting import Counting, counting
 from router.policy.decide import Decision, Hidden, Judge, check_writes
 from router.policy.homes import candidates
 from router.policy.lineage import Lineage, lineage
@@ -53,7 +54,8 @@ class Part:
     """What one shard gets. `refusal`: nothing, and why; `hidden`: because its rows do not exist for the subject.
     `splices`: into the text; none for the statement as it is. `norm`: what the outgoing text must lex to.
     `remote`: the shard's own Fairlead puts them in, and gets the statement as it is. `template`: as sent, in words.
-    `witness`: which columns its answer may hold as they are; None where nothing restricted is touched."""
+    `witness`: which columns its answer may hold as they are; None where nothing restricted is touched. `counting`: of
+    the persons in the answer, against budgets."""
 
     refusal: Refuse | None = None
     hidden: bool = False
@@ -63,6 +65,7 @@ class Part:
     remote: bool = False
     proof: Proof | None = None
     witness: frozenset[Name] | None = None
+    counting: Counting | None = None
 
     @property
     def as_it_is(self) -> bool:
@@ -92,11 +95,9 @@ class Enforcement:
         return self.direct and all(part.witness is None for part in self.parts.values())
 
     @property
-    def budgets(self) -> tuple[str, ...]:
-        """What has to be counted when it is carried out, as proofs name it: `budget(NAME)`."""
-        proofs = [part.proof for part in self.parts.values() if part.refusal is None and part.proof is not None]
-        found = {duty for proof in proofs for duty in proof.obligations if duty.startswith("budget")}
-        return tuple(sorted(found))
+    def counts(self) -> bool:
+        """Are persons to be counted before an answer is shown?"""
+        return any(part.counting is not None for part in self.parts.values())
 
     @property
     def alike(self) -> bool:
@@ -255,7 +256,8 @@ class _Enforcer:
         template = self.policy.redact(text)
         looked_at = shard.is_local and needed(self.policy, self.subject, shard, found)
         witness = self._witness(parsed, found, shard) if looked_at else None
-        return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof, witness)
+        counted = counting(self.policy, self.planned, parsed, found, decision) if shard.is_local else None
+        return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof, witness, counted)
 
     def _witness(self, parsed: Parsed, found: Lineage, shard: Shard) -> frozenset[Name]:
         names = allowed(self.policy, self.subject, shard, found, parsed.queries())

@@ -9,15 +9,21 @@ from prometheus_client.samples import Sample
 
 from _speedups.stats import ERROR_CLASSES, PARK_REASONS, PIN_REASONS, StatsPage
 from ops import metrics
+from ops.exposure import Exposure, Flow, Level, Threshold
 from ops.families import FAMILIES, dotted
+from ops.ledger import Reading
 from tests.ops.conftest import RELAY
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
+METER = Reading(Flow("personal", "eu", "us"), Threshold(flow=Flow("*", "*", "*", "*"), refuse=8), Exposure(3, 4, 5),
+                Level.UNDER)  # fmt: skip
+
+
 def scrape(page: StatsPage) -> dict[str, list[Sample]]:
     found: dict[str, list[Sample]] = {}
-    for family in text_string_to_metric_families(metrics.render(page).decode()):
+    for family in text_string_to_metric_families(metrics.render(page, meters=[METER]).decode()):
         for sample in family.samples:
             found.setdefault(sample.name, []).append(sample)
     return found

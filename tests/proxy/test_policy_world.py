@@ -86,19 +86,6 @@ def test_an_address_is_masked_abroad_and_a_name_refused(world: World, eu: Fairle
         refused(connection, f"SELECT * FROM customers WHERE id = {key}", "FL2101")
 
 
-@pytest.mark.parametrize("region", ["eu", "us"])
-def test_what_a_budget_would_have_to_count_is_refused(world: World, region: str) -> None:
-    rules = POLICY["rules"] | {"masked-abroad": POLICY["rules"]["masked-abroad"] | {"budget": "bulk"}}
-    counted = CHANGES | {"policy": POLICY | {"rules": rules, "budgets": {"bulk": {"persons": 1000}}}}
-    members = {name: world.kept(counted, region=name) for name in ("eu", "us")}
-    (key,) = ids_on(world, "eu-0")
-    with as_analyst(members[region]) as connection:
-        assert "budget(bulk)" in refused(connection, f"SELECT email FROM customers WHERE id = {key}", "FL2109")
-        assert ask(connection, f"SELECT id FROM customers WHERE id = {key}") == [(key,)]
-    with client(members["eu"], user="clerk", password="x") as connection:
-        assert value(connection, f"SELECT email FROM customers WHERE id = {key}") == clear(world, key)[2]
-
-
 def test_at_home_everything_is_in_clear(world: World, eu: Fairlead, us: Fairlead) -> None:
     (key,) = ids_on(world, "eu-0")
     with client(eu, user="clerk", password="x") as connection:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from proxy.console.table import Table
-from proxy.console.tables import configuration, decisions, findings, live, schema, statistics
+from proxy.console.tables import configuration, decisions, exposure, findings, live, schema, statistics
 
 TABLES: tuple[Table, ...] = tuple(
     sorted(
-        (*configuration.TABLES, *decisions.TABLES, *findings.TABLES, *live.TABLES, *statistics.TABLES),
+        (
+            *configuration.TABLES, *decisions.TABLES, *exposure.TABLES, *findings.TABLES, *live.TABLES,
+            *statistics.TABLES,
+        ),
         key=lambda table: table.name,
     )
 )

@@ -38,9 +38,8 @@ def _decisions(sources: Sources) -> Iterator[Row]:
 
 def audit_directory(sources: Sources) -> Path | None:
     """Where the settings say that decision records are written; None when they do not."""
-    audit = getattr(sources.settings, "audit", None)
-    directory = getattr(audit, "directory", None)
-    return directory if isinstance(directory, Path) else None
+    audit = sources.settings.audit
+    return audit.folder if audit is not None else None
 
 
 def _newest(directory: Path) -> Iterator[Path]:

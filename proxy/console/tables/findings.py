@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 from config.advice import advice
 from config.errors import ConfigError, Mistake
+from ops.exposure import Level
 from ops.readiness import ready
 from proxy.certificates import certificates
 from proxy.console.sources import Sources, wall
 from proxy.console.table import Row, Table, columns
+from proxy.console.tables.exposure import meters
 from router.policy.compiled import build
 from router.policy.review import review
 from router.topology import Topology
@@ -24,6 +26,15 @@ def _findings(sources: Sources) -> Iterator[Row]:
     yield from _of_workers(sources)
     yield from _of_certificates(sources)
     yield from _of_configuration(sources)
+    yield from _of_budgets(sources)
+
+
+def _of_budgets(sources: Sources) -> Iterator[Row]:
+    for one in meters(sources):
+        if one.level is not Level.UNDER:
+            spent = one.level is Level.REFUSE
+            code = "BUDGET_SPENT" if spent else "BUDGET_WARNING"
+            yield "error" if spent else "warning", "policy", code, f"budget {one.flow.budget}", one.told
 
 
 def _of_readiness(sources: Sources) -> Iterator[Row]:

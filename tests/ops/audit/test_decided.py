@@ -69,6 +69,7 @@ def settings(tmp_path: Path) -> Settings:
         "users": {"app": {"password": {"env": "X"}, "grants": [{"on": "shop.*", "verbs": ["all"]}]}},
         "listeners": {"mysql": {"port": 7306}},
         "policy": POLICY,
+        "audit": {"folder": str(tmp_path / "audit"), "key": {"env": "X"}},
     }
     path.write_text(yaml.safe_dump(content))
     return load(path, secrets=False)

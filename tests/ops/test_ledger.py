@@ -91,7 +91,7 @@ def test_what_cannot_be_written_is_not_counted(tmp_path: Path) -> None:
         other.execute("DROP TRIGGER full")
     assert charge(ledger, 0, 10).counted == 10
     (reading,) = readings(tmp_path / "exposure.db", SMALL, NOW)
-    assert reading.exposure.estimate == 10
+    assert 9 <= reading.exposure.estimate <= 10
 
 
 def test_damaged_files_are_told(tmp_path: Path) -> None:

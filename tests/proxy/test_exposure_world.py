@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 import threading
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from config.policy import BudgetSettings
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
 from ops.exposure import Flow, thresholds_of
-from ops.ledger import Reading, ledger_of, readings
+from ops.ledger import Ledger, Reading, ledger_of, readings
 from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, together, until, value
 from tests.proxy.test_audit_world import PEM
 from tests.proxy.test_policy_world import POLICY, USERS
@@ -26,6 +27,16 @@ pytestmark = pytest.mark.world(regions=2)
 
 FLOW = Flow("personal", "eea", "usa", "-", "bulk")
 Members = dict[str, Fairlead]
+
+
+def with_known_key(folder: Path) -> Path:
+    """Whom a sketch takes for somebody else depends on the ledger's key: here for nobody of these few."""
+    place = ledger_of(folder, "eea")
+    if not place.exists():
+        Ledger(place).close()
+        with contextlib.closing(sqlite3.connect(place)) as db, db:
+            db.execute("UPDATE secret SET key = ?", (b"\x01" * 32,))
+    return folder
 
 
 def changes(folder: Path, persons: int = 1000, **budget: Any) -> dict[str, Any]:
@@ -42,13 +53,13 @@ def changes(folder: Path, persons: int = 1000, **budget: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "audit"
+    return with_known_key(tmp_path / "audit")
 
 
 @pytest.fixture
 def kept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the Fairleads that several tests share."""
-    return tmp_path_factory.getbasetemp() / "exposure"
+    return with_known_key(tmp_path_factory.getbasetemp() / "exposure")
 
 
 @pytest.fixture
@@ -115,7 +126,7 @@ def test_persons_are_counted_by_the_rows(world: World, fleet: Members, kept_fold
         assert shown(kept_folder) <= before + 14
         assert len(ask(connection, "SELECT id, email FROM customers WHERE country <> '--'")) >= everybody
         before = shown(kept_folder)
-        assert everybody - 1 <= before
+        assert everybody <= before
         if region == "eu":
             told = dict(ask(connection, "EXPLAIN ROUTE SELECT email, id FROM customers WHERE country <> '--'"))
             assert told["counted"] == "the persons whom the rows show, row by row"
@@ -214,7 +225,8 @@ def test_what_cannot_be_counted_is_not_shown(world: World, folder: Path) -> None
     member = launch(world, changes(folder), workers=1)
     (key,) = ids_on(world, "eu-0")
     place = ledger_of(folder, "eea")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    for file in place.parent.glob("exposure.db*"):
+        file.unlink()
     place.mkdir()
     with as_analyst(member) as connection:
         refused(connection, f"SELECT email FROM customers WHERE id = {key}", "FL2113")

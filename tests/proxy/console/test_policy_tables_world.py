@@ -9,13 +9,13 @@ import pytest
 from loadtest.world.world import World
 from tests.proxy.clients import ids_on, value
 from tests.proxy.console.test_console_world import launch
-from tests.proxy.test_exposure_world import as_analyst, changes
+from tests.proxy.test_exposure_world import as_analyst, changes, with_known_key
 
 pytestmark = pytest.mark.world(regions=2)
 
 
 def test_what_was_decided_and_counted_is_shown(world: World, tmp_path: Path) -> None:
-    member = launch(world, changes(tmp_path / "audit", 30, warn=2), workers=1)
+    member = launch(world, changes(with_known_key(tmp_path / "audit"), 30, warn=2), workers=1)
     assert member.ask("SELECT * FROM decisions") == member.ask("SELECT * FROM exposure") == []
     with as_analyst(member.fairlead) as connection:
         for key in ids_on(world, "eu-0", 3):

@@ -110,6 +110,11 @@ class Column:
     def is_float(self) -> bool:
         return self.kind in _FLOATS
 
+    @property
+    def trimmed(self) -> str:
+        """Without the spaces that PAD_CHAR_TO_FULL_LENGTH puts behind a CHAR, as the value would seem longer."""
+        return f"TRIM(TRAILING ' ' FROM {self.sql})" if self.kind == "char" else self.sql
+
     def unless_null(self, replacement: str) -> str:
         return f"IF({self.sql} IS NULL,{self.sql},{replacement})"
 
@@ -151,7 +156,7 @@ def _email(column: Column) -> str | None:
     SUBSTRING_INDEX, which compares bytes, would then give the whole value."""
     if not column.is_text:
         return None
-    c = column.sql
+    c = column.trimmed
     has_domain = f"CHAR_LENGTH(SUBSTRING_INDEX({c},'@',-1)) < CHAR_LENGTH({c})"
     first = f"IF(CHAR_LENGTH(SUBSTRING_INDEX({c},'@',1)) > 1,LEFT({c},1),'')"
     return column.fitted(f"IF({has_domain},CONCAT({first},'***@',SUBSTRING_INDEX({c},'@',-1)),'***')")
@@ -160,13 +165,15 @@ def _email(column: Column) -> str | None:
 def _first1(column: Column) -> str | None:
     if not column.is_text:
         return None
-    return column.fitted(f"IF(CHAR_LENGTH({column.sql}) > 1,CONCAT(LEFT({column.sql},1),'***'),'***')")
+    c = column.trimmed
+    return column.fitted(f"IF(CHAR_LENGTH({c}) > 1,CONCAT(LEFT({c},1),'***'),'***')")
 
 
 def _last4(column: Column) -> str | None:
     if not column.is_text:
         return None
-    return column.fitted(f"IF(CHAR_LENGTH({column.sql}) >= 8,CONCAT('****',RIGHT({column.sql},4)),'****')")
+    c = column.trimmed
+    return column.fitted(f"IF(CHAR_LENGTH({c}) >= 8,CONCAT('****',RIGHT({c},4)),'****')")
 
 
 def _year(column: Column) -> str | None:

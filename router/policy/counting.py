@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from router import keys as keytypes
 from router.errors import refusal
-from router.keys import NoMatch, Unpinnable
+from router.keys import KeyType, NoMatch, Unpinnable
 from router.plan import ByKey, Planned
 from router.planner.parsed import Parsed
 from router.policy.decide import Decision, Ruling, person_of
@@ -24,6 +24,7 @@ from router.policy.lineage import Lineage
 from router.policy.model import Action, Duty, FlowKind, Policy
 from router.relations import Relation
 from router.route import Execution, Undecided, combinations
+from router.schema import LiveColumn
 
 _JOINING = ("group", "having", "windows", "distinct", "qualify")
 """Parts of a SELECT by which a row of the answer is about several of the table's."""
@@ -97,10 +98,24 @@ def _meters(policy: Policy, ruling: Ruling) -> Iterator[Meter]:
 
 
 def _is_keyed(policy: Policy, relation: Relation) -> bool:
-    """Is the table's one shard key column its person?"""
+    """Is the table's one shard key column its person, and every value of it a key of its own?"""
     columns = relation.declared.columns if relation.declared is not None else ()
     person = person_of(policy, relation)
-    return person is not None and [one.lower() for one in columns] == [person.lower()]
+    if person is None or relation.live is None or [one.lower() for one in columns] != [person.lower()]:
+        return False
+    live = relation.live.column(person)
+    return live is not None and _key_type(live) in _EXACT
+
+
+_EXACT = frozenset({KeyType.INT_SIGNED, KeyType.INT_UNSIGNED, KeyType.BYTES, KeyType.BYTES_PAD})
+"""Others are folded more coarsely than their collations compare: two persons may have one key."""
+
+
+def _key_type(column: LiveColumn) -> KeyType | None:
+    try:
+        return keytypes.key_column_of(column.column_type, column.collation).type
+    except keytypes.UnsupportedKey:
+        return None
 
 
 def _not_by_row(planned: Planned, parsed: Parsed) -> str:
@@ -128,7 +143,7 @@ def _person_in_answer(policy: Policy, relation: Relation, found: Lineage, decisi
     """The column of the answer that holds the person as it is, if that is a whole number."""
     person = person_of(policy, relation)
     live = relation.live.column(person) if relation.live is not None and person is not None else None
-    if live is None or not _is_whole(live.column_type) or not _in_clear(relation, live.name, decision):
+    if live is None or _key_type(live) not in _WHOLE or not _in_clear(relation, live.name, decision):
         return None
     for at, output in enumerate(found.outputs):
         sources = {(one.relation, one.column, one.flow) for one in output.sources}
@@ -142,11 +157,7 @@ def _in_clear(relation: Relation, column: str, decision: Decision) -> bool:
     return all(one.verdict.action is Action.ALLOW for one in rulings)
 
 
-def _is_whole(column_type: str) -> bool:
-    try:
-        return keytypes.is_integer(keytypes.key_column_of(column_type, None).type)
-    except keytypes.UnsupportedKey:
-        return False
+_WHOLE = frozenset({KeyType.INT_SIGNED, KeyType.INT_UNSIGNED})
 
 
 # --- at execution -----------------------------------------------------------------------------------------------

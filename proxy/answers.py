@@ -445,6 +445,7 @@ class Dispatcher:
         except Refusal as error:
             self.count(handle, session, found)
             error.tables = tuple((use.keyspace, use.table) for use in planned.facts.tables)
+            error.shadowed = planned.shadowed
             raise
 
     def count(self, handle: int, session: Session, found: Any, shards: Iterable[str] = ()) -> None:
@@ -460,8 +461,8 @@ class Dispatcher:
         params: Params, execution: Execution | None,
     ) -> None:  # fmt: skip
         plan = planned.plan
-        if isinstance(plan, plans.Refuse):
-            raise refusal_of(plan, planned.facts)
+        if (refused := planned.refusal) is not None:
+            raise refused
         if planned.facts.uses_warnings:
             self.worker.local.show_warnings(handle, session, sql, execution is not None)
         elif isinstance(plan, plans.Transaction):

@@ -26,15 +26,14 @@ from metastore.open import open_store
 from ops.audit.anchor import Anchor
 from ops.audit.decided import Asker, allowance_of, decision_of, denial_of, vocabulary_of
 from ops.audit.log import AuditLog, AuditUnavailable, LogOptions
-from ops.audit.record import Decision, Record, Result, Vocabulary
+from ops.audit.record import Decision, Record, Result, Vocabulary, Would
 from ops.audit.stream import StreamOptions
 from proxy.audit_anchors import AnchorPublisher
 from proxy.compile import AUDIT, OP_PARK, SAMPLED, Compiled
 from proxy.generation import Generation
 from proxy.session import Session
-from router import plan as plans
 from router.errors import Refusal, refusal
-from router.plan import Planned, refusal_of
+from router.plan import Planned, Shadowed
 from router.policy.enforce import Enforcement, Part
 from router.policy.model import Action, Policy
 
@@ -193,7 +192,7 @@ class Auditor:
         """Put the audit bit into a plan for the relay, or have its executions come here first."""
         if self._settings is None:
             return
-        if isinstance(planned.plan, plans.Refuse) and refusal_of(planned.plan, planned.facts).is_verdict:
+        if (refused := planned.refusal) is not None and refused.is_verdict:
             compiled.opcode = OP_PARK  # `refused` is told of each
             return
         template = self._template(session, planned, None)
@@ -229,7 +228,17 @@ class Auditor:
         here = _parts_here(planned.policy, shards) if planned.policy is not None else {}
         if planned.policy is None or not any(_is_kept(part) for part in here.values()):
             return self._sampled(session, policy, planned, shards)
-        return Template(self._served(session, policy, planned.policy, here), _crosses(session, here))
+        served = self._on_trial(self._served(session, policy, planned.policy, here), session, planned.shadowed)
+        return Template(served, _crosses(session, here))
+
+    def _on_trial(self, decision: Decision, session: Session, shadowed: Shadowed | None) -> Decision:
+        """Marked when a version on trial has decided, or says what it would have."""
+        canary = self._worker.canary
+        if session.canary and canary is not None:
+            return replace(decision, trial=canary.version)
+        if shadowed is None:
+            return decision
+        return replace(decision, trial=shadowed.version, shadow=Would(shadowed.what))
 
     def _sampled(
         self, session: Session, policy: Policy, planned: Planned, shards: Collection[str] | None
@@ -243,7 +252,7 @@ class Auditor:
             return None
         words = self._vocabulary(self._worker.generation_of(session))
         served = allowance_of(words, policy, self._asker(session), restricted)
-        return Template(served, sampled=True)
+        return Template(self._on_trial(served, session, planned.shadowed), sampled=True)
 
     def _served(
         self, session: Session, policy: Policy, enforcement: Enforcement, here: dict[str, Part]
@@ -263,7 +272,7 @@ class Auditor:
         if not error.is_verdict or session.subject is None:
             return None
         words = self._vocabulary(self._worker.generation_of(session))
-        return denial_of(words, policy, self._asker(session), error)
+        return self._on_trial(denial_of(words, policy, self._asker(session), error), session, error.shadowed)
 
     def _asker(self, session: Session) -> Asker:
         generation, subject = self._worker.generation_of(session), session.subject

@@ -17,7 +17,7 @@ from proxy import logs
 from proxy.generation import Generation
 from proxy.session import Session
 from router.context import Context
-from router.plan import Planned
+from router.plan import Planned, Shadowed
 from router.policy.enforce import plan
 from router.simulation import ALLOWED, CHANGED, REFUSED, Change, Outcome, Shape, compare, outcome_of, sharding_of
 from router.text import Text
@@ -45,7 +45,9 @@ class Shadow:
         self._failed = False
         self._loop = asyncio.get_running_loop()
 
-    def compare(self, session: Session, found: Any, sql: Text, context: Context, planned: Planned) -> None:
+    def compare(
+        self, session: Session, found: Any, sql: Text, context: Context, planned: Planned
+    ) -> Shadowed | None:  # fmt: skip
         """Beside a plan that was just made, in whatever thread. Never raises: the plan in force is what counts."""
         try:
             change = self.change(session, found, sql, context, planned)
@@ -53,8 +55,9 @@ class Shadow:
             if not self._failed:
                 log.error("shadow of version %d fails for a statement: %s", self._version, logs.told(error))
             self._failed = True
-            return
+            return None
         self._loop.call_soon_threadsafe(self._note, session, found, change)
+        return Shadowed(self._version, change.what if change is not None else SAME)
 
     def change(
         self, session: Session, found: Any, sql: Text, context: Context, planned: Planned

@@ -25,7 +25,7 @@ from proxy.params import decode_params, with_types
 from proxy.session import Session
 from router import plan as plans
 from router.errors import refusal
-from router.plan import ByKey, Planned, refusal_of
+from router.plan import ByKey, Planned
 from router.policy.enforce import Part
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class Statements:
         epoch = self._worker.epoch
         found = lexer.lex(text, session.mode)
         planned = self._worker.dispatcher.plan(session, text, found)
-        if isinstance(planned.plan, plans.Refuse):
+        if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
-            raise refusal_of(planned.plan, planned.facts)
+            raise refused
         compiled = self._worker.compile(session, planned)
         answer = await self._describe(session, text, found, planned, info)
         if answer[HEADER_SIZE] == 0xFF:
@@ -276,9 +276,9 @@ class Statements:
         """Plan it anew for the configuration, schema and database of now; its metadata stays the client's."""
         found = lexer.lex(entry.text, session.mode)
         planned = self._worker.dispatcher.plan(session, entry.text, found)
-        if isinstance(planned.plan, plans.Refuse):
+        if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
-            raise refusal_of(planned.plan, planned.facts)
+            raise refused
         compiled = self._worker.compile(session, planned)
         fresh = self._make(session, entry.text, found, planned, compiled, entry.answer, self._worker.epoch)
         self._worker.relay.client_replace(handle, number, fresh.ref)

@@ -27,10 +27,11 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """What a worker has for a part of its sessions. `share`: in percent."""
+    """What a worker has for a part of its sessions. `share`: in percent; `version`: in the metastore."""
 
     generation: Generation
     share: float
+    version: int
 
     def takes(self, session: Session) -> bool:
         """The same ones all the time. What a peer brings is decided as for everybody: the peer's session is of many

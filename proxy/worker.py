@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +305,7 @@ class Worker:
         if beside.trial.kind == SHADOW:
             self.shadow = Shadow(self, tried, beside.version)
         else:
-            self.canary = Canary(tried, beside.trial.share)
+            self.canary = Canary(tried, beside.trial.share, beside.version)
 
     def generation_of(self, session: Session) -> Generation:
         """Whose policy and grants decide about the session."""
@@ -459,7 +460,7 @@ class Worker:
         """For a client's statement. In shadow the version on trial decides about it, too."""
         shadow, planned = self.shadow, plan(found, sql, context)
         if shadow is not None:
-            shadow.compare(session, found, sql, context, planned)
+            planned = replace(planned, shadowed=shadow.compare(session, found, sql, context, planned))
         return planned
 
     def plan_in_force(self, found: Any, sql: Text, context: Context) -> Planned:

@@ -8,8 +8,12 @@ A backend's own errors are passed on unchanged and never appear here. The entrie
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from router.catalogue import ENTRIES, Entry
+
+if TYPE_CHECKING:
+    from router.plan import Shadowed
 
 CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in ENTRIES}
 
@@ -27,13 +31,15 @@ class _Filled:
 class Refusal(Exception):
     """A statement, connection or command that Fairlead refuses, with the catalogue's entry and its arguments.
 
-    `tables`: (keyspace, table) that the statement named, as far as that is known.
+    `tables`: (keyspace, table) that the statement named, as far as that is known. `shadowed`: what a version on trial
+    says of it.
     """
 
     def __init__(self, entry: Entry, args: tuple[str, ...] = ()) -> None:
         self.entry = entry
         self.filling = args
         self.tables: tuple[tuple[str, str], ...] = ()
+        self.shadowed: Shadowed | None = None
         super().__init__(str(_Filled(entry, args)))
 
     @property

@@ -358,11 +358,19 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadowed:
+    """What a version on trial would have made of a statement: `what` of `router.simulation`, or 'same'."""
+
+    version: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A plan with the facts it stands on and the reasons in the order they were found.
 
     `topology`: what the plan's names mean; a plan outlives a reload only with it. `policy`: what the policy in force
-    makes of it, None when it has nothing to say.
+    makes of it, None when it has nothing to say. `shadowed`: what one in shadow would.
     """
 
     plan: Plan
@@ -370,6 +378,16 @@ class Planned:
     reasons: tuple[str, ...] = ()
     topology: Topology | None = field(default=None, repr=False, compare=False)
     policy: Enforcement | None = field(default=None, repr=False, compare=False)
+    shadowed: Shadowed | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The exception that a refused plan stands for."""
+        if not isinstance(self.plan, Refuse):
+            return None
+        error = refusal_of(self.plan, self.facts)
+        error.shadowed = self.shadowed
+        return error
 
 
 def refusal_of(refuse: Refuse, facts: Facts) -> Refusal:

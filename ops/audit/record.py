@@ -69,6 +69,15 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
+class Would(StrEnum):
+    """What a version in shadow would do with the statement, compared with the one in force."""
+
+    SAME = "same"
+    REFUSED = "refused"
+    ALLOWED = "allowed"
+    CHANGED = "changed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One decision about one statement. Raises TypeError, ValueError for what is not literal-free or too large.
@@ -76,7 +85,8 @@ class Decision:
     `epoch` is the policy's, `version` the configuration's; `homes` are legal domains of the rows, `to` the
     subject's; `fingerprint` the lexer's. `rows`, `bytes_out` and `latency_us` are None when the record is written
     before the answer: a `Result` then follows. `error`: the MySQL errno that the answer ended with, None for none.
-    `sample`: the record stands for so many.
+    `sample`: the record stands for so many. `trial`: the version on trial that decided, or, with `shadow`, that would
+    have, and how.
     """
 
     proxy: Name
@@ -99,6 +109,8 @@ class Decision:
     latency_us: int | None = None
     error: int | None = None
     sample: int | None = None
+    trial: int | None = None
+    shadow: Would | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -137,7 +149,7 @@ def _is_plain(value: Any) -> bool:
         return all(type(one) is Name for one in value)
     if type(value) is int:
         return 0 <= value <= MAX_NUMBER
-    return value is None or type(value) in (Name, Verdict)
+    return value is None or type(value) in (Name, Verdict, Would)
 
 
 def encode(record: Record, stamp: int) -> bytes:

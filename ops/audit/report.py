@@ -26,6 +26,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "counterparty": "counterparty",
         "purpose": "purpose",
         "version": "version",
+        "trial": "trial",
+        "shadow": "shadow",
     }
 )
 """What can be grouped and filtered by -> the field of a decision."""

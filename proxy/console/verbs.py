@@ -227,8 +227,8 @@ VERBS: Mapping[str, Known] = MappingProxyType(
         ),
         "HISTORY": Known("HISTORY", "The versions, the newest first.", Verbs.history),
         "APPLY": Known(
-            "APPLY 'file' [WITHIN '10m' | AT ONCE] [DRY RUN] [WHY 'reason']",
-            "Make a configuration beside the one in force the next version.",
+            "APPLY 'file' [SHADOW | CANARY '10%' | CANARY WORKERS n] [WITHIN '10m' | AT ONCE] [DRY RUN] [WHY 'reason']",
+            "Make a configuration beside the one in force the next version, or one on trial until CONFIRM.",
             Verbs.apply,
             writes=True,
         ),

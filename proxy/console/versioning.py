@@ -15,7 +15,7 @@ from config.parse import duration
 from config.settings import MetastoreSettings, Settings
 from metastore.open import open_store
 from metastore.store import MetastoreError
-from metastore.versions import Bundle, Versions
+from metastore.versions import SESSIONS, SHADOW, WORKERS, Bundle, Trial, Versions
 from metastore.workflow import Comparison, checked, compared, folder_of, settings_of_version
 from ops import digests
 from proxy.console.database import DATETIME, INTEGER, TEXT, Column, Rows
@@ -156,19 +156,21 @@ def _forecast(place: Place, after: Settings) -> Lines:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """APPLY 'file' [WITHIN '10m' | AT ONCE] [DRY RUN] [WHY 'reason']"""
+    """APPLY 'file' [SHADOW | CANARY '10%' | CANARY WORKERS n] [WITHIN '10m' | AT ONCE] [DRY RUN] [WHY 'reason']"""
 
     file: Token
     within: float | None = CONFIRM_WITHIN
     dry: bool = False
     why: str = ""
+    trial: Trial | None = None
 
     @classmethod
     def of(cls, tokens: tuple[Token, ...], form: str) -> Application:
         """From the words behind APPLY. Raises Refusal."""
         if not tokens or tokens[0].kind != "string":
             raise refusal("CONSOLE_SYNTAX", form)
-        within, dry, why, rest = CONFIRM_WITHIN, False, "", list(tokens[1:])
+        within, dry, why = CONFIRM_WITHIN, False, ""
+        trial, rest = _trial(list(tokens[1:]))
         at_once = False
         while rest:
             word, following = rest[0].upper, rest[1] if len(rest) > 1 else None
@@ -184,7 +186,30 @@ class Application:
             else:
                 raise refusal("CONSOLE_SYNTAX", form)
             rest = rest[2:]
-        return cls(tokens[0], None if at_once else within, dry, why)
+        if trial is not None and at_once:
+            raise refusal("CONSOLE_SYNTAX", form)
+        return cls(tokens[0], None if at_once else within, dry, why, trial)
+
+
+def _trial(rest: list[Token]) -> tuple[Trial | None, list[Token]]:
+    """How it is to be tried, and the words behind. Raises Refusal."""
+    word, following = (rest[0].upper if rest else ""), (rest[1] if len(rest) > 1 else None)
+    if word == "SHADOW":
+        return Trial(SHADOW), rest[1:]
+    if word != "CANARY" or following is None:
+        return None, rest
+    if following.upper == "WORKERS" and len(rest) > 2 and rest[2].text.isdigit():
+        return Trial(WORKERS, int(rest[2].text)), rest[3:]
+    return Trial(SESSIONS, percent(following.name if following.kind == "string" else "")), rest[2:]
+
+
+def percent(text: str) -> float:
+    """Raises Refusal."""
+    with told("APPLY"):
+        share = float(text.removesuffix("%").strip())
+        if not 0 < share < 100:
+            raise ValueError("a share is more than 0 and less than 100 %")
+        return share
 
 
 def apply(place: Place, who: Session, wanted: Application) -> Rows:
@@ -204,8 +229,12 @@ def apply(place: Place, who: Session, wanted: Application) -> Rows:
                 return table([("result", f"version {before} has this content already")])
             if wanted.dry:
                 return table([*lines, ("result", "nothing was changed: DRY RUN")])
-            version = versions.publish(bundle, _name(who), wanted.why, within=wanted.within, on=before)
+            version = versions.publish(
+                bundle, _name(who), wanted.why, within=wanted.within, on=before, trial=wanted.trial
+            )
         lines.append(("result", f"version {version.number} is published"))
+        if wanted.trial is not None:
+            lines.append(("result", f"{wanted.trial}; version {before} stays in force meanwhile"))
         if wanted.within is not None and before:
             lines.append(
                 ("result", f"CONFIRM within {wanted.within:g} s, or it goes back to version {before}")

@@ -14,8 +14,10 @@ import yaml
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
+from ops.audit.report import Query, report
 from tests.proxy.clients import Connection, ask, client, ids_on, metric, refused, until, value
 from tests.proxy.reloading import CLEAR, MASKED, Operator, policies_of
+from tests.proxy.test_audit_world import PEM
 
 pytestmark = pytest.mark.world(regions=2)
 
@@ -95,6 +97,27 @@ def test_a_shadow_that_is_stricter_refuses_nothing_and_ends_by_a_rollback(region
         assert region.run("rollback")["in_force"] is True
         assert region.run("history")["active"]["trial"] is None
         assert value(connection, NAME.format(region.key)) and set(region.marks().values()) == {None}
+
+
+def test_decisions_beside_a_trial_say_so(region: Region, tmp_path: Path) -> None:
+    (tmp_path / "audit.key").write_text(PEM)
+    audit = {"folder": str(tmp_path / "audit"), "key": {"file": str(tmp_path / "audit.key")}}
+    region.apply(MASKED, "--at-once", audit=audit)
+    with region.as_analyst() as connection:
+        region.apply(CLEAR, "--shadow", audit=audit)
+        assert region.seen_by(connection) == MASKED
+        refused(connection, NAME.format(region.key), "FL2101")
+        region.run("rollback")
+        assert region.seen_by(connection) == MASKED
+        region.apply(CLEAR, "--canary", "99%", audit=audit)
+        until(lambda: region.seen_by(connection) == CLEAR, "the canary")
+
+    def decided() -> set[tuple[str, ...]]:
+        found = report(tmp_path / "audit", Query(by=("verdict", "trial", "shadow")))
+        return {tuple(row.group.values()) for row in found.rows}
+
+    expected = {("mask", "2", "changed"), ("refuse", "2", "allowed"), ("mask", "-", "-"), ("allow", "4", "-")}
+    until(lambda: expected <= decided(), f"the marks, not {decided()}")
 
 
 def test_a_canary_in_one_worker_of_two(region: Region) -> None:

@@ -33,6 +33,7 @@ def _decisions(sources: Sources) -> Iterator[Row]:
             *(", ".join(plain.get(name, ())) or None for name in _LISTS), plain.get("to"), plain.get("purpose"),
             plain.get("counterparty"), plain.get("fingerprint"), plain.get("epoch"), plain.get("version"),
             plain.get("rows"), plain.get("bytes_out"), plain.get("latency_us"), plain.get("proxy"),
+            plain.get("trial"), plain.get("shadow"),
         )  # fmt: skip
 
 
@@ -83,7 +84,8 @@ TABLES = (
             "to_domain TEXT legal domain of who asks", "purpose TEXT stated", "counterparty TEXT for whom",
             "digest TEXT fingerprint", "epoch BIGINT of the policy", "version BIGINT of the configuration",
             "row_count BIGINT answered", "bytes_out BIGINT answered", "latency_us BIGINT taken",
-            "proxy TEXT which Fairlead",
+            "proxy TEXT which Fairlead", "trial BIGINT version on trial that decided, or would have",
+            "shadow TEXT what that one would do: same, refused, allowed, changed",
         ), _decisions,
     ),
 )  # fmt: skip

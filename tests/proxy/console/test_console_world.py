@@ -350,7 +350,16 @@ def test_versions_by_the_console(world: World, tmp_path: Path) -> None:
     assert "version 3 is published" in answers("ROLLBACK TO 1 WHY 'slower'")
     member.until(lambda: member.ask(drain) == [("1s",)], "version 3")
     assert [row[0] for row in member.ask("HISTORY", user="viewer")] == [3, 2, 1]
-    assert member.ask("SELECT number, why, of FROM versions WHERE state = 'in force'") == [(3, "slower", 1)]
+    for number, (how, told) in enumerate(
+        (("SHADOW", "shadow"), ("CANARY WORKERS 1", "canary in 1 workers"), ("CANARY '10 %'", "canary for 10 %")), 4
+    ):
+        found = answers(f"APPLY '{second}' {how} WITHIN '5m'")
+        assert f"version {number * 2 - 4} is published" in found and told in found and "stays in force" in found
+        member.ask("ROLLBACK TO PREVIOUS")
+    for wrong in ("CANARY", "CANARY '0%'", "CANARY '100%'", "SHADOW AT ONCE", "CANARY WORKERS many"):
+        assert member.error(f"APPLY '{second}' {wrong}").startswith("FL600"), wrong
+    assert member.ask("SELECT number FROM versions WHERE state = 'in force'") == [(9,)]
+    assert member.ask("SELECT why FROM versions WHERE number = 3") == [("slower",)]
     assert "root@127.0.0.1" in str(member.ask("SELECT who FROM versions"))
 
 

@@ -61,7 +61,7 @@ cdef int scan_count(Request* r, const uint8_t* p, size_t n) noexcept nogil:
     cdef int64_t end = line_end(p, 1, n), count
     if end < 0:
         return RESP_LONG_COUNT if n > RESP_MAX_LINE else RESP_MORE
-    if end > RESP_MAX_LINE:
+    if end >= RESP_MAX_LINE:    # as it would be told before its end is there
         return RESP_LONG_COUNT
     count = -3 if end == 1 else number_at(p + 1, end - 1)
     if p[end + 1] != c'\n' or count < -1 or count > RESP_MAX_ARGS:
@@ -83,6 +83,8 @@ cdef int scan_length(Request* r, const uint8_t* p, size_t n) noexcept nogil:
     end = line_end(p, r.at + 1, n)
     if end < 0:
         return RESP_LONG_LENGTH if n - r.at > RESP_MAX_LINE else RESP_MORE
+    if end - <int64_t>r.at >= RESP_MAX_LINE:
+        return RESP_LONG_LENGTH
     length = number_at(p + r.at + 1, end - r.at - 1)
     if p[end + 1] != c'\n' or length < 0 or length > RESP_MAX_BULK:
         return RESP_BAD_LENGTH

@@ -135,6 +135,24 @@ def test_refused(data: bytes, text: str):
     assert text in str(refused.value)
 
 
+@pytest.mark.parametrize("beginning", [b"*", b"*1\r\n$", b"a"])
+@pytest.mark.parametrize("digits", range(65530, 65540))
+def test_a_line_that_is_too_long_is_so_wherever_it_is_cut(beginning: bytes, digits: int):
+    line = beginning + b"1" * digits + b"\r\n"
+    pieces = [line[:65530], *(line[at : at + 1] for at in range(65530, len(line)))]
+    assert _error_of([line]) == _error_of(pieces)
+
+
+def _error_of(pieces: list[bytes]) -> str:
+    scanner = RequestScanner()
+    try:
+        for piece in pieces:
+            scanner.feed(piece)
+    except ProtocolError as error:
+        return str(error)
+    return ""
+
+
 def test_announced_lengths_take_no_memory():
     scanner = RequestScanner()
     assert scanner.feed(b"*1048576\r\n$536870912\r\n" + b"x" * 100) == []

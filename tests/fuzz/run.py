@@ -9,6 +9,7 @@ cannot be built here.
 from __future__ import annotations
 
 import argparse
+import marshal
 import os
 import random
 import subprocess
@@ -51,7 +52,8 @@ def parent() -> int:
     done = subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment)
     if done.returncode:
         last = place / "last_input"
-        print(f"FOUND (exit {done.returncode}) with {last.read_text() if last.exists() else 'no input yet'}")
+        tried = marshal.loads(last.read_bytes()) if last.exists() and last.stat().st_size else "no input yet"
+        print(f"FOUND (exit {done.returncode}) with {tried}")
     return 1 if done.returncode else 0
 
 
@@ -65,13 +67,10 @@ def child(place: Path, options: argparse.Namespace) -> int:
     counts = dict.fromkeys(chosen, 0)
     end = time.monotonic() + options.seconds
     r = random.Random(options.seed)
-    with (place / "last_input").open("w+") as last:
+    with (place / "last_input").open("wb", buffering=0) as last:
 
         def record(tried: object) -> None:
-            last.seek(0)
-            last.truncate()
-            last.write(f"{name}: {tried!r}\n")
-            last.flush()
+            os.pwrite(last.fileno(), marshal.dumps((name, tried)), 0)  # what is behind it marshal does not read
 
         while time.monotonic() < end:
             for name in chosen:

@@ -83,10 +83,13 @@ cdef class RedisRelay:
             r = c.done_calls
             c.done_calls = r.next
             req_free(c, r)
+        delayed_free(c)
         while c.free_reqs != NULL:
             r = c.free_reqs
             c.free_reqs = r.next
             free(r)
+        for i in range(c.nshards):
+            cluster_free(c, c.shards[i].cluster)
         tables_free(c)
         for i in range(TEXTS):
             buf_free(&c.texts[i])
@@ -103,7 +106,7 @@ cdef class RedisRelay:
         free(c.client_stack)
         free(c.backends)
         free(c.backend_gens)
-        free(c.touched)
+        free(c.shares)
         free(c.places)
         free(c.scratch)
         for fd in (c.epfd, c.wake_fd, c.event_fd):
@@ -242,11 +245,10 @@ cdef class RedisRelay:
         cdef Core* c = self.core
         cdef uint32_t n = <uint32_t>len(places), i, cap = 4 * n + 8
         cdef ShardPlace* fresh = <ShardPlace*>calloc(n + 1, sizeof(ShardPlace))
-        cdef uint32_t* touched = <uint32_t*>calloc(n + 1 + MAX_WAYS, 4)
         cdef uint32_t number
         cdef bytes line
         cdef double deadline
-        if fresh == NULL or touched == NULL:
+        if fresh == NULL:
             raise MemoryError
         if n >= WAY_BASE:
             raise ValueError("too many shards")
@@ -257,9 +259,7 @@ cdef class RedisRelay:
         for i in range(n, c.nshards):
             drop_shard(c, i)
         free(c.shards)
-        free(c.touched)
         c.shards = fresh
-        c.touched = touched
         c.nshards = n
         for i, (line, deadline, foreign, number) in enumerate(places):
             put_text(&fresh[i].away, line)
@@ -391,6 +391,7 @@ cdef class RedisRelay:
             b = backend_new(c, fd, shard, <uint8_t>(protocol - 2))
             if b == NULL:
                 raise MemoryError
+            b.node = place_at(c, shard).node
             place_at(c, shard).conns[b.protocol] = b
             place_at(c, shard).broken &= ~<uint8_t>(1 << b.protocol)
         finally:
@@ -438,7 +439,68 @@ cdef class RedisRelay:
             c.shards[shard].replicas[<uint8_t>i] = place
             if is_place(c, place):
                 place_at(c, place).stats = c.shards[shard].stats
+                place_at(c, place).replica = 1
         self.unlock()
+
+    # ------------------------------------------------------------ Redis Cluster
+    def cluster(self, uint32_t shard, list nodes, bytes slots not None):
+        """The shard is a whole Redis Cluster: [(place, address)] of its nodes (`way_add`, before any connection) as
+        the cluster writes it, and by slot the place of its node as little-endian u16, 0 for nobody's. Without nodes
+        it is none (any more)."""
+        cdef Core* c = self.core
+        cdef Cluster* one
+        cdef uint32_t i
+        cdef ShardPlace* node
+        if len(slots) != (2 * SLOT_COUNT if nodes else 0) or shard >= c.nshards:
+            raise ValueError("a cluster's map has 16,384 entries")
+        self.lock()
+        try:
+            one = c.shards[shard].cluster
+            if not nodes:
+                c.shards[shard].cluster = NULL
+                cluster_free(c, one)
+                return
+            if one == NULL:
+                one = <Cluster*>calloc(1, sizeof(Cluster))
+                if one == NULL:
+                    raise MemoryError
+                one.shard = <int32_t>shard
+                c.shards[shard].cluster = one
+            for i in range(c.nways):
+                if c.ways[i] != NULL and c.ways[i].home == one:
+                    c.ways[i].home = NULL
+            for place, address in nodes:
+                if not is_place(c, place) or place < WAY_BASE or len(address) > ADDRESS_ROOM:
+                    raise ValueError("no such node")
+                node = place_at(c, place)
+                node.home, node.node, node.stats = one, 1, c.shards[shard].stats
+                node.address_length = <uint8_t>len(address)
+                memcpy(node.address, PyBytes_AS_STRING(address), len(address))
+            if memcmp(one.nodes, PyBytes_AS_STRING(slots), sizeof(one.nodes)) != 0:
+                memcpy(one.nodes, PyBytes_AS_STRING(slots), sizeof(one.nodes))
+                c.map_epoch += 1
+        finally:
+            self.unlock()
+
+    def stale(self, uint32_t shard):
+        """Has a node of the cluster said since the last call that the map is old, or was one lost?"""
+        cdef Cluster* one
+        self.lock()
+        one = self.core.shards[shard].cluster if shard < self.core.nshards else NULL
+        found = one != NULL and one.stale != 0
+        if found:
+            one.stale = 0
+        self.unlock()
+        return found
+
+    def node(self, int32_t place, uint32_t slot):
+        """The place that requests for a slot go to: of a cluster the node's, else `place` itself."""
+        cdef Core* c = self.core
+        self.lock()
+        if 0 <= place < <int32_t>c.nshards and c.shards[place].cluster != NULL and slot < SLOT_COUNT:
+            place = node_of(c.shards[place].cluster, slot)
+        self.unlock()
+        return place
 
     def fresh(self, int32_t place, double since):
         """The replica has every write that was answered before (of the monotonic clock); 0: it is not to be read."""
@@ -477,6 +539,7 @@ cdef class RedisRelay:
             place.deadline_ns = <uint64_t>(deadline * 1e9)
             put_text(&place.away, away)
             c.ways[i] = place
+            c.nways = max(c.nways, i + 1)
             return WAY_BASE + i
         finally:
             self.unlock()
@@ -721,11 +784,13 @@ cdef class RedisRelay:
             cl.t_last = self.core.now
             make_ready(self.core, cl)
 
-    def forward(self, uint64_t handle, int32_t shard, bint writes):
-        """The parked frame goes to this shard as it is. False: gone."""
+    def forward(self, uint64_t handle, int32_t shard, bint writes, int slot=-1):
+        """The parked frame goes to this place as it is; to a cluster, to the slot's node. False: gone."""
         cdef Client* cl
         cdef Command* command
+        cdef Cluster* cluster
         cdef bint there
+        cdef int result
         self.lock()
         cl = self.at(handle)
         there = cl != NULL and cl.phase == PHASE_PARKED and is_place(self.core, shard)
@@ -733,7 +798,12 @@ cdef class RedisRelay:
             cl.phase = PHASE_OPEN
             self.core.key = NULL
             command = parked_command(self.core, cl)
-            if forward(self.core, cl, command, shard, writes, buf_head(&cl.inb), cl.parked) == TAKEN:
+            cluster = place_at(self.core, shard).cluster
+            if cluster != NULL and 0 <= slot < SLOT_COUNT:
+                result = forward_slot(self.core, cl, command, cluster, slot, writes, buf_head(&cl.inb), cl.parked)
+            else:
+                result = forward(self.core, cl, command, shard, writes, buf_head(&cl.inb), cl.parked)
+            if result == TAKEN:
                 if cl.phase == PHASE_OPEN:
                     buf_consume(&cl.inb, cl.parked)
                     cl.phase = PHASE_PARKED
@@ -903,6 +973,7 @@ cdef void drop_shard(Core* c, uint32_t shard) noexcept nogil:
         if c.shards[shard].conns[protocol] != NULL:
             backend_lost(c, c.shards[shard].conns[protocol])
     lose_lone(c, shard, -1)
+    cluster_free(c, c.shards[shard].cluster)
     buf_free(&c.shards[shard].away)
 
 

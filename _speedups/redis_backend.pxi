@@ -263,7 +263,11 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
         if r == NULL or result == RESP_MALFORMED or b.scan.first == c'>':
             return False
         cl = r.client
-        take_reply(c, r, p + at, used)
+        if b.node and r.kept != NULL and b.scan.first == c'-':      # it may be sent elsewhere
+            if b.line.len > SCRATCH or not buf_append(&b.line, p + at, used):
+                return False
+        else:
+            take_reply(c, r, p + at, used)
         at += used
         if cl != NULL and cl.out.len > c.quiet and cl.stalls == NULL and cl.phase != PHASE_CLOSED:
             press(c, b, cl)
@@ -276,6 +280,8 @@ cdef bint replies(Core* c, Backend* b, const uint8_t* p, size_t n) noexcept nogi
                 b.tail = NULL
             b.inflight -= 1
             b.answered += 1
+            if b.node and sent_elsewhere(c, b, r):
+                continue
             took(c, r, b.scan.first == c'-')
             finish(c, r)
             if b.lone:
@@ -305,6 +311,8 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
             c.clients[i].stalls = NULL
     r = b.head
     b.head = b.tail = NULL
+    if place.home != NULL:
+        place.home.stale = 1
     while r != NULL:
         following = r.bnext
         lost(c, place, r, r.begins >= sent)
@@ -330,6 +338,8 @@ cdef void backend_leaves(Core* c, Backend* b) noexcept nogil:
 cdef void lost(Core* c, ShardPlace* place, Req* r, bint unsent) noexcept nogil:
     cdef Buf* text = &c.texts[TEXT_LOST_READ]
     c.st.errors_by_class[RERR_UNAVAILABLE if unsent else RERR_LOST] += 1
+    if r.kept != NULL:
+        kept_free(r)
     if unsent:
         text = &place.away
     elif r.writes:
@@ -369,5 +379,6 @@ cdef void replace_reply(Req* r, Buf* text) noexcept nogil:
 cdef void backend_free(Core* c, Backend* b) noexcept nogil:
     """Of a lost connection that stands in no list any more."""
     buf_free(&b.out)
+    buf_free(&b.line)
     c.backends[b.index] = NULL
     free(b)

@@ -2,7 +2,8 @@
 
 cdef enum Taken:
     TAKEN = 0
-    STOP = 1                    # the frame stays where it is; later
+    STOP = 1                    # the frame stays where it is; parked
+    AGAIN = 3                   # it stays, and is taken once more
     GONE = 2                    # the client is closed
 
 
@@ -123,9 +124,24 @@ cdef inline void keep_key(Core* c, Req* r) noexcept nogil:
     memcpy(r.key, c.key, r.key_kept)
 
 
+cdef inline Req* request_new(Core* c, Client* cl, Command* command, uint8_t writes) noexcept nogil:
+    """Of the client's frame at hand; NULL without memory. `command` may be NULL: one that the table does not know."""
+    cdef Req* r = req_new(c)
+    if r == NULL:
+        return NULL
+    r.writes = writes
+    if writes:
+        cl.writing += 1
+    r.words = cl.scan.argc
+    if command != NULL:
+        r.command = <uint32_t>(command - c.commands)
+    keep_key(c, r)
+    return r
+
+
 cdef int forward(Core* c, Client* cl, Command* command, int shard, uint8_t writes, const uint8_t* p,
                  size_t n) noexcept nogil:
-    """The frame to its shard, as it was sent. `command` may be NULL: one that the table does not know."""
+    """The frame to its shard, as it was sent."""
     cdef ShardPlace* place = place_at(c, shard)
     cdef Backend* b = place.conns[cl.protocol]
     cdef Req* r
@@ -135,26 +151,19 @@ cdef int forward(Core* c, Client* cl, Command* command, int shard, uint8_t write
         return TAKEN
     if place.remote and cl.remote >= c.remote_most:
         cl.throttled = 1
-        return STOP
+        return AGAIN
     if too_full(b):
         place.stats.waits += 1
         wait_for(b, cl)
-        return STOP
+        return AGAIN
     place.stats.requests += 1
-    r = req_new(c)
+    r = request_new(c, cl, command, writes)
     if r == NULL:
         client_close(c, cl)
         return GONE
-    r.writes = writes
-    if writes:
-        cl.writing += 1
     if place.remote:
         r.remote = 1
         cl.remote += 1
-    r.words = cl.scan.argc
-    if command != NULL:
-        r.command = <uint32_t>(command - c.commands)
-    keep_key(c, r)
     backend_enqueue(c, b, r)
     client_enqueue(cl, r)
     if not backend_write(c, b, p, n):
@@ -198,13 +207,14 @@ cdef int take_frame(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
     command = command_find(c, p + cl.scan.off[0], cl.scan.len[0])
     c.key = NULL
     result = carry_out(c, cl, command, p)
-    if cl.awaits == NULL:           # else it will be taken once more
-        c.st.requests += 1
-        if command == NULL:
-            c.st.by_family[FAMILY_UNKNOWN] += 1
-        else:
-            c.st.by_family[command.family] += 1
-            command.calls += 1
+    if result == AGAIN:
+        return STOP
+    c.st.requests += 1
+    if command == NULL:
+        c.st.by_family[FAMILY_UNKNOWN] += 1
+    else:
+        c.st.by_family[command.family] += 1
+        command.calls += 1
     return result
 
 
@@ -234,6 +244,9 @@ cdef int carry_out(Core* c, Client* cl, Command* command, const uint8_t* p) noex
     if shard < 0:
         park(c, cl, cl.scan.at, RPARK_KEY)
         return STOP
+    if c.shards[shard].cluster != NULL:
+        return forward_slot(c, cl, command, c.shards[shard].cluster, slot_of(c.key, c.key_length), command.level > 1,
+                            p, cl.scan.at)
     if c.shards[shard].foreign and cl.who != NO_WAY:
         shard = way_to(c, cl, shard)
         if shard < 0:           # the uvloop side makes one

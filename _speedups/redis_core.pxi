@@ -24,6 +24,7 @@ cdef enum:
     MAX_REPLICAS = 8
     EVENTUAL = 2                # proxy.generation.LEVELS
     NO_WAY = 0x7fffffff
+    ADDRESS_ROOM = 80           # of a cluster's node: host and port
 
     NO_COMMAND = 0xffffffff
     KEY_ROOM_KEPT = 40
@@ -73,6 +74,20 @@ cdef enum:                      # error lines, whole, filled by the uvloop side
 
 cdef struct Client
 cdef struct Backend
+cdef struct Req
+
+cdef struct Kept:               # a request to a cluster, to be sent once more should its slot be another node's
+    Buf frame
+    int32_t shard
+    uint32_t slot
+    uint8_t tries
+    uint64_t due                # while it waits
+
+cdef struct Cluster:            # a shard that is a whole Redis Cluster
+    int32_t shard
+    uint8_t stale               # a node has said that the map is old
+    uint16_t nodes[16384]       # by slot the place of its node; 0: nobody's
+    uint32_t shares[16384]      # scratch of a split: number of the slot's share and 1
 
 cdef struct Req:
     Client* client              # NULL: gone, the reply is dropped
@@ -89,16 +104,18 @@ cdef struct Req:
     uint8_t remote              # to another region
     uint8_t key_kept            # bytes of `key`
     int32_t shard
+    uint32_t share              # REQ_PART: its number
     uint32_t command            # its place in Core.commands, NO_COMMAND
     uint32_t pattern
     uint32_t words
     uint64_t key_hash           # of a key longer than `key`
     uint32_t pending            # parts without a reply
     uint32_t count              # keys
-    uint16_t* places            # REQ_SPLIT with MERGE_ARRAY: each key's shard
+    uint32_t* places            # REQ_SPLIT with MERGE_ARRAY: each key's share
     uint64_t t_begin            # when it was queued
     uint64_t begins             # where its bytes begin in all that was ever queued for its connection
     uint64_t token
+    Kept* kept                  # to a node of a cluster; NULL: it is never sent twice
     Buf reply
     size_t at                   # merging: how far the reply is read
     uint8_t key[40]             # KEY_ROOM_KEPT: the first bytes of the first key; not cleared
@@ -126,6 +143,8 @@ cdef struct Client:
     uint32_t remote             # requests under way there
     uint8_t consistency         # where its reads go: 0 the primary, else as proxy.generation.LEVELS
     uint32_t writing            # writes under way
+    uint32_t map_epoch          # of the clusters' maps by which what is under way was sent
+    uint32_t delayed            # requests that are sent again in a while
     uint64_t max_lag_ns
     uint64_t t_wrote            # when its last write was answered
     uint8_t parks_as            # the event that tells the uvloop side of it
@@ -164,8 +183,11 @@ cdef struct Backend:
     uint8_t lone                # of one large request: redis_stream.pxi
     Client* owner               # whose
     Client* staller             # paused: who does not take its reply
+    uint8_t node                # of a cluster
     ReplyScan scan
     Buf out
+    Buf line                    # of a node: an error that is coming in
+    size_t kept                 # of a node: bytes of requests that may have to be sent again
     uint64_t queued_bytes       # ever
     Req* head
     Req* tail
@@ -177,7 +199,7 @@ cdef struct Backend:
     uint64_t t_progress
     uint64_t t_paused
 
-cdef struct ShardPlace:         # a shard of the region, one identity's way to a shard of another, or a replica
+cdef struct ShardPlace:         # a shard of the region, one identity's way to one of another, a replica, or a node
     Backend* conns[2]           # by protocol, NULL while there is none
     Buf away                    # the error line when there is none: nothing was sent
     uint64_t deadline_ns
@@ -191,8 +213,23 @@ cdef struct ShardPlace:         # a shard of the region, one identity's way to a
     uint64_t requests
     uint64_t answered           # replies of connections that are gone
     RedisShardStats* stats      # of the page
-    uint32_t count              # scratch of a split: keys of this shard
+    uint32_t share              # scratch of a split: number of its share and 1
+    Cluster* cluster            # a shard: its nodes by slot, NULL where it is one server
+    Cluster* home               # a node: of which cluster, NULL while it is not of use
+    uint8_t node
+    uint8_t replica
+    uint8_t address_length
+    char address[80]            # ADDRESS_ROOM: of a node, as the cluster writes it
+
+cdef struct Share:              # of a split: what goes to a server in one piece
+    int32_t place
+    uint32_t keys
+    Cluster* cluster            # keys of one slot there
+    uint32_t slot
     Req* part
+    Req* merging                # scratch of a merge
+    Backend* b
+    Buf frame                   # to a cluster: gathered first, as one connection may get several
 
 cdef struct KeySpec:
     uint8_t keynum              # the number of keys stands at `place`, the first key behind it at `first`
@@ -256,6 +293,7 @@ cdef struct Core:
     ShardPlace* shards
     uint32_t nshards
     ShardPlace** ways           # MAX_WAYS, NULL where unused
+    uint32_t nways              # none was ever used from here on
     uint16_t** way_of           # by identity: shard -> place, 0 for none; NULL: it has none
     uint32_t nwho
     uint32_t remote_most        # requests of one client under way in other regions
@@ -283,10 +321,15 @@ cdef struct Core:
     Req* done_calls_tail
     uint64_t token
     uint8_t* scratch
-    uint16_t* places            # shard of each key of the command at hand
+    uint32_t* places            # share of each key of the command at hand
     uint32_t places_cap
-    uint32_t* touched           # shards of the command at hand
-    uint32_t ntouched
+    Share* shares               # of the command at hand
+    uint32_t nshares
+    uint32_t shares_cap
+    uint32_t map_epoch          # rises whenever a slot of any cluster becomes another node's
+    Req* delayed                # by `bnext`, the one that is due first
+    Req* delayed_tail
+    size_t delayed_bytes
     size_t client_buffer
     size_t quiet                # QUIET, or less
     uint32_t pipeline

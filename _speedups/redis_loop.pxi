@@ -104,6 +104,23 @@ cdef inline bint is_late(Core* c, Backend* b) noexcept nogil:
     return c.now - b.head.t_begin > place.deadline_ns
 
 
+cdef void publish_place(Core* c, ShardPlace* place) noexcept nogil:
+    """What kind of place it is, if there is a connection to it."""
+    cdef RedisShardStats* stats
+    cdef uint64_t lag
+    if place == NULL or (place.conns[0] == NULL and place.conns[1] == NULL):
+        return
+    stats = place.stats
+    if place.remote:
+        stats.ways += 1
+    elif place.t_fresh:
+        lag = (c.now - place.t_fresh) // 1000
+        if place.t_fresh < c.now and lag > stats.replica_lag_us:
+            stats.replica_lag_us = lag
+    elif not place.replica:
+        stats.nodes += 1
+
+
 cdef void publish(Core* c) noexcept nogil:
     """The gauges; and what was hot becomes less so."""
     cdef uint32_t i
@@ -113,6 +130,9 @@ cdef void publish(Core* c) noexcept nogil:
     for i in range(c.nshards):
         stats = c.shards[i].stats
         stats.connections = stats.inflight = stats.queue_bytes = 0
+        stats.nodes = stats.ways = stats.replica_lag_us = 0
+    for i in range(c.nshards + c.nways):
+        publish_place(c, place_at(c, i) if i < c.nshards else c.ways[i - c.nshards])
     for i in range(c.backend_cap):
         b = c.backends[i]
         if b != NULL and b.fd >= 0:
@@ -146,6 +166,7 @@ cdef void sweep(Core* c) noexcept nogil:
             client_close(c, b.owner)
         else:
             backend_lost(c, b)
+    send_delayed(c)
     for i in range(c.client_cap):
         cl = c.clients[i]
         if cl == NULL or cl.phase == PHASE_CLOSED:

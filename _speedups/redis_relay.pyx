@@ -13,6 +13,8 @@ Theory of operation
 - A request with an argument over LARGE bytes is sent on as it comes, on a connection of its own (redis_stream.pxi).
 - What is not decided here is *parked*: once all earlier replies of the client are out, the uvloop side is told, and
   nothing more is taken from the client until it has answered. So parked work is in order by construction.
+- A shard that is a Redis Cluster has a connection to each node, found by the key's slot; what a node says is elsewhere
+  is sent there (redis_cluster.pxi).
 - `call` is the uvloop side's own request on a shared connection; its reply is kept in memory.
 
 Locking as in relay.pyx: one mutex, held for a bounded round and never while polling.
@@ -85,5 +87,6 @@ include "redis_backend.pxi"
 include "redis_client.pxi"
 include "redis_stream.pxi"
 include "redis_split.pxi"
+include "redis_cluster.pxi"
 include "redis_loop.pxi"
 include "redis_api.pxi"

@@ -97,12 +97,15 @@ cdef struct RedisShardStats:
     uint64_t bytes_out
     uint64_t stalls             # times that the connection waited for a client to read
     uint64_t waits              # times that a client waited for the connection to take more
+    uint64_t redirects          # answers of a cluster's node that another has the slot, or that it cannot be used now
     # gauges
     uint64_t connections
     uint64_t inflight
     uint64_t queue_bytes
+    uint64_t nodes              # servers that writes may go to, with a connection
+    uint64_t ways               # into another region
+    uint64_t replica_lag_us     # since the replica that is furthest behind was proven to have every write
     uint64_t slow_head
-    uint64_t spare[4]
     Histogram time              # from the request's being taken until its reply is complete
     HotKey hot[32]
     RedisSlow slow[64]

@@ -26,8 +26,10 @@ COUNTERS = (
 )
 GAUGES = ("clients", "held_bytes", "streams")
 ARRAYS = {"by_family": FAMILIES, "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES}
-SHARD_COUNTERS = ("requests", "errors", "lost", "unsent", "bytes_in", "bytes_out", "stalls", "waits")
-SHARD_GAUGES = ("connections", "inflight", "queue_bytes")
+SHARD_COUNTERS = ("requests", "errors", "lost", "unsent", "bytes_in", "bytes_out", "stalls", "waits", "redirects")
+SHARD_GAUGES = ("connections", "inflight", "queue_bytes", "nodes", "ways", "replica_lag_us")
+MOST = frozenset({"nodes", "replica_lag_us"})
+"""Of these not the sum over the workers counts, but the highest."""
 SLOW_MOST = SLOW_KEPT
 
 _INDEX = {name: i for i, name in enumerate(COUNTERS + GAUGES)}
@@ -95,13 +97,14 @@ class RedisPage:
         cdef int i
         if shard >= page.header.shards:
             raise IndexError(shard)
+        cdef set highest = {i for i, name in enumerate(SHARD_COUNTERS + SHARD_GAUGES) if name in MOST}
         memset(total, 0, sizeof(total))
         memset(buckets, 0, sizeof(buckets))
         for w in range(page.header.workers):
             one = &redis_shards_at(page, w)[shard]
             fields = <uint64_t *>one
             for i in range(16):
-                total[i] += fields[i]
+                total[i] = max(total[i], fields[i]) if i in highest else total[i] + fields[i]
             for i in range(HIST_BUCKETS):
                 buckets[i] += one.time.bucket[i]
             sum_us += one.time.sum_us
@@ -222,7 +225,7 @@ cdef check_layout():
         and REDIS_SHARD_GAUGES_SIZE == 8 * len(SHARD_GAUGES)
         and <char *>&w.held_bytes - <char *>&w == 8 * _INDEX["held_bytes"]
         and <char *>&w.by_family[0] - <char *>&w == 8 * _ARRAY_INDEX["by_family"]
-        and <char *>&s.queue_bytes - <char *>&s == 8 * (len(SHARD_COUNTERS) + len(SHARD_GAUGES) - 1)
+        and <char *>&s.replica_lag_us - <char *>&s == 8 * (len(SHARD_COUNTERS) + len(SHARD_GAUGES) - 1)
         and len(PARK_REASONS) == RPARK_LARGE + 1 and len(ERROR_CLASSES) == RERR_OTHER + 1
         and len(FAMILIES) <= FAMILIES_N and FAMILIES[FAMILY_UNKNOWN] == "unknown"
     )

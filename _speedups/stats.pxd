@@ -70,8 +70,8 @@ cdef enum:                  # the Redis part, whose structs are in redis_stats.p
     REDIS_GAUGES = 104
     REDIS_GAUGES_SIZE = 24
     REDIS_SHARD_SIZE = 17408
-    REDIS_SHARD_GAUGES = 64
-    REDIS_SHARD_GAUGES_SIZE = 24
+    REDIS_SHARD_GAUGES = 72
+    REDIS_SHARD_GAUGES_SIZE = 48
 
 cdef enum:                  # names in PARK_REASONS, same order
     PARK_PLAN_MISS = 0

@@ -290,11 +290,11 @@ class RedisSentinel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisServer:
-    """The Redis that holds the keys of a shard's entities: a `primary`, or what `sentinel` names."""
+    """The Redis that holds the keys of a shard's entities: a `primary`, what `sentinel` names, or a whole `cluster`."""
 
     primary: Annotated[
         RedisAddress | None,
-        Option("Where it listens, `host:port`, or a host alone for port 6379. Needed without `sentinel`."),
+        Option("Where it listens, `host:port`, or a host alone for port 6379. Not with `sentinel` or `cluster`."),
     ] = None
     replicas: Annotated[
         tuple[RedisAddress, ...],
@@ -303,6 +303,10 @@ class RedisServer:
     sentinel: Annotated[
         RedisSentinel | None, Option("Ask Redis Sentinel for the primary and its replicas, and follow failovers.")
     ] = None
+    cluster: Annotated[
+        tuple[RedisAddress, ...],
+        Option("Nodes of a Redis Cluster, any that are asked first: the shard is all of it, and the others are found."),
+    ] = ()
     account: Annotated[
         RedisAccount | None, Option("The login to use. Without it none is sent (protected by network alone).")
     ] = None

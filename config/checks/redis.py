@@ -38,10 +38,10 @@ def check_redis(settings: Settings, findings: Findings) -> None:
 
 
 def _is_one_kind(findings: Findings, server: RedisServer, path: KeyPath) -> None:
-    """One server with its replicas, or what sentinels know."""
-    kinds = [name for name in ("primary", "sentinel") if getattr(server, name)]
+    """One server with its replicas, what sentinels know, or a cluster."""
+    kinds = [name for name in ("primary", "sentinel", "cluster") if getattr(server, name)]
     if len(kinds) != 1:
-        findings.add(path, "needs a primary or a sentinel, one of them")
+        findings.add(path, "needs a primary, a sentinel or a cluster, one of them")
     elif server.replicas and server.primary is None:
         findings.add((*path, "replicas"), f"are known by {kinds[0]}", "Leave them out")
     if server.sentinel is not None and not server.sentinel.addresses:

@@ -30,6 +30,7 @@ class Redis(Server):
             "port": str(self.port),
             "bind": "127.0.0.1",
             "dir": str(self.directory),
+            "dbfilename": f"{self.name}.rdb",  # a replica writes one
             "appendfilename": f"{self.name}.aof",
             "appendonly": "yes" if self.durable else "no",
             "appendfsync": "always",

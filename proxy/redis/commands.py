@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from proxy.mysql.auth.accounts import Accounts
 from proxy.redis import fanout, local, pubsub, scan, transactions
 from proxy.redis.client import RedisClient
+from proxy.redis.clusters import ASKING
 from router.redis import errors, plan
 from router.redis.plan import Refused
 from router.redis.resp import OK, Error, Simple, encode
 from router.redis.table import BEFORE_LOGIN, Class, Command, Family, Level
+from router.redis.where import slot_of
 
 if TYPE_CHECKING:
     from proxy.redis.service import RedisService
@@ -87,30 +89,25 @@ class Commands:
         if handler is not None:
             return handler(service, client, command, arguments)
         if command.group is Class.ANY:
-            service.relay.forward(client.handle, self.any_shard(client), False)
+            service.relay.forward(client.handle, service.any_server(client), False)
             return None
         if command.group is Class.SPLIT:
             return self._split(client, command, arguments, frame)
         shard = plan.shard_of(command, arguments, service.places)
         if shard is None:
             raise Refused(errors.SYNTAX)
+        slot = plan.slot_of(command, arguments)
         if plan.blocks(command, arguments):
             client.interruptible = True
-            return self._block(client, shard, frame)
+            return self._block(client, shard, slot or 0, frame)
         if not service.places.shards[shard].is_local:
             return self._forward_away(client, shard, command.level >= Level.WRITE)
-        service.relay.forward(client.handle, shard, command.level >= Level.WRITE)
+        service.forward(client, shard, slot, command.level >= Level.WRITE)
         return None
 
     async def _forward_away(self, client: RedisClient, shard: int, writes: bool) -> None:
         """From the next time on the relay knows the way."""
         self._service.relay.forward(client.handle, await self._service.way(client, shard), writes)
-
-    def any_shard(self, client: RedisClient) -> int:
-        """A shard of the region that can be reached, if one can."""
-        spread = self._service.places.spread
-        up = (one for one in spread if self._service.relay.connected(one, client.protocol))
-        return next(up, spread[0])
 
     def _split(self, client: RedisClient, command: Command, arguments: list[bytes], frame: bytes) -> Answer:
         """Keys that only Python can place (regular expressions), and ways into other regions that are still to make."""
@@ -121,20 +118,25 @@ class Commands:
             raise Refused(errors.arity(command.name))
         if len({places.shards[one].region for one in shards}) > 1 and not self._service.splits_over_regions:
             raise Refused(errors.REGIONS)
-        if len(set(shards)) > 1:
-            return fanout.split(self._service, client, command, arguments, shards)
+        homes = [self._service.home(shard, key) for shard, key in zip(shards, arguments[1::step], strict=True)]
+        if len(set(homes)) > 1:
+            return fanout.split(self._service, client, command, arguments, homes)
         if not places.shards[shards[0]].is_local:
             return self._forward_away(client, shards[0], command.level >= Level.WRITE)
-        self._service.relay.forward(client.handle, shards[0], command.level >= Level.WRITE)
+        self._service.forward(client, shards[0], slot_of(arguments[1]), command.level >= Level.WRITE)
         return None
 
-    async def _block(self, client: RedisClient, shard: int, frame: bytes) -> bytes:
+    async def _block(self, client: RedisClient, shard: int, slot: int, frame: bytes) -> bytes:
         """On a connection of the client's own; when the client goes, so does the connection, and nothing is popped."""
         links = self._service.links
-        wire = await self._service.borrow(client, shard)
-        reply = (await wire.ask(frame))[0]
-        links.give_back(shard, client.protocol, wire)
-        return reply
+
+        async def ask(place: int, asking: bool) -> list[bytes]:
+            wire = await self._service.borrow(client, place)
+            replies = await wire.ask(ASKING + frame if asking else frame, 1 + asking)
+            links.give_back(place, client.protocol, wire)
+            return replies[-1:]
+
+        return (await self._service.clusters.settled(shard, slot, ask))[0]
 
     # --- the connection itself --------------------------------------------------------------------------------
 

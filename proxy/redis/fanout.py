@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Merge = Callable[[list[bytes], int], bytes]
 """(whole replies, protocol) -> one."""
+Servers = list[tuple[int, int]]
+"""As `RedisService.servers`."""
 
 
 async def run(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
@@ -26,10 +28,11 @@ async def run(service: RedisService, client: RedisClient, command: Command, argu
     if command.merge == "one":
         return await _random_key(service, client)
     frame = request(*arguments)
-    replies = await ask_all(service, client, frame, writes=command.level >= Level.WRITE)
+    servers = service.servers()
+    replies = await ask(service, client, servers, frame, writes=command.level >= Level.WRITE)
     if command.merge == "killed":
         return next((one for one in replies if one[:1] == b"+"), replies[0])
-    bad = first_error(service, replies)
+    bad = first_error(service, servers, replies)
     if bad is not None:
         return bad
     merged = _MERGES[command.merge](replies, client.protocol)
@@ -45,16 +48,18 @@ def shown(service: RedisService, client: RedisClient, names: bytes) -> bytes:
     return names[:1] + b"%d\r\n" % len(found) + b"".join(found)
 
 
-async def ask_all(service: RedisService, client: RedisClient, frame: bytes, *, writes: bool = False) -> list[bytes]:
-    """The reply of each server of the region."""
-    calls = [service.call(shard, client.protocol, frame, writes=writes) for shard in service.places.spread]
+async def ask(
+    service: RedisService, client: RedisClient, servers: Servers, frame: bytes, *, writes: bool = False
+) -> list[bytes]:
+    """The reply of each of the servers."""
+    calls = [service.call(place, client.protocol, frame, writes=writes) for _, place in servers]
     return [one[0] for one in await asyncio.gather(*calls)]
 
 
-def first_error(service: RedisService, replies: list[bytes]) -> bytes | None:
+def first_error(service: RedisService, servers: Servers, replies: list[bytes]) -> bytes | None:
     if len(set(replies)) == 1 and replies[0][:1] == b"-":
         return replies[0]
-    for shard, reply in zip(service.places.spread, replies, strict=True):
+    for (shard, _), reply in zip(servers, replies, strict=True):
         if reply[:1] == b"-":
             name = service.places.shards[shard].name
             return reply[:-2] + f" (shard {name})".encode() + b"\r\n"
@@ -84,38 +89,39 @@ _MERGES: dict[str, Merge] = {"sum": _sum, "ok": _ok, "concat": _concat, "and": _
 
 async def _random_key(service: RedisService, client: RedisClient) -> bytes:
     """Each key of the region is as likely as any other."""
-    sizes = await ask_all(service, client, request("DBSIZE"))
-    bad = first_error(service, sizes)
+    servers = service.servers()
+    sizes = await ask(service, client, servers, request("DBSIZE"))
+    bad = first_error(service, servers, sizes)
     if bad is not None:
         return bad
     weights = [decode(one) for one in sizes]
     if not any(weights):
         return encode(None, client.protocol)
-    shard = random.choices(service.places.spread, weights)[0]
-    return (await service.call(shard, client.protocol, request("RANDOMKEY")))[0]
+    _, place = random.choices(servers, weights)[0]
+    return (await service.call(place, client.protocol, request("RANDOMKEY")))[0]
 
 
 async def split(
-    service: RedisService, client: RedisClient, command: Command, arguments: list[bytes], shards: list[int]
+    service: RedisService, client: RedisClient, command: Command, arguments: list[bytes], homes: list[tuple[int, int]]
 ) -> bytes:
-    """MGET, MSET, DEL … over several shards, where the relay could not place the keys."""
+    """MGET, MSET, DEL … over several shards, where the relay could not place the keys. `homes`: of each key."""
     step = command.keys[0]["find"]["keystep"]
-    mine = {shard: [at for at, one in enumerate(shards) if one == shard] for shard in dict.fromkeys(shards)}
-    words = [arguments[1 + at : 1 + at + step] for at in range(0, len(arguments) - 1, step)]
-    frames = {
-        shard: request(arguments[0], *(word for at in places for word in words[at])) for shard, places in mine.items()
-    }
-    ways = {shard: await service.way(client, shard) for shard in mine}
-    for place in ways.values():
+    mine: dict[tuple[int, int], list[bytes]] = {}
+    for at, home in enumerate(homes):
+        mine.setdefault(home, []).extend(arguments[1 + at * step : 1 + at * step + step])
+    for shard, slot in mine:
+        place = await service.way(client, service.relay.node(shard, slot))
         if not service.relay.connected(place, client.protocol):
             return service.away(place)
     writes = command.level >= Level.WRITE
-    calls = [service.call(ways[shard], client.protocol, frame, writes=writes) for shard, frame in frames.items()]
+    calls = [
+        service.call_slot(client, *home, request(arguments[0], *words), writes=writes) for home, words in mine.items()
+    ]
     replies = dict(zip(mine, [one[0] for one in await asyncio.gather(*calls)], strict=True))
     bad = next((one for one in replies.values() if one[:1] == b"-"), None)
     if bad is not None:
         return bad
     if command.merge == "array":
-        items = {shard: iter(elements(reply)) for shard, reply in replies.items()}
-        return b"*%d\r\n" % len(shards) + b"".join(next(items[shard]) for shard in shards)
+        items = {home: iter(elements(reply)) for home, reply in replies.items()}
+        return b"*%d\r\n" % len(homes) + b"".join(next(items[home]) for home in homes)
     return encode(OK, 2) if command.merge == "ok" else _sum(list(replies.values()), client.protocol)

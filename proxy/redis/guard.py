@@ -15,7 +15,7 @@ from router.redis.plan import Refused
 from router.redis.resp import decode, request
 from router.redis.table import Ability, Class, Command
 from router.redis.verdicts import Judge, Verdicts, needs
-from router.redis.where import Nowhere
+from router.redis.where import Nowhere, slot_of
 from router.schema import LiveColumn
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Guard:
         asked = hashes.named(command.name, arguments) if command.name in hashes.NAMED else None
         verdicts = self._open_fields(part) if asked is None else {one: self._reading(part, one) for one in asked}
         frame = request("HMGET", arguments[1], *verdicts)
-        reply = (await self._service.call(part.shard, client.protocol, frame))[0]
+        reply = (await self._service.call_slot(client, part.shard, slot_of(arguments[1]), frame))[0]
         if reply[:1] == b"-":
             return reply
         found = self._masked(part, verdicts, decode(reply))

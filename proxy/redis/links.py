@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from _speedups.redis_relay import RedisRelay
@@ -69,12 +69,9 @@ class Links:
             for one in self._idle.pop((shard, protocol), []):
                 one.close()
 
-    async def first(self, shards: Iterable[int], seconds: float) -> None:
-        """Wait until every shard's primary has been connected to, but not longer."""
-        wanted = [(shard, protocol) for shard in shards for protocol in PROTOCOLS]
-        async with asyncio.timeout(seconds):
-            while not all(self._relay.connected(*one) for one in wanted):
-                await asyncio.sleep(0.01)
+    def connected(self, place: int) -> bool:
+        """By every protocol?"""
+        return all(self._relay.connected(place, protocol) for protocol in PROTOCOLS)
 
     def look(self) -> None:
         """A connection may have been lost."""

@@ -145,7 +145,8 @@ def _section(title: str, lines: dict[str, Any]) -> str:
 
 def _sections(service: RedisService) -> dict[str, dict[str, Any]]:
     stats, topology = service.relay.stats(), service.generation.topology
-    up = [topology.shards[one].name for one in service.places.spread if service.relay.connected(one, 2)]
+    down = {shard for shard, place in service.servers() if not service.relay.connected(place, 2)}
+    up = [topology.shards[one].name for one in service.places.spread if one not in down]
     return {
         "Server": {
             "redis_version": service.table.version, "redis_mode": "standalone", "arch_bits": 64,

@@ -15,6 +15,7 @@ from proxy.redis.wire import Private
 from router.redis.plan import Refused
 from router.redis.resp import Error, Push, decode, elements, encode, request
 from router.redis.table import Command
+from router.redis.where import slot_of
 
 if TYPE_CHECKING:
     from proxy.redis.service import RedisService
@@ -46,14 +47,15 @@ def run(
         raise Refused(only(name))
     if name.startswith("pubsub|"):
         return _ask(service, client, name, arguments)
-    service.relay.forward(client.handle, service.places.channel_shard(arguments[1]), True)
+    service.forward(client, service.places.channel_shard(arguments[1]), slot_of(arguments[1]), True)
     return None
 
 
 async def _ask(service: RedisService, client: RedisClient, name: str, arguments: list[bytes]) -> bytes:
     """PUBSUB CHANNELS, NUMSUB, NUMPAT over the region."""
-    replies = await fanout.ask_all(service, client, request(*arguments))
-    bad = fanout.first_error(service, replies)
+    servers = service.servers()
+    replies = await fanout.ask(service, client, servers, request(*arguments))
+    bad = fanout.first_error(service, servers, replies)
     if bad is not None:
         return bad
     if name.endswith("channels"):
@@ -79,8 +81,9 @@ class Subscriptions:
         self._service = service
         self._client = client
         self._wires: dict[int, Private] = {}
-        self._names: dict[str, dict[bytes, None]] = {"": {}, "p": {}, "s": {}}
-        self._confirmed: dict[int, asyncio.Future[None]] = {}
+        self._names: dict[str, dict[bytes, list[int]]] = {"": {}, "p": {}, "s": {}}
+        """By kind and name the places where it is listened to."""
+        self._confirmed: dict[int, asyncio.Future[bytes]] = {}
 
     def close(self) -> None:
         for wire in self._wires.values():
@@ -91,7 +94,7 @@ class Subscriptions:
     def _count(self, kind: str) -> int:
         return len(self._names["s"]) if kind == "s" else len(self._names[""]) + len(self._names["p"])
 
-    def _homes(self, kind: str, name: bytes) -> tuple[int, ...]:
+    def _shards(self, kind: str, name: bytes) -> tuple[int, ...]:
         places = self._service.places
         return places.spread if kind == "p" else (places.channel_shard(name),)
 
@@ -105,8 +108,8 @@ class Subscriptions:
             if sum(map(len, self._names.values())) >= MOST:
                 return encode(Error("ERR too many subscriptions"), client.protocol)
             if name not in self._names[kind]:
-                await self._tell(kind, "subscribe", name)
-                self._names[kind][name] = None
+                shards = self._shards(kind, name)
+                self._names[kind][name] = [await self._subscribe(shard, kind, name) for shard in shards]
             self._confirm(kind, "subscribe", name)
         return b""
 
@@ -114,8 +117,8 @@ class Subscriptions:
         leaving = names or list(self._names[kind])
         for name in leaving:
             if name in self._names[kind]:
-                await self._tell(kind, "unsubscribe", name)
-                del self._names[kind][name]
+                for place in self._names[kind].pop(name):
+                    await self._tell(place, kind + "unsubscribe", name)
             self._confirm(kind, "unsubscribe", name)
         if not leaving:
             self._confirm(kind, "unsubscribe", None)
@@ -131,29 +134,45 @@ class Subscriptions:
 
     # --- the shards --------------------------------------------------------------------------------------------
 
-    async def _tell(self, kind: str, verb: str, name: bytes) -> None:
-        """The shards concerned know of it. Raises OSError, TimeoutError."""
-        for shard in self._homes(kind, name):
-            wire = await self._wire(shard)
-            done = asyncio.get_running_loop().create_future()
-            self._confirmed[shard] = done
-            wire.send(request(kind + verb, name))
-            await done
+    async def _subscribe(self, shard: int, kind: str, name: bytes) -> int:
+        """-> the place that listens now; in a cluster, where every node tells of all channels but sharded ones, the
+        slot's node. Raises Refused, OSError, TimeoutError."""
+        listens = shard
 
-    async def _wire(self, shard: int) -> Private:
-        if shard not in self._wires:
-            wire = await self._service.links.borrow(shard, self._client.protocol)
-            wire.on_push = lambda reply: self._on_reply(shard, reply)
+        async def ask(place: int, asking: bool) -> list[bytes]:
+            nonlocal listens
+            listens = place
+            return [await self._tell(place, kind + "subscribe", name)]
+
+        reply = (await self._service.clusters.settled(shard, slot_of(name), ask))[0]
+        if reply[:1] == b"-":
+            raise Refused(decode(reply).text)
+        return listens
+
+    async def _tell(self, place: int, verb: str, name: bytes) -> bytes:
+        """What is answered. Raises OSError, TimeoutError."""
+        wire = await self._wire(place)
+        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._confirmed[place] = done
+        wire.send(request(verb, name))
+        return await done
+
+    async def _wire(self, place: int) -> Private:
+        if place not in self._wires:
+            wire = await self._service.links.borrow(place, self._client.protocol)
+            wire.on_push = lambda reply: self._on_reply(place, reply)
             wire.on_lost = self._on_lost
-            self._wires[shard] = wire
-        return self._wires[shard]
+            self._wires[place] = wire
+        return self._wires[place]
 
-    def _on_reply(self, shard: int, reply: bytes) -> None:
+    def _on_reply(self, place: int, reply: bytes) -> None:
         lines = reply.split(b"\r\n", 3)
         if reply[:1] == b"-" or (len(lines) > 2 and lines[2].endswith(b"subscribe")):
-            waiting = self._confirmed.pop(shard, None)
+            waiting = self._confirmed.pop(place, None)
             if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+                waiting.set_result(reply)
+            elif waiting is None:  # the channel's slot has left the node
+                self._on_lost()
             return
         self._service.relay.push(self._client.handle, reply)
 

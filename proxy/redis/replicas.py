@@ -106,7 +106,7 @@ class Replicas:
                     found[index] = Backing(shard.name, group.at(group.primary), group.sentinels is not None)
                 for address, place in group.places.items():
                     found[place] = Backing(f"{shard.name}, at {address}", group.at(address))
-            elif shard.settings.redis is not None:
+            elif shard.settings.redis is not None and shard.settings.redis.primary is not None:
                 found[index] = Backing(shard.name, shard.settings.redis)
         return found
 

@@ -1,7 +1,7 @@
 """SCAN over the servers of the region, one behind the other, with a cursor that says which one it is at.
 
-A cursor is ((the server's own cursor * shards + place) << 8) | mark, decimal; the mark is of the list of shards, so
-that a cursor of another topology is refused instead of skipping keys.
+A cursor is ((the server's own cursor * servers + place) << 8) | mark, decimal; the mark is of the list of shards and
+of the clusters' maps, so that a cursor of another topology is refused instead of skipping keys.
 """
 
 from __future__ import annotations
@@ -23,20 +23,28 @@ MARK_BITS = 8
 
 
 async def run(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
-    spread = service.places.spread
-    mark = zlib.crc32(b"\0".join(service.places.shards[one].name.encode() for one in spread)) & (1 << MARK_BITS) - 1
+    servers = service.servers()
+    mark = _mark(service)
     try:
-        raw, place = parted(arguments[1], len(spread), mark)
+        raw, place = parted(arguments[1], len(servers), mark)
     except Refused as refused:
         return encode(Error(refused.text), client.protocol)
     frame = request(arguments[0], raw, *arguments[2:])
-    reply = (await service.call(spread[place], client.protocol, frame))[0]
+    reply = (await service.call(servers[place][1], client.protocol, frame))[0]
     if reply[:1] == b"-":
         return reply
     cursor, keys = elements(reply)
     keys = shown(service, client, keys)
-    following = joined(int(decode(cursor)), place, len(spread), mark)
+    following = joined(int(decode(cursor)), place, len(servers), mark)
     return b"*2\r\n" + encode(following, client.protocol) + keys
+
+
+def _mark(service: RedisService) -> int:
+    """Of the shards and, in clusters, of who has which slots."""
+    words = [service.places.shards[one].name for one in service.places.spread]
+    clusters = (service.clusters.of(one) for one in service.places.spread)
+    words += [str(one.map.mark) for one in clusters if one is not None and one.map is not None]
+    return zlib.crc32("\0".join(words).encode()) & (1 << MARK_BITS) - 1
 
 
 def parted(cursor: bytes, shards: int, mark: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from _speedups.redis_relay import CLOSED, ENDED, LARGE_COMES, LENT, PARKED, SPOILED, RedisRelay
+from _speedups.redis_relay import CLOSED, ENDED, FIRST_WAY, LARGE_COMES, LENT, PARKED, SPOILED, RedisRelay
 from _speedups.redis_stats import RedisBlock, RedisPage
 from _speedups.resp import ProtocolError, request_of
 from config.settings import RedisListener
@@ -22,9 +22,10 @@ from proxy.attested import Identities
 from proxy.generation import Generation
 from proxy.redis import tables
 from proxy.redis.client import RedisClient
+from proxy.redis.clusters import ASKING, Clusters
 from proxy.redis.commands import Commands
 from proxy.redis.guard import Guard
-from proxy.redis.links import Links
+from proxy.redis.links import Backing, Links
 from proxy.redis.replicas import Replicas
 from proxy.redis.streams import Streams
 from proxy.redis.ways import Ways
@@ -36,7 +37,8 @@ from router.redis.plan import Refused
 from router.redis.resp import Error, encode, request
 from router.redis.table import Level, table
 from router.redis.verdicts import build as verdicts_of
-from router.redis.where import Places
+from router.redis.where import Places, slot_of
+from router.topology import Shard
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -71,6 +73,7 @@ class RedisService:
         self.ways = Ways(self)
         self.replicas = Replicas(self)
         self.streams = Streams(self)
+        self.clusters = Clusters(self)
         self._identities = Identities(worker.start.page.shape.users)
         self.commands = Commands(self)
         self._calls: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
@@ -101,8 +104,9 @@ class RedisService:
         self.relay.observe(sample=observed.sample, keys=observed.keys, slow=observed.slow)
         local = {shard.index: shard for shard in topology.shards if shard.is_local}
         self.replicas.prepare(local)
+        self.clusters.prepare(local)
         # First: an index of the old topology may be another shard's in the new one.
-        self.links.forget(self.replicas.backings(local))
+        self.links.forget(self._backings(local))
         self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
         of_policy = tables.policy_rows(verdicts) if verdicts is not None else None
         names = [name.encode() for name in settings.redis.patterns]
@@ -126,11 +130,15 @@ class RedisService:
         """To every server of the region, as it is known now who is what."""
         topology = self.generation.topology
         local = {shard.index: shard for shard in topology.shards if shard.is_local}
+        self.clusters.tell()
         self.replicas.tell(local)
-        wanted = self.replicas.backings(local)
+        wanted = self._backings(local)
         self.links.forget(wanted)
         self.links.configure(wanted, self.generation.settings.limits.connect)
         self.streams.forget()
+
+    def _backings(self, local: dict[int, Shard]) -> dict[int, Backing]:
+        return {**self.replicas.backings(local), **self.clusters.backings()}
 
     @property
     def splits_over_regions(self) -> bool:
@@ -205,7 +213,13 @@ class RedisService:
         self._thread = threading.Thread(target=self.relay.run, name="redis relay", daemon=True)
         self._thread.start()
         with contextlib.suppress(TimeoutError):
-            await self.links.first(self.places.spread, FIRST_CONNECTIONS)
+            async with asyncio.timeout(FIRST_CONNECTIONS):
+                await self._connected()
+
+    async def _connected(self) -> None:
+        """Until every server of the region is connected to."""
+        while not all(self.links.connected(place) for _, place in self.servers()):
+            await asyncio.sleep(0.01)
 
     async def close(self, seconds: float) -> None:
         """What is under way may end, for so long."""
@@ -219,6 +233,7 @@ class RedisService:
         await self.streams.close()
         await self.ways.close()
         await self.replicas.close()
+        await self.clusters.close()
         await self.links.close()
         self.relay.stop()
         if self._thread is not None:
@@ -273,6 +288,7 @@ class RedisService:
         self.links.look()
         self.ways.look()
         self.replicas.look_again()
+        self.clusters.look_again()
         for token, reply, failed in self.relay.answers():
             waiting = self._calls.pop(token, None)
             if waiting is not None and not waiting.done():
@@ -347,6 +363,7 @@ class RedisService:
         except (OSError, TimeoutError):
             reply = encode(Error(errors.LOST_WRITE), client.protocol)
         except Refused as refused:
+            self.block.error(errors.class_of(refused.text))
             reply = encode(Error(refused.text), client.protocol)
         except Exception:
             log.exception("a redis command failed")
@@ -363,21 +380,57 @@ class RedisService:
 
     def away(self, place: int) -> bytes:
         """The error line of a place that no connection leads to."""
-        if place < len(self.generation.topology.shards):
-            return self._place(self.generation, place)[0]
-        return self.ways.line(place)
+        shard = place if place < FIRST_WAY else self.clusters.shard_at(place)
+        return self.ways.line(place) if shard is None else self._place(self.generation, shard)[0]
+
+    def servers(self) -> list[tuple[int, int]]:
+        """(shard, place) of every server of the region that takes writes; of a cluster without a map the shard's."""
+        found = ((shard, self.clusters.of(shard)) for shard in self.places.spread)
+        return [
+            (shard, place) for shard, cluster in found for place in (cluster and cluster.nodes) or [shard]
+        ]
+
+    def home(self, shard: int, key: bytes) -> tuple[int, int]:
+        """(shard, slot): keys with the same home may be used by one command. Without a cluster the slot is 0."""
+        return shard, slot_of(key) if self.clusters.of(shard) is not None else 0
+
+    def any_server(self, client: RedisClient, shard: int | None = None) -> int:
+        """The place of a server of the region (or of its shard) that can be reached, if one can."""
+        found = [place for one, place in self.servers() if shard in (None, one)]
+        return next((one for one in found if self.relay.connected(one, client.protocol)), found[0])
+
+    def forward(self, client: RedisClient, shard: int, slot: int | None, writes: bool) -> None:
+        """The parked frame to the shard; without a slot to any server of it."""
+        if slot is None:
+            self.relay.forward(client.handle, self.any_server(client, shard), writes)
+        else:
+            self.relay.forward(client.handle, shard, writes, slot)
 
     async def way(self, client: RedisClient, shard: int) -> int:
-        """The relay's place for the client's requests to a shard of any region. Raises Refused."""
-        found = self.places.shards[shard]
-        return shard if found.is_local else await self.ways.place(client, found)
+        """The relay's place for the client's requests to a shard of any region; a node's place is it already. Raises
+        Refused."""
+        if shard >= FIRST_WAY or self.places.shards[shard].is_local:
+            return shard
+        return await self.ways.place(client, self.places.shards[shard])
 
-    async def borrow(self, client: RedisClient, shard: int) -> Private:
-        """A connection for the client alone. Raises Refused, OSError, TimeoutError."""
-        found = self.places.shards[shard]
-        if found.is_local:
-            return await self.links.borrow(shard, client.protocol)
-        return await self.ways.private(client, found)
+    async def borrow(self, client: RedisClient, place: int) -> Private:
+        """A connection to the place for the client alone. Raises Refused, OSError, TimeoutError."""
+        if place >= FIRST_WAY or self.places.shards[place].is_local:
+            return await self.links.borrow(place, client.protocol)
+        return await self.ways.private(client, self.places.shards[place])
+
+    async def call_slot(
+        self, client: RedisClient, shard: int, slot: int, data: bytes, *, writes: bool = False, replies: int = 1
+    ) -> list[bytes]:
+        """As `call`, of the server that has the slot, and on the client's way to a shard of another region."""
+
+        async def ask(place: int, asking: bool) -> list[bytes]:
+            where = await self.way(client, place)
+            sent = ASKING + data if asking else data
+            found = await self.call(where, client.protocol, sent, writes=writes, replies=replies + asking)
+            return found[asking:]
+
+        return await self.clusters.settled(shard, slot, ask)
 
     async def connect_to(self, client: RedisClient, place: int) -> socket.socket:
         """A connection of its own to a place of the relay. Raises Refused, OSError, TimeoutError."""
@@ -387,7 +440,7 @@ class RedisService:
     async def call(
         self, shard: int, protocol: int, data: bytes, *, writes: bool = False, replies: int = 1
     ) -> list[bytes]:
-        """Requests on the shared connection of a shard, one behind the other; their replies, or error lines."""
+        """Requests on the shared connection of a place, one behind the other; their replies, or error lines."""
         tokens = self.relay.call(shard, protocol, data, writes, replies)
         if tokens is None:
             return [self.away(shard)] * replies

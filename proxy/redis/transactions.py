@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.redis.client import RedisClient
+from proxy.redis.clusters import ASKING
 from proxy.redis.wire import Private
 from router.redis import errors, plan
+from router.redis.cluster import turn_of
+from router.redis.keys import key_places
 from router.redis.plan import Refused
 from router.redis.resp import OK, QUEUED, Error, Simple, encode, request
 from router.redis.table import Class, Command
@@ -28,9 +31,11 @@ MULTI, EXEC, UNWATCH = request("MULTI"), request("EXEC"), request("UNWATCH")
 
 @dataclass(slots=True)
 class Transaction:
-    """Since MULTI. `broken`: a command was refused, so EXEC will be."""
+    """Since MULTI. `slot`: of the keys, counted where the shard is a Redis Cluster. `broken`: a command was refused, so
+    EXEC will be."""
 
     shard: int | None = None
+    slot: int | None = None
     frames: list[bytes] = field(default_factory=list)
     size: int = 0
     broken: bool = False
@@ -38,11 +43,16 @@ class Transaction:
 
 @dataclass(slots=True)
 class Watch:
-    """A connection that watches keys of one shard."""
+    """A connection that watches keys of one shard, and in a Redis Cluster of one slot. `place`: where it leads."""
 
     shard: int
+    slot: int
+    place: int
     protocol: int
     wire: Private
+
+    def is_of(self, shard: int, slot: int) -> bool:
+        return (self.shard, self.slot) == (shard, slot)
 
 
 def run(
@@ -88,13 +98,27 @@ def _keep(
     if service.guard is not None and service.guard.check(client, command, arguments) is not None:
         raise Refused(errors.in_transaction(command.name) + ", of a hash that is not open as a whole")
     shard = _shard(service, command, arguments)
-    if shard is not None and transaction.shard not in (None, shard):
+    slot = _slot(service, command, arguments, shard)
+    if shard is not None and (transaction.shard not in (None, shard) or transaction.slot not in (None, slot)):
         raise Refused(errors.CROSS)
     transaction.size += len(frame)
     if transaction.size > service.generation.settings.redis.client_buffer:
         raise Refused(errors.TOO_LARGE)
-    transaction.shard = shard if shard is not None else transaction.shard
+    if shard is not None:
+        transaction.shard, transaction.slot = shard, slot
     transaction.frames.append(frame)
+
+
+def _slot(service: RedisService, command: Command, arguments: list[bytes], shard: int | None) -> int | None:
+    """Where its key is; None without keys. Raises Refused: a cluster has them in several slots."""
+    if shard is None or command.name == "publish":
+        return None
+    if command.group is Class.PUBSUB:
+        return service.home(shard, arguments[1])[1]
+    slots = {service.home(shard, arguments[place])[1] for place in key_places(command, arguments)}
+    if len(slots) > 1:
+        raise Refused(errors.CROSS)
+    return next(iter(slots), None)
 
 
 def _shard(service: RedisService, command: Command, arguments: list[bytes]) -> int | None:
@@ -121,7 +145,7 @@ def _end(service: RedisService, client: RedisClient, *, carry_out: bool) -> byte
         return encode(_outcome(carry_out), client.protocol)
     if watch is None and not transaction.frames:
         return b"*0\r\n"
-    if watch is not None and transaction.shard not in (None, watch.shard):
+    if watch is not None and (transaction.shard, transaction.slot) not in ((None, None), (watch.shard, watch.slot)):
         return _release(service, watch, encode(Error(errors.CROSS), client.protocol))
     return _execute(service, client, transaction, watch)
 
@@ -135,29 +159,44 @@ async def _execute(service: RedisService, client: RedisClient, transaction: Tran
     count = len(transaction.frames) + 2
     if watch is not None:
         replies = await watch.wire.ask(data, count)
-        service.links.give_back(watch.shard, watch.protocol, watch.wire)
+        service.links.give_back(watch.place, watch.protocol, watch.wire)
+        if any(turn_of(one) for one in replies):  # nothing was carried out, and what was watched is elsewhere
+            return b"*-1\r\n" if client.protocol == 2 else b"_\r\n"
         return replies[-1]
-    shard = transaction.shard if transaction.shard is not None else service.commands.any_shard(client)
-    place = await service.way(client, shard)
-    return (await service.call(place, client.protocol, data, writes=True, replies=count))[-1]
+    if transaction.shard is None or transaction.slot is None:
+        place = await service.way(client, service.any_server(client, transaction.shard))
+        return (await service.call(place, client.protocol, data, writes=True, replies=count))[-1]
+    home = transaction.shard, transaction.slot
+    return (await service.call_slot(client, *home, data, writes=True, replies=count))[-1]
 
 
 async def _release(service: RedisService, watch: Watch, reply: bytes) -> bytes:
     await watch.wire.ask(UNWATCH)
-    service.links.give_back(watch.shard, watch.protocol, watch.wire)
+    service.links.give_back(watch.place, watch.protocol, watch.wire)
     return reply
 
 
 async def _watch(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
     try:
         shard = plan.shard_of(command, arguments, service.places)
-        if shard is None or (client.watch is not None and client.watch.shard != shard):
+        slot = _slot(service, command, arguments, shard)
+        if shard is None or slot is None or not (client.watch is None or client.watch.is_of(shard, slot)):
             raise Refused(errors.CROSS)
     except Refused as refused:
         return encode(Error(refused.text), client.protocol)
-    if client.watch is None:
-        client.watch = Watch(shard, client.protocol, await service.borrow(client, shard))
-    return (await client.watch.wire.ask(request(*arguments)))[0]
+    if client.watch is not None:
+        return (await client.watch.wire.ask(request(*arguments)))[0]
+
+    async def ask(place: int, asking: bool) -> list[bytes]:
+        wire = await service.borrow(client, place)
+        reply = (await wire.ask(ASKING + request(*arguments) if asking else request(*arguments), 1 + asking))[-1]
+        if reply == b"+OK\r\n":
+            client.watch = Watch(shard, slot, place, client.protocol, wire)
+        else:
+            wire.close()
+        return [reply]
+
+    return (await service.clusters.settled(shard, slot, ask))[0]
 
 
 async def _unwatch(service: RedisService, client: RedisClient) -> bytes:

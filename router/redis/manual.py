@@ -118,6 +118,30 @@ are, at a start, every second, and when one tells of a failover (`+switch-master
 - `tls` and `ca` hold for sentinels and servers; certificates must name the addresses that sentinels announce. The
   servers' `account` may say `ROLE` and `INFO`, the sentinels' `SENTINEL`, `SUBSCRIBE` and `CLIENT SETNAME`.
 
+## Redis Cluster
+
+A shard with `redis.cluster` is all of a Redis Cluster, of which a few nodes are named; the others are found. Clients
+see one server: they are never told of nodes or slots.
+
+- *The map* of slots is asked of all nodes (`CLUSTER SLOTS`) every second, when a node says that it is old, and when a
+  node is lost. The word of the highest epoch counts, of nodes that hold the cluster for usable, and none older than
+  before; what a node says of one slot (`MOVED`) counts at once.
+- *Redirections* are followed by Fairlead: a request keeps its bytes until it is answered, and goes with `MOVED` and
+  `ASK` (behind `ASKING`) to the other node; `TRYAGAIN` and `CLUSTERDOWN` are tried again for a second and a half if the
+  client has nothing under way behind it, then they are the answer. Not more than 16 times; then `MASTERDOWN …`, as
+  nothing was carried out. After a slot has moved, a client's next requests wait until those under way are answered,
+  so that none overtakes one that is sent again.
+- `MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH` may have keys of several slots and are split by slot, as between
+  shards; all others, `WATCH` and `MULTI … EXEC` need one slot (a hash tag), else `CROSSSLOT`. A transaction whose
+  watched keys have moved is answered as if they had changed.
+- *Commands for all servers* ask every node with slots; so do `SCRIPT LOAD` and `FUNCTION LOAD`. `SCAN` visits the
+  nodes in the order of their ids, and its cursor is refused (`ERR invalid cursor`) once slots have changed hands;
+  keys on their way between two nodes while it runs may be missed.
+- *Channels* are listened to at the slot's node, patterns at one node, keyspace notifications of that node alone. A
+  subscriber of a sharded channel whose slot moves is disconnected.
+- When a node dies its slots are answered with `MASTERDOWN …` until the cluster has a new primary. Replicas of a cluster
+  are not read. Requests of more than 64 KiB are sent on when they are complete.
+
 ## What clients see
 
 RESP2 and RESP3 (`HELLO`), inline commands, pipelines with replies in order. `AUTH` and `HELLO … AUTH` take
@@ -168,7 +192,7 @@ the connection stays.
 
 ## Not there yet
 
-Redis Cluster as a backend, and client tracking.
+Client tracking, and reads from a Redis Cluster's replicas.
 
 ## Commands by class
 

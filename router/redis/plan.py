@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from router.redis import errors
+from router.redis import errors, where
 from router.redis.keys import BadKeys, key_places, reads_elsewhere
 from router.redis.table import SCRIPTS, Class, Command
 from router.redis.where import Nowhere, Places
@@ -39,6 +39,12 @@ def key_shards(command: Command, arguments: list[bytes], places: Places) -> list
         raise Refused(errors.SYNTAX) from None
     except Nowhere as reason:
         raise Refused(f"ERR {reason}") from None
+
+
+def slot_of(command: Command, arguments: list[bytes]) -> int | None:
+    """Redis Cluster's slot of the first key, which has to be that of the others too; None without keys."""
+    found = key_places(command, arguments)
+    return where.slot_of(arguments[found[0]]) if found else None
 
 
 def _look_closer(command: Command, arguments: list[bytes]) -> None:

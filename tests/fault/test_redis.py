@@ -154,16 +154,16 @@ def test_no_reply_is_another_s_and_no_acknowledged_write_is_lost(world: World):
     books, kills = asyncio.run(storm(fairlead.redis_port, servers, seed=20261121))
     assert not [line for book in books for line in book.wrong]
     assert kills and sum(book.replies for book in books) > CLIENTS * 20
-    stored = asyncio.run(_stored(fairlead.redis_port, books))
+    found = asyncio.run(stored(fairlead.redis_port, books))
     for book in books:
         for place in range(KEYS):
-            found = stored[book.key(place)]
-            assert book.acknowledged[place] <= found <= book.sent[place], book.key(place)
+            value = found[book.key(place)]
+            assert book.acknowledged[place] <= value <= book.sent[place], book.key(place)
     assert fairlead.alive
     assert fairlead.rss() - before < MOST_GROWTH
 
 
-async def _stored(port: int, books: list[Book]) -> dict[str, int]:
+async def stored(port: int, books: list[Book]) -> dict[str, int]:
     """Every key's value, once all shards answer again."""
     keys = [book.key(place) for book in books for place in range(KEYS)]
     while True:

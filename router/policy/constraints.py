@@ -57,6 +57,7 @@ class Constraints:
             yield from self._parents(target, live, shard)
         if self.lineage.rewrites:
             yield from self._checks(target, live, written, shard)
+            yield from self._partitions(target, live, shard)
             yield from self._children(target, written, shard)
 
     def _hides(self, relation: Relation, columns: Iterable[str], shard: Shard) -> bool:
@@ -82,6 +83,13 @@ class Constraints:
             named = [column.name for column in live.columns if column.name.lower() in check.words]
             if not written.isdisjoint(check.words) and self._hides(target, named, shard):
                 yield f"the check {check.name} of {target.table}"
+
+    def _partitions(self, target: Relation, live: LiveTable, shard: Shard) -> Iterator[str]:
+        """Whether a row is changed tells in which of the partitions that are named it lies."""
+        parts = target.node.args.get("partition") if target.node is not None else None
+        by = [column.name for column in live.columns if column.name.lower() in live.partitioned_by]
+        if parts and self._hides(target, by, shard):
+            yield f"a partition of {target.table}"
 
     def _children(self, target: Relation, written: frozenset[str], shard: Shard) -> Iterator[str]:
         """A row that others refer to cannot go, or takes them along."""

@@ -65,6 +65,20 @@ def test_a_check_over_what_is_kept_back_would_tell_of_it(words: str, becomes: st
     assert on(INSERT, customers=checked) == "as it is", "what it is about comes from the client"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM customers PARTITION (p0) WHERE id = 1",
+        "UPDATE customers PARTITION (p0) SET country = 'x' WHERE id = 1",
+        "SELECT country FROM customers PARTITION (p0) WHERE id = 1",
+    ],
+)
+def test_a_partition_tells_of_what_it_is_by(sql: str) -> None:
+    without_keys: dict[str, Any] = {"unique_keys": ()}
+    assert on(sql, customers={**without_keys, "partitioned_by": frozenset({"name"})}) in (BETRAYS, FORM)
+    assert on(sql, customers={**without_keys, "partitioned_by": frozenset({"id"})}) not in (BETRAYS, FORM)
+
+
 def test_a_unique_key_over_an_expression_may_be_about_any_column() -> None:
     keys = (UniqueKey("PRIMARY", ("id",)), UniqueKey("folded", (), exact=False))
     assert on(INSERT) == "as it is"

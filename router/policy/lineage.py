@@ -260,6 +260,9 @@ class _Reader:
 
     def _of(self, relation: Relation, name: str, flow: FlowKind) -> Iterator[Source]:
         if relation.table is not None:
+            if relation.live is not None and relation.live.column(name) is None:
+                # _rowid, which is the primary key under another name, or what is not known yet.
+                raise NotUnderstood("a column that its table does not have")
             yield Source(relation, name, flow)
         elif relation.body is None:
             raise NotUnderstood("a column of a table that is not followed")

@@ -47,7 +47,7 @@ def stored(password: str) -> dict[str, Any]:
 def changes(folder: Path, region: str) -> dict[str, Any]:
     """What the demo's configuration of a region has besides the world's: an analyst, a policy, a metastore."""
     grants = [{"on": "shop.*", "verbs": ["select"]}]
-    analyst = {"password": stored(ANALYST), "grants": grants, "default_database": "shop"}
+    analyst = {"password": stored(ANALYST), "grants": grants, "default_database": "shop", "redis": "read"}
     columns = {
         "email": {"classes": "personal", "mask": "email"},
         "passport": {"classes": "sensitive"},
@@ -63,6 +63,7 @@ def changes(folder: Path, region: str) -> dict[str, Any]:
     everything = {"classes": ["pseudonymous", "personal", "sensitive"], "operations": ["read", "write"]}
     return {
         "users": {"demo": {"password": {"value": None, **stored("demo")}}, ANALYST: analyst},
+        "redis": {"patterns": {"customer": {"columns": {one: one for one in ("name", *columns)}}}},
         "metastore": {"sqlite": str(folder / f"versions-{region}.db")},
         "policy": {
             "domains": {"eea": {"regions": ["eu"]}, "usa": {"regions": ["us"]}},

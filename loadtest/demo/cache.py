@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from loadtest.demo.borders import ANALYST
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.layout import Shape, region_id
 from loadtest.world.placement import shard_of_id
+from loadtest.world.shop import Shop
 from loadtest.world.world import World
 
 INDENT = 3
@@ -27,19 +29,22 @@ class RedisStop:
     why: str
     expected: Any
     region: str = "eu"
+    user: str = "demo"
     refused: bool = False
     shard: str = ""
     """The key of the first command must be found on this shard's server."""
 
 
-def stops(shape: Shape) -> list[RedisStop]:
+def stops(shop: Shop, shape: Shape) -> list[RedisStop]:
     at_home, abroad = region_id("eu", 1), region_id("us", 1)
+    email = next(row[2] for row in shop.all_customers(shape) if row[0] == at_home)
     profile, foreign = f"customer:{at_home}:profile", f"customer:{abroad}:profile"
     return [
         RedisStop(
             title="A customer's cache entry",
-            commands=(("HSET", profile, "tier", "gold"), ("HGET", profile, "tier")),
-            why="customer:<id>:… lives on the Redis beside the shard that holds the row of this id.",
+            commands=(("HSET", profile, "tier", "gold", "email", email), ("HGET", profile, "tier")),
+            why="customer:<id>:… lives on the Redis beside the shard that holds the row of this id, which the "
+            "transaction above has changed.",
             expected="gold",
             shard=shard_of_id(shape, at_home),
         ),
@@ -73,6 +78,23 @@ def stops(shape: Shape) -> list[RedisStop]:
             expected="silver",
         ),
         RedisStop(
+            title="A foreign read, masked as in the row",
+            commands=(("HGET", profile, "email"),),
+            why="The policy's verdict of customers.email is the field's, too: eu's Fairlead gives a mask.",
+            expected=f"{email[0]}***@{email.rpartition('@')[2]}",
+            region="us",
+            user=ANALYST,
+        ),
+        RedisStop(
+            title="A foreign read refused",
+            commands=(("HGET", profile, "tier"),),
+            why="A field that is no column is as closed as the whole row, and no rule lets an analyst of us have that.",
+            expected="FL2101",
+            region="us",
+            user=ANALYST,
+            refused=True,
+        ),
+        RedisStop(
             title="A value into the other region",
             commands=(("RENAME", profile, foreign),),
             why="No command moves what belongs to eu into us.",
@@ -102,7 +124,7 @@ class RedisGuide:
     def _visit(self, stop: RedisStop) -> Any:
         port = self._fairleads(stop.region).redis_port
         client: Any = redis.Redis(
-            port=port, username="demo", password="demo", decode_responses=True, single_connection_client=True
+            port=port, username=stop.user, password=stop.user, decode_responses=True, single_connection_client=True
         )
         with closing(client):
             reply: Any = None
@@ -125,7 +147,7 @@ class RedisGuide:
     def _show(self, number: int, stop: RedisStop, reply: Any, wrong: str) -> None:
         self._console.print(f"\n[bold]{number}. {stop.title}[/] {'[red]✗' if wrong else '[green]✓'}[/]")
         for command in stop.commands:
-            self._say(f"{stop.region} redis> {' '.join(map(str, command))}", "cyan")
+            self._say(f"{stop.region} redis, as {stop.user}> {' '.join(map(str, command))}", "cyan")
         self._say(stop.why)
         if stop.shard:
             self._say(f"on the Redis of {stop.shard}", "dim")

@@ -60,9 +60,9 @@ def _run(shape: Shape, once: bool) -> list[str]:
         stops = tour.stops(shop, shape)
         guide.walk(stops)
         keys = RedisGuide(world, lambda region: fleet[region], console)
-        keys.walk(cache.stops(shape), len(stops) + 1)
+        keys.walk(cache.stops(shop, shape), len(stops) + 1)
         border = BorderGuide(world, {region: fleet[region] for region in world.regions}, console)
-        border.walk(borders.questions(shop, shape), len(stops) + len(cache.stops(shape)) + 1)
+        border.walk(borders.questions(shop, shape), len(stops) + len(cache.stops(shop, shape)) + 1)
         wrong = guide.wrong + keys.wrong + border.wrong + _traffic(fleet["eu"].port)
         if not once:
             _farewell()
@@ -132,6 +132,7 @@ def _farewell() -> None:
                    user="demo", password="demo", database="shop")
    mariadb -h 127.0.0.1 -P {us.mysql} -u analyst -panalyst shop   [dim]# sees less of eu[/]
    redis-cli -p {eu.redis} --user demo --pass demo       [dim]# eu; us: {us.redis}[/]
+   redis-cli -p {us.redis} --user analyst --pass analyst [dim]# sees less of eu[/]
    EXPLAIN ROUTE <statement>                         [dim]# where to, and why[/]
 [bold]Look[/]
    mariadb -h 127.0.0.1 -P {eu.admin} -u demo -pdemo fairlead  [dim]# the admin console; us: {us.admin}[/]

@@ -87,7 +87,8 @@ class Guard:
             ability = self.verdicts.ability(subject, pattern, self.verdicts.of_shard[shard])
             if wanted & ~ability:
                 if command.fieldwise and ability & Ability.PARTS:
-                    return self._part(subject, command, arguments, pattern, shard)
+                    part = self._part(subject, command, arguments, pattern, shard)
+                    return part if self._service.places.shards[shard].is_local else None  # else looked at there
                 raise Refused(errors.policy(self._name(pattern)))
         if command.moves:
             self._check_flow(command, arguments)

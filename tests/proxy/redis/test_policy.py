@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pymysql
 import pytest
 
 from loadtest.world.fairlead import Fairlead
@@ -14,7 +13,6 @@ from loadtest.world.layout import region_id
 from loadtest.world.placement import shard_of_id
 from loadtest.world.world import World
 from router.redis.resp import Error, Simple, request
-from tests.proxy.clients import ask, client
 from tests.proxy.redis.raw import Raw
 
 pytestmark = pytest.mark.world(regions=2, redis=True)
@@ -119,47 +117,6 @@ def rows(world: World) -> dict[str, dict[str, str]]:
 def refusal(reply: Any) -> str:
     assert isinstance(reply, Error), reply
     return reply.text
-
-
-# --- the same verdicts as rows ------------------------------------------------------------------------------
-
-
-def mysql_verdict(connection: Any, statement: str) -> str:
-    """What comes back, as text; REFUSED for what the policy refuses."""
-    try:
-        rows = ask(connection, statement)
-    except pymysql.err.Error as error:
-        assert "FL21" in str(error), error
-        return "REFUSED"
-    return str(rows[0][0]) if rows else "done"
-
-
-def redis_verdict(connection: Raw, *command: Any) -> str:
-    reply = connection.ask(*command)
-    if isinstance(reply, Error):
-        assert "FL21" in reply.text, reply
-        return "REFUSED"
-    return reply.decode() if isinstance(reply, bytes) else "done"
-
-
-@pytest.mark.parametrize("region", ROWS)
-@pytest.mark.parametrize("home", ROWS)
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_row_and_a_hash_have_the_same_verdicts(fairleads: dict[str, Fairlead], subject: str, home: str, region: str):
-    """At home, and asked of the other region's Fairlead."""
-    number, key, member = ROWS[home], key_of(home), fairleads[region]
-    with client(member, user=subject, password=subject) as sql, as_user(member, subject) as redis:
-        for column in FIELDS:
-            read = mysql_verdict(sql, f"SELECT {column} FROM customers WHERE id = {number}")
-            assert redis_verdict(redis, "HGET", key, column) == read, column
-        for column in FIELDS[1:]:  # of a row that is not there, so that nothing changes
-            written = mysql_verdict(sql, f"UPDATE customers SET {column} = '1' WHERE id = {number + 900}")
-            assert redis_verdict(redis, "HSET", f"customer:{number + 900}", column, "1") == written, column
-        removed = mysql_verdict(sql, f"DELETE FROM customers WHERE id = {number + 900}")
-        assert redis_verdict(redis, "DEL", f"customer:{number + 900}") == removed
-        there = mysql_verdict(sql, f"SELECT COUNT(*) FROM customers WHERE id = {number}")
-        seen = redis.ask("EXISTS", key)
-        assert ("REFUSED" if isinstance(seen, Error) else str(seen)) == there
 
 
 # --- a hash of which a part is open -------------------------------------------------------------------------

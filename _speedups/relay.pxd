@@ -82,6 +82,7 @@ cdef enum Behind:               # what is due when the session's command ends
 cdef enum RecordError:          # besides servers' and the catalogue's numbers
     RECORD_UNKNOWN = 1105       # ER_UNKNOWN_ERROR
     RECORD_CUT = 1317           # ER_QUERY_INTERRUPTED: the client went away
+    RECORD_DENIED = 0xfffffffe  # the witness kept the answer back
     RECORD_PARKED = 0xffffffff  # it was not carried out: the uvloop side decides anew
 
 cdef enum VerdictKind:          # what the policy lets one shard have of a statement

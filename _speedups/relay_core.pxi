@@ -235,7 +235,7 @@ cdef bint do_what_is_due(Core* c, Session* s) noexcept nogil:
     """What was asked for behind the command. True when the next one has to wait."""
     cdef uint8_t due = s.behind
     if due & BEHIND_RECORD:
-        push_record(c, s, own_errno(s) if s.last_error == OWN_ERROR else s.record_error)
+        push_record(c, s, own_errno(c, s) if s.last_error == OWN_ERROR else s.record_error)
     s.behind = 0
     if due & (BEHIND_NOTIFY | BEHIND_HOLD):
         push_event(c, s, EVENT_DONE)
@@ -247,8 +247,11 @@ cdef bint do_what_is_due(Core* c, Session* s) noexcept nogil:
     return False
 
 
-cdef uint32_t own_errno(Session* s) noexcept nogil:
+cdef uint32_t own_errno(Core* c, Session* s) noexcept nogil:
     cdef uint8_t* p = buf_head(&s.own_error)
+    cdef Buf* denied = &c.errors[<int>ERROR_WITNESS]
+    if s.own_error.len and s.own_error.len == denied.len and memcmp(p, buf_head(denied), denied.len) == 0:
+        return RECORD_DENIED
     return p[1] | (<uint32_t>p[2] << 8) if s.own_error.len > 3 else RECORD_UNKNOWN
 
 

@@ -32,7 +32,7 @@ from cli.versions import (
 from config.errors import ConfigError
 from config.settings import Settings
 from metastore.versions import SESSIONS, SHADOW, WORKERS, Bundle, Trial, Versions
-from metastore.workflow import checked, compared, folder_of, settings_of_version
+from metastore.workflow import checked, compared, folder_of, gate, settings_of_version
 from router.simulation import Simulation
 
 EPILOG = """\b
@@ -111,10 +111,14 @@ def apply(
         told = _compared(versions, before, path, settings, corpus, schemas)
         if style == "table":
             _show(told, before)
+        if before and told["simulation"] is not None:
+            versions.simulated(bundle.digest, before)
         if dry_run or (before and versions.version(before).content == bundle.digest):
             if style == "json":
                 print_json({**_plain(told), "version": before})
             return
+        if before:
+            gate(versions, told["before"], bundle.digest, before)
         within = None if at_once else confirm_within
         version = versions.publish(bundle, caller(who), why, within=within, on=before, trial=trial)
         limit = within if before else None
@@ -147,12 +151,13 @@ def _checked(path: Path, region: str | None, style: str) -> Settings:
 def _compared(
     versions: Versions, before: int, path: Path, settings: Settings, corpus: str | None, schemas: tuple[str, ...]
 ) -> dict[str, Any]:
-    """changes, stored_rows, simulation"""
+    """changes, stored_rows, simulation; before: the settings in force"""
     if not before:
-        return {"changes": [], "stored_rows": [], "simulation": None}
+        return {"changes": [], "stored_rows": [], "simulation": None, "before": None}
     old = settings_of_version(versions, before, folder_of(path), settings.region)
     found = compared(old, settings)
     return {
+        "before": old,
         "changes": found.changes,
         "stored_rows": found.stored_rows,
         "simulation": run(old, settings, read_corpus(corpus), schemas) if corpus else None,
@@ -161,7 +166,8 @@ def _compared(
 
 def _plain(told: dict[str, Any]) -> dict[str, Any]:
     simulation: Simulation | None = told["simulation"]
-    return {**told, "simulation": simulation and simulation.as_dict()}
+    plain = {name: one for name, one in told.items() if name != "before"}
+    return {**plain, "simulation": simulation and simulation.as_dict()}
 
 
 def _show(told: dict[str, Any], before: int) -> None:

@@ -116,13 +116,15 @@ def report(path: Path, by: str, since: str | None, until: str | None, style: str
         print_json(reports.as_json(found))
     else:
         _print_report(found)
-    if found.damaged:
+    if found.damaged or found.findings:
         raise SystemExit(EXIT_FINDINGS)
 
 
 def _print_report(found: reports.Report) -> None:
     click.echo(reports.as_table(found), nl=False)
     click.echo(f"{found.decisions} decisions" + (f", {found.first} to {found.last}" if found.decisions else ""))
+    if found.findings:
+        click.echo(f"{found.findings} answers were kept back by the witness (FL2110): a fault, or a new schema")
     for file in found.damaged:
         click.echo(f"{file}: read up to a bad entry, see fairlead audit verify")
 

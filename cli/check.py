@@ -16,13 +16,14 @@ from cli.output import (
     print_json,
     region_option,
 )
+from cli.simulate import schema_option, schemas_of
 from config.advice import advice
 from config.errors import ConfigError, Mistake
 from config.load import load
 from config.settings import Settings
 from router.policy.compiled import CompiledPolicy
 from router.policy.compiled import build as build_policy
-from router.policy.review import review
+from router.policy.review import labels_astray, review
 from router.topology import Keyspace, TableKind, Topology
 
 EPILOG = """\b
@@ -30,6 +31,7 @@ Examples:
   fairlead check -c fairlead.yaml
   fairlead check -c /etc/fairlead/ --region us --without-secrets
   fairlead check -c fairlead.yaml --every-region --strict --format json
+  fairlead check -c fairlead.yaml --schema shop=shop.sql
 
 Exit codes: 0 no findings, 1 findings, 2 usage.
 """
@@ -44,11 +46,13 @@ Exit codes: 0 no findings, 1 findings, 2 usage.
 @click.option(
     "--without-secrets", is_flag=True, help="Leave passwords unread and certificate files unopened."
 )
+@schema_option
 @click.option("--strict", is_flag=True, help="Remarks count as findings.")
 @format_option
 def check(
-    path: Path, region: str | None, every_region: bool, without_secrets: bool, strict: bool, style: str
-) -> None:
+    path: Path, region: str | None, every_region: bool, without_secrets: bool, schemas: tuple[str, ...], strict: bool,
+    style: str,
+) -> None:  # fmt: skip
     """Validate a configuration: every mistake with its file, line and key."""
     try:
         settings = load(path, region=region, secrets=not (without_secrets or every_region))
@@ -56,6 +60,8 @@ def check(
         policy = build_policy(settings, topology)
         for other in settings.regions if every_region else ():
             Topology.build(load(path, region=other, secrets=False))
+        if policy is not None and (astray := labels_astray(settings, schemas_of(topology, schemas))):
+            raise ConfigError(astray)
     except ConfigError as error:
         exit_with_mistakes(error, style)
     remarks = [*advice(settings), *(review(settings, policy) if policy else [])]

@@ -76,24 +76,26 @@ def run(before: Settings, after: Settings, shapes: list[Shape], schemas: tuple[s
     try:
         return simulate_shapes(
             shapes,
-            RoutePlanner(before, _schemas(before, schemas)),
-            RoutePlanner(after, _schemas(after, schemas)),
+            RoutePlanner(before, schemas_of(Topology.build(before), schemas)),
+            RoutePlanner(after, schemas_of(Topology.build(after), schemas)),
         )
-    except (SchemaFileError, ValueError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from None
 
 
-def _schemas(settings: Settings, given: tuple[str, ...]) -> Mapping[str, SchemaSnapshot]:
-    """A keyspace that only one of the two configurations has, counts there."""
-    topology = Topology.build(settings)
+def schemas_of(topology: Topology, given: tuple[str, ...]) -> Mapping[str, SchemaSnapshot]:
+    """From `KEYSPACE=FILE`. A keyspace that only one of two configurations has, counts there. Raises UsageError."""
     found = {}
     for one in given:
         name, equals, file = one.partition("=")
         if not equals:
             raise click.UsageError("--schema is KEYSPACE=FILE")
         keyspace = topology.keyspace(name)
-        if keyspace is not None:
-            found[name] = read_schema(Path(file), keyspace)
+        try:
+            if keyspace is not None:
+                found[name] = read_schema(Path(file), keyspace)
+        except SchemaFileError as error:
+            raise click.UsageError(str(error)) from None
     return found
 
 

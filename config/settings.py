@@ -965,6 +965,14 @@ class MetastoreSettings:
         ),
     ] = None
 
+    require_simulation: Annotated[
+        bool,
+        Option(
+            "While this is in force, a version is only applied once its content was simulated against the version in "
+            "force, by `fairlead apply --corpus` or the console's SIMULATE. Going back needs none."
+        ),
+    ] = False
+
     @property
     def cache_folder(self) -> Path:
         return self.cache or self.sqlite.with_name(f"{self.sqlite.name}.versions")

@@ -22,7 +22,10 @@ from typing import Any
 from metastore.store import MAX_VALUE, Compare, Delete, MetastoreError, Operation, Put, Store
 
 ACTIVE, VERSIONS, CONTENT = "config/active", "config/versions/", "config/content/"
+SIMULATED = "config/simulated"
+"""The contents that were simulated last, each with the version that it was compared with."""
 KEPT = 200
+SIMULATIONS = 50
 """Versions that can be gone back to."""
 MAX_BUNDLE = 64 << 20
 MAX_TEXT = 500
@@ -206,6 +209,24 @@ class Versions:
         if on is not None and on != (active.number if active else 0):
             raise Conflict(f"version {active.number if active else 0} is in force meanwhile, not {on}")
         return self._put(bundle, bundle.digest, who, why, active, modified, within if active else None, 0, trial)
+
+    def simulated(self, content: str, on: int) -> None:
+        """What the content would change was seen, compared with version `on`."""
+        known, modified = self._simulations()
+        fresh = [[content, on], *(one for one in known if one != [content, on])][:SIMULATIONS]
+        self._commit([Compare(SIMULATED, modified)], [Put(SIMULATED, json.dumps(fresh).encode())])
+
+    def check_simulated(self, content: str, on: int) -> None:
+        """Raises VersionError."""
+        if [content, on] not in self._simulations()[0]:
+            raise VersionError(
+                f"version {on} wants what follows it to be simulated first (metastore.require_simulation): apply it "
+                "with --corpus, or SIMULATE it at the console"
+            )
+
+    def _simulations(self) -> tuple[list[list[Any]], int]:
+        found = self._store.get(SIMULATED)
+        return ([], 0) if found is None else (json.loads(found.value), found.modified)
 
     def confirm(self) -> Active:
         """The version in force stays. Raises VersionError when there is nothing to confirm, or it is too late."""

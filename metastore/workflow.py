@@ -46,6 +46,12 @@ def settings_of_version(versions: Versions, number: int, base: Path, region: str
         return load(path, region=region, secrets=False, base=base)
 
 
+def gate(versions: Versions, in_force: Settings, digest: str, on: int) -> None:
+    """May this content follow version `on`, whose settings are `in_force`? Raises VersionError."""
+    if in_force.metastore is not None and in_force.metastore.require_simulation:
+        versions.check_simulated(digest, on)
+
+
 def folder_of(path: Path) -> Path:
     """What relative paths of a configuration are relative to."""
     return (path if path.is_dir() else path.parent).absolute()

@@ -26,13 +26,14 @@ from metastore.open import open_store
 from ops.audit.anchor import Anchor
 from ops.audit.decided import Asker, allowance_of, decision_of, denial_of, vocabulary_of
 from ops.audit.log import AuditLog, AuditUnavailable, LogOptions
-from ops.audit.record import Decision, Record, Result, Vocabulary, Would
+from ops.audit.record import Decision, Flaw, Record, Result, Vocabulary, Would
 from ops.audit.stream import StreamOptions
 from proxy.audit_anchors import AnchorPublisher
 from proxy.compile import AUDIT, OP_PARK, SAMPLED, Compiled
 from proxy.generation import Generation
+from proxy.result_set import DENIED
 from proxy.session import Session
-from router.errors import Refusal, refusal
+from router.errors import CATALOGUE, Refusal, refusal
 from router.plan import Planned, Shadowed
 from router.policy.enforce import Enforcement, Part
 from router.policy.model import Action, Policy
@@ -421,9 +422,13 @@ class Auditor:
         number, shard, error, fingerprint, rows, size, us = told
         stamp = self._tickets.get(number)
         names = self._shard_names(shard)
+        finding = Flaw.WITNESS if error == DENIED else None
+        error = CATALOGUE["POLICY_WITNESS"].errno if error == DENIED else error
         if stamp is not None:
             error = UNKNOWN_ERROR if error == PARKED_AGAIN else error
-            return Result(of=stamp, rows=rows, bytes_out=size, latency_us=us, error=error, shards=names)
+            return Result(
+                of=stamp, rows=rows, bytes_out=size, latency_us=us, error=error, shards=names, finding=finding
+            )  # fmt: skip
         template = self._templates.get(number)
         if template is None or shard == -1 or error == PARKED_AGAIN:
             return None
@@ -431,7 +436,7 @@ class Auditor:
         sample = self._settings.sample if template.sampled and self._settings is not None else None
         return replace(
             decision, fingerprint=fingerprint, rows=rows, bytes_out=size, latency_us=us, error=error or None,
-            shards=names or decision.shards, sample=sample if sample != 1 else None,
+            shards=names or decision.shards, sample=sample if sample != 1 else None, finding=finding,
         )  # fmt: skip
 
     def _shard_names(self, shard: int) -> Any:

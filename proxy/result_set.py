@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from proxy.worker import Worker
 
 FIRST_SEQUENCE = 1
+DENIED = 0xFFFFFFFE
+"""The errno of an answer that the witness kept back, for its decision record; as in relay.pxd: enum RecordError."""
+ERR_TEXT = 9
+"""Where the text of an ERR packet begins."""
 EOF_SIZE = HEADER_SIZE + 5
 
 
@@ -79,7 +83,7 @@ class ResultSet:
     def ended(self, end: bytes) -> bool:
         """A shard's last packet. False when it is an error, which then is the client's answer too."""
         if end[0] == ERR_HEAD:
-            self.errno = int.from_bytes(end[1:3], "little")
+            self.errno = DENIED if end[ERR_TEXT:].startswith(b"FL2110:") else int.from_bytes(end[1:3], "little")
             self._worker.relay.reply(self._handle, frame(end, self._sequence), error=True)
             return False
         if self.deprecate or end[0] != EOF_HEAD:

@@ -69,6 +69,12 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
+class Flaw(StrEnum):
+    """What an operator has to look into. WITNESS: the server's answer had a column that the proof did not know."""
+
+    WITNESS = "witness"
+
+
 class Would(StrEnum):
     """What a version in shadow would do with the statement, compared with the one in force."""
 
@@ -86,7 +92,7 @@ class Decision:
     subject's; `fingerprint` the lexer's. `rows`, `bytes_out` and `latency_us` are None when the record is written
     before the answer: a `Result` then follows. `error`: the MySQL errno that the answer ended with, None for none.
     `sample`: the record stands for so many. `trial`: the version on trial that decided, or, with `shadow`, that would
-    have, and how.
+    have, and how. `finding`: its answer was kept back.
     """
 
     proxy: Name
@@ -111,6 +117,7 @@ class Decision:
     sample: int | None = None
     trial: int | None = None
     shadow: Would | None = None
+    finding: Flaw | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -126,6 +133,7 @@ class Result:
     latency_us: int
     error: int = 0
     shards: tuple[Name, ...] = ()
+    finding: Flaw | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -149,7 +157,7 @@ def _is_plain(value: Any) -> bool:
         return all(type(one) is Name for one in value)
     if type(value) is int:
         return 0 <= value <= MAX_NUMBER
-    return value is None or type(value) in (Name, Verdict, Would)
+    return value is None or type(value) in (Name, Verdict, Would, Flaw)
 
 
 def encode(record: Record, stamp: int) -> bytes:

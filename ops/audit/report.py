@@ -28,6 +28,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "version": "version",
         "trial": "trial",
         "shadow": "shadow",
+        "finding": "finding",
+        "error": "error",
     }
 )
 """What can be grouped and filtered by -> the field of a decision."""
@@ -74,6 +76,8 @@ class Report:
     last: str | None
     rows: list[Row]
     damaged: list[str]
+    findings: int = 0
+    """Answers that the witness kept back."""
 
 
 def report(path: Path, query: Query) -> Report:
@@ -85,7 +89,8 @@ def report(path: Path, query: Query) -> Report:
             damaged += [str(file) for file in files.values() if not _read(file, counting)]
     rows = sorted(counting.groups.values(), key=lambda row: (-row.decisions, tuple(row.group.values())))
     first, last = counting.range
-    return Report(query.by, counting.decisions, first and iso(first), last and iso(last), rows, damaged)
+    range_ = first and iso(first), last and iso(last)
+    return Report(query.by, counting.decisions, *range_, rows, damaged, counting.findings)
 
 
 def _read(path: Path, counting: _Counting) -> bool:
@@ -106,7 +111,7 @@ class _Counting:
 
     def __init__(self, query: Query) -> None:
         self.groups: dict[Group, Row] = {}
-        self.decisions = 0
+        self.decisions = self.findings = 0
         self.range: tuple[Any, Any] = (None, None)
         self._query = query
         self._open: dict[int, list[Row]] = {}
@@ -145,6 +150,7 @@ class _Counting:
             row.last = max(row.last, when)
 
     def _add(self, rows: list[Row], plain: dict[str, Any]) -> None:
+        self.findings += bool(rows and "finding" in plain)
         for row in rows:
             row.rows += plain.get("rows", 0)
             row.bytes_out += plain.get("bytes_out", 0)

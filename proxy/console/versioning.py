@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from config.settings import MetastoreSettings, Settings
 from metastore.open import open_store
 from metastore.store import MetastoreError
 from metastore.versions import SESSIONS, SHADOW, WORKERS, Bundle, Trial, Versions
-from metastore.workflow import Comparison, checked, compared, folder_of, settings_of_version
+from metastore.workflow import Comparison, checked, compared, folder_of, gate, settings_of_version
 from ops import digests
 from proxy.console.database import DATETIME, INTEGER, TEXT, Column, Rows
 from proxy.console.sources import Session, wall
@@ -123,8 +123,21 @@ def _lines(found: Comparison) -> Lines:
 def simulate_file(place: Place, token: Token) -> Rows:
     """SIMULATE 'file': the recorded statements under another configuration."""
     with told("SIMULATE"):
-        after = load(file_of(place, token), region=place.region, secrets=False, base=place.folder)
-        return table(_forecast(place, after))
+        path = file_of(place, token)
+        after = load(path, region=place.region, secrets=False, base=place.folder)
+        found = _forecast(place, after)
+        _note_simulated(place, Bundle.of(path, after.files))
+        return table(found)
+
+
+def _note_simulated(place: Place, bundle: Bundle) -> None:
+    """For `metastore.require_simulation`: the content was compared with what is in force."""
+    if place.metastore is None:
+        return
+    with suppress(MetastoreError), versions_of(place) as versions:
+        active = versions.active()
+        if active is not None:
+            versions.simulated(bundle.digest, active.number)
 
 
 def _forecast(place: Place, after: Settings) -> Lines:
@@ -229,6 +242,8 @@ def apply(place: Place, who: Session, wanted: Application) -> Rows:
                 return table([("result", f"version {before} has this content already")])
             if wanted.dry:
                 return table([*lines, ("result", "nothing was changed: DRY RUN")])
+            if before:
+                gate(versions, old, bundle.digest, before)
             version = versions.publish(
                 bundle, _name(who), wanted.why, within=wanted.within, on=before, trial=wanted.trial
             )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise, product
 
 from config.errors import Mistake
-from config.findings import Findings, KeyPath
-from config.policy import SubjectSettings
+from config.findings import Findings, KeyPath, near_or_known
+from config.policy import SubjectSettings, TableLabel
 from config.settings import MysqlListener, Settings
 from router.policy.compiled import CompiledPolicy
 from router.policy.model import FlowKind, Operation, Policy, Subject
@@ -32,6 +32,32 @@ def review(settings: Settings, policy: CompiledPolicy) -> list[Mistake]:
         for where, message, hint in remarks(settings, policy):
             findings.add(where, message, hint)
     return list(findings.mistakes)
+
+
+def labels_astray(settings: Settings, schemas: Mapping[str, SchemaSnapshot]) -> list[Mistake]:
+    """Labels for tables and columns that these schemas do not have: what they were meant for is without them."""
+    findings = Findings()
+    for path, place in settings.places.items():
+        findings.saw(path, place)
+    labels = settings.policy.labels if settings.policy is not None else {}
+    for keyspace, schema in schemas.items():
+        for table, label in labels[keyspace].tables.items() if keyspace in labels else ():
+            _fits(findings, ("policy", "labels", keyspace, "tables", table), label, schema)
+    return list(findings.mistakes)
+
+
+def _fits(findings: Findings, path: KeyPath, label: TableLabel, schema: SchemaSnapshot) -> None:
+    tables = {name.lower(): table for name, table in schema.tables.items()}
+    live = tables.get(path[-1].lower())
+    if live is None:
+        findings.add(path, f"there is no table {path[-1]}", near_or_known(path[-1], schema.tables, "Tables"))
+        return
+    columns = [column.name for column in live.columns]
+    named = [((*path, "columns", name), name) for name in label.columns]
+    named += [((*path, "person"), label.person)] if label.person is not None else []
+    for where, name in named:
+        if live.column(name) is None:
+            findings.add(where, f"table {path[-1]} has no column {name}", near_or_known(name, columns, "Columns"))
 
 
 def _labels(settings: Settings, policy: CompiledPolicy) -> Iterator[Remark]:

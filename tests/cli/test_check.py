@@ -187,3 +187,22 @@ def test_an_illegal_placement(good):
 def test_no_policy_is_said_as_such(good):
     data = json.loads(run("check", "-c", good, "--without-secrets", "--format", "json").output)
     assert data["policy"] is None
+
+
+def test_labels_of_what_a_schema_does_not_have(good, tmp_path):
+    tables = "{countries: public, orders: {columns: {e_mail: personal, name: public}, person: key}}"
+    good.write_text(GOOD + POLICY.replace("{countries: public}", tables))
+    schema = tmp_path / "shop.sql"
+    schema.write_text("CREATE TABLE orders (id BIGINT PRIMARY KEY, email VARCHAR(9), NAME VARCHAR(9));")
+    asked = ("check", "-c", good, "--without-secrets", "--schema", f"shop={schema}")
+    assert run(*asked[:-2]).exit_code == 0
+    result = run(*asked, "--format", "json")
+    assert result.exit_code == 1
+    findings = json.loads(result.output)["findings"]
+    found = {one["key"].removeprefix("policy.labels.shop.tables."): one for one in findings}
+    assert set(found) == {"countries", "orders.columns.e_mail", "orders.person"}
+    assert all(one["line"] for one in found.values())
+    assert "email" in found["orders.columns.e_mail"]["hint"]
+    schema.write_text(schema.read_text() + "CREATE TABLE countries (code CHAR(2) PRIMARY KEY);")
+    good.write_text(GOOD + POLICY.replace("{countries", "{orders: {columns: {email: personal}}, countries"))
+    assert run(*asked).exit_code == 0

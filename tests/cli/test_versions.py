@@ -171,3 +171,23 @@ def test_a_corpus_straight_from_a_fairlead(operator: Operator) -> None:
         server.shutdown()
         server.server_close()
     assert told["simulation"]["changed"] == 1 and asked == ["/digests?limit=1000&format=json"]
+
+
+def test_a_version_may_ask_for_a_simulation_of_what_follows(operator: Operator) -> None:
+    gated = {"sqlite": "meta.db", "require_simulation": True}
+    operator.write(metastore=gated)
+    operator.run("apply", "--at-once")
+    operator.write("select", metastore=gated)
+    corpus = operator.folder / "corpus.json"
+    corpus.write_text(json.dumps({"rows": ROWS}))
+    assert "simulated first" in operator.run("apply", "--at-once", code=1)
+    assert "1 of 2 shapes change" in operator.run("apply", "--dry-run", "--corpus", str(corpus))
+    operator.run("apply", "--at-once")
+    operator.write("insert", metastore={"sqlite": "meta.db"})
+    assert "simulated first" in operator.run("apply", "--at-once", code=1)
+    operator.run("apply", "--at-once", "--corpus", str(corpus))
+    operator.write("select", metastore=gated)
+    operator.run("apply", "--at-once")
+    operator.run("rollback", "--to", "1")
+    operator.write("insert", metastore={"sqlite": "meta.db"})
+    assert "simulated first" in operator.run("apply", "--at-once", code=1)

@@ -11,7 +11,9 @@ import pytest
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
-from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, value
+from ops.audit.report import Query, report
+from tests.proxy.clients import ask, client, ids_on, metric, raw, refused, until, value
+from tests.proxy.test_audit_world import PEM
 from tests.proxy.test_policy_world import CHANGES, as_analyst
 from tests.servers import BOTH_SERVERS
 
@@ -78,7 +80,8 @@ def broken(
     """The Fairlead of `eu`, whose policy lets slip what it should mask."""
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(request.param))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    yield world.fleet(CHANGES).start()["eu"]
+    audit = {"folder": str(tmp_path / "audit"), "key": {"value": PEM}}
+    yield world.fleet(CHANGES | {"audit": audit}).start()["eu"]
 
 
 def kills(member: Fairlead) -> float:
@@ -106,6 +109,20 @@ def test_what_slips_through_is_kept_back(world: World, broken: Fairlead) -> None
                 assert not answer.rows
         assert connection.query(f"SELECT id FROM customers WHERE id = {key}").rows == ((str(key).encode(),),)
     assert kills(broken) >= caught + 2 * len(texts) + 2 * len(LEAKS)
+
+
+def test_it_is_a_finding_in_the_records(world: World, broken: Fairlead, tmp_path: Path) -> None:
+    (key,) = ids_on(world, "eu-0")
+    with as_analyst(broken) as connection:
+        refused(connection, f"SELECT email FROM customers WHERE id = {key}", "FL2110")
+        refused(connection, "SELECT id, email FROM customers", "FL2110")
+        ask(connection, f"SELECT country FROM customers WHERE id = {key}")
+    folder = tmp_path / "audit"
+    if "findings=()" in (tmp_path / "sitecustomize.py").read_text():
+        return  # nothing was decided then, so nothing is recorded
+    until(lambda: report(folder, Query()).findings == 2, "the findings")
+    found = report(folder, Query(by=("finding", "error")))
+    assert [row.group["error"] for row in found.rows if row.group["finding"] == "witness"] == ["1227"]
 
 
 def test_transaction_and_connection_outlive_it(world: World, broken: Fairlead) -> None:

@@ -33,7 +33,7 @@ def _decisions(sources: Sources) -> Iterator[Row]:
             *(", ".join(plain.get(name, ())) or None for name in _LISTS), plain.get("to"), plain.get("purpose"),
             plain.get("counterparty"), plain.get("fingerprint"), plain.get("epoch"), plain.get("version"),
             plain.get("rows"), plain.get("bytes_out"), plain.get("latency_us"), plain.get("proxy"),
-            plain.get("trial"), plain.get("shadow"),
+            plain.get("trial"), plain.get("shadow"), plain.get("finding"),
         )  # fmt: skip
 
 
@@ -64,7 +64,8 @@ def _of(path: Path, sources: Sources) -> Iterator[dict[str, Any]]:
                 if entry.kind == segment.DECISION:
                     decisions[entry.plain["ts"]] = entry.plain
                 elif entry.kind == segment.RESULT and entry.plain["of"] in decisions:
-                    result = {name: entry.plain[name] for name in ("rows", "bytes_out", "latency_us")}
+                    kept = ("rows", "bytes_out", "latency_us", "finding")
+                    result = {name: entry.plain[name] for name in kept if name in entry.plain}
                     decisions[entry.plain["of"]] |= result
     except segment.Damage as damage:
         if not damage.torn:
@@ -86,6 +87,7 @@ TABLES = (
             "row_count BIGINT answered", "bytes_out BIGINT answered", "latency_us BIGINT taken",
             "proxy TEXT which Fairlead", "trial BIGINT version on trial that decided, or would have",
             "shadow TEXT what that one would do: same, refused, allowed, changed",
+            "finding TEXT witness: its answer was kept back (FL2110)",
         ), _decisions,
     ),
 )  # fmt: skip

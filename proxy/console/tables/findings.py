@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from _speedups.stats import ERROR_CLASSES
 from config.advice import advice
 from config.errors import ConfigError, Mistake
 from ops.exposure import Level
@@ -27,6 +28,14 @@ def _findings(sources: Sources) -> Iterator[Row]:
     yield from _of_certificates(sources)
     yield from _of_configuration(sources)
     yield from _of_budgets(sources)
+    yield from _of_witness(sources)
+
+
+def _of_witness(sources: Sources) -> Iterator[Row]:
+    kept = sources.snapshot.total["errors_by_class"][ERROR_CLASSES.index("policy")]
+    if kept:
+        text = f"{kept} answers were kept back by the witness (FL2110) since the start: a fault, or a new schema"
+        yield "error", "policy", "WITNESS", "answers of servers", text
 
 
 def _of_budgets(sources: Sources) -> Iterator[Row]:

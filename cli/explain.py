@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,12 +11,14 @@ from types import MappingProxyType
 import click
 
 from _speedups import lexer
+from cli.explain_redis import check_user, show_command
 from cli.output import (
     EXIT_REFUSED,
     config_option,
     exit_with_mistakes,
     format_option,
     print_json,
+    print_rows,
     region_option,
 )
 from cli.schema_file import SchemaFileError, read_schema
@@ -43,6 +44,7 @@ Examples:
   fairlead explain -c fairlead.yaml --param 7 "SELECT * FROM orders WHERE customer_id = ?"
   mysqldump --no-data shop > shop.sql
   fairlead explain -c fairlead.yaml --schema shop.sql - < statement.sql
+  fairlead explain -c fairlead.yaml --redis "GET user:42:profile"
 
 Exit codes: 0 it has a route, 1 the configuration has mistakes, 2 usage, 3 it would be refused.
 """
@@ -71,6 +73,7 @@ _INTEGER = re.compile(r"[+-]?\d{1,40}")
 )
 @click.option("-p", "--param", "params", multiple=True, help="The value of a ?, once per ?: 7, NULL, text or 'text'.")
 @click.option("--sql-mode", default="", help="ANSI_QUOTES, NO_BACKSLASH_ESCAPES: how the session reads text.")
+@click.option("--redis", is_flag=True, help="SQL is a Redis command: its keys, where they live, what the policy says.")
 @region_option
 @format_option
 def explain(
@@ -83,6 +86,7 @@ def explain(
     schema: Path | None,
     params: tuple[str, ...],
     sql_mode: str,
+    redis: bool,
     region: str | None,
     style: str,
 ) -> None:
@@ -92,6 +96,9 @@ def explain(
         topology = Topology.build(settings)
     except ConfigError as error:
         exit_with_mistakes(error, style)
+    if redis:
+        show_command(sql, settings, topology, user, (listener, certificate), style)
+        return
     context = _context(settings, topology, _database(settings, database, user), user, _mode(sql_mode))
     policy = build(settings, topology)
     # Who is not named is nobody's subject: what is restricted is refused.
@@ -103,7 +110,7 @@ def explain(
     if style == "json":
         print_json(explanation.as_dict() | {"budgets": [{"step": step, "detail": detail} for step, detail in left]})
     else:
-        _print([*explanation.as_rows(), *left])
+        print_rows([*explanation.as_rows(), *left])
     if explanation.error is not None:
         raise SystemExit(EXIT_REFUSED)
 
@@ -124,8 +131,7 @@ def _context(settings: Settings, topology: Topology, database: str | None, user:
     keyspace = topology.keyspace(database) if database is not None else None
     if keyspace is not None and keyspace.shards[0].flavour is Flavour.MARIADB:
         mode |= lexer.MARIADB
-    if user is not None and user not in settings.users:
-        raise click.UsageError(f"there is no user {user}. {near_or_known(user, settings.users, 'Users')}")
+    check_user(settings, user)
     grants, hints = ANYBODY, frozenset(Hint)
     if user is not None:
         given = settings.users[user]
@@ -182,14 +188,3 @@ def _left(settings: Settings, context: Context, explanation: Explanation) -> lis
         return left_for(settings, context.subject, explanation.counting)
     except LedgerError as error:
         return [("budget", f"the meters cannot be read: {error}")]
-
-
-def _print(rows: Sequence[tuple[str, str]]) -> None:
-    width = max(len(step) for step, _ in rows)
-    for step, detail in _without_repeats(rows):
-        click.echo(f"{step:<{width}}  {detail}")
-
-
-def _without_repeats(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A step that goes on for several lines is named once."""
-    return [("" if index and rows[index - 1][0] == step else step, detail) for index, (step, detail) in enumerate(rows)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -53,6 +53,18 @@ def region_option(function: F) -> F:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """(step, detail) for people."""
+    width = max(len(step) for step, _ in rows)
+    for step, detail in _without_repeats(rows):
+        click.echo(f"{step:<{width}}  {detail}")
+
+
+def _without_repeats(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A step that goes on for several lines is named once."""
+    return [("" if index and rows[index - 1][0] == step else step, detail) for index, (step, detail) in enumerate(rows)]
 
 
 def mistake_data(mistake: Mistake) -> dict[str, Any]:

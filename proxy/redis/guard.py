@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.redis.client import RedisClient
 from router.policy.model import Action, Policy, Subject, Verdict
 from router.redis import errors, hashes
-from router.redis.keys import BadKeys, flows, key_places
+from router.redis.keys import BadKeys, key_places
 from router.redis.plan import Refused
 from router.redis.resp import decode, request
 from router.redis.table import Ability, Class, Command
@@ -54,10 +54,7 @@ class Guard:
 
     def reaches_all(self, subject: Subject) -> bool:
         """Is everything that this region's servers hold open to the subject?"""
-        return all(
-            self.verdicts.ability(subject, 0, self.verdicts.of_shard[shard]) & Ability.EVERYTHING
-            for shard in self._service.places.spread
-        )
+        return self.verdicts.reaches_all(subject, self._service.places)
 
     def check_counting(self, client: RedisClient) -> None:
         """DBSIZE and RANDOMKEY look at all keys, so all must be such as the client may know of. Raises Refused."""
@@ -96,9 +93,7 @@ class Guard:
 
     def _check_flow(self, command: Command, arguments: list[bytes]) -> None:
         """Whoever asks, a value does not get into a key of a lower class."""
-        ends = flows(command, arguments)
-        sources, targets = ({self._service.places.find(arguments[place])[0] for place in end} for end in ends)
-        if not all(self.verdicts.may_flow(one, other) for one in sources for other in targets):
+        if not self.verdicts.may_move(command, arguments, self._service.places):
             raise Refused(errors.POLICY_FLOW)
 
     def _name(self, pattern: int) -> str | None:

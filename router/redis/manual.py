@@ -179,6 +179,9 @@ the connection stays.
 
 ## What operators see
 
+- *Where a command would go*: `fairlead explain -c FILE --redis "GET user:42:profile"` tells of each key the pattern,
+  the row it belongs to, shard, region and server, and with `--user` and `--listener` the policy's verdict. It asks no
+  server.
 - *Metrics* (docs/metrics.md): commands by family, errors by class, per shard requests, errors, bytes, connections,
   what is under way or waits, and a histogram of times.
 - *Slow commands*: what takes longer than `redis.observe.slow` (10 ms; from the request's being taken until its reply

@@ -16,6 +16,7 @@ from config.settings import KeyPattern, Settings
 from router.policy.homes import homes_in
 from router.policy.model import Action, ClassId, Duty, FlowKind, Operation, Policy, Subject, Verdict
 from router.policy.verdict import join_all
+from router.redis.keys import flows
 from router.redis.table import Ability, Command
 from router.redis.where import Pattern, Places
 from router.topology import Table, Topology
@@ -78,6 +79,16 @@ class Verdicts:
             return True
         low, high = self.holdings[source], self.holdings[target]
         return not high.columns and self.policy.dominates(high.whole, low.whole)
+
+    def may_move(self, command: Command, arguments: list[bytes], places: Places) -> bool:
+        """Whoever asks: does no value that the command moves get into a key of a lower class?"""
+        ends = flows(command, arguments)
+        sources, targets = ({places.find(arguments[place])[0] for place in end} for end in ends)
+        return all(self.may_flow(one, other) for one in sources for other in targets)
+
+    def reaches_all(self, subject: Subject, places: Places) -> bool:
+        """Is everything that this region's servers hold open to the subject?"""
+        return all(self.ability(subject, 0, self.of_shard[shard]) & Ability.EVERYTHING for shard in places.spread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,3 +190,80 @@ def test_a_statement_that_the_policy_refuses_shows_every_verdict(guarded):
 
 def test_by_another_listener_the_user_is_nobodys_subject(guarded):
     assert guarded(f"SELECT email FROM customers WHERE id = {EU}").exit_code == 3
+
+
+# --- Redis commands -----------------------------------------------------------------------------------------
+
+REDIS = FILE.replace("{env: NOT_SET}}}\n  us-0", "{env: NOT_SET}}, redis: {cluster: [r1, r2]}}\n  us-0", 1)
+REDIS = REDIS.replace("demo: {", "demo: {redis: read, ") + "  redis: {port: 7379}\n"
+PATTERNS = """\
+redis:
+  patterns:
+    customer: {prefix: "customer:", fields: [1], table: shop.customers, columns: {mail: email, pass: passport}}
+    odd: {prefix: "odd:", shard: eu-0, action: refuse}
+    plain: {prefix: "p:", shard: eu-0}
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    (tmp_path / "fairlead.yaml").write_text(REDIS + PATTERNS)
+
+    def ask(text: str, *arguments: str, policy: bool = False):
+        if policy:
+            (tmp_path / "fairlead.yaml").write_text(REDIS + PATTERNS + POLICY.replace("[mysql]", "[redis]"))
+        path = str(tmp_path / "fairlead.yaml")
+        result = CliRunner().invoke(fairlead, ["explain", "-c", path, "--format", "json", *arguments, "--redis", text])
+        assert result.exit_code != 1, result.output
+        return result.exit_code, data(result)
+
+    return ask
+
+
+def test_where_a_key_lives(command):
+    code, found = command(f"GET customer:{EU}:profile")
+    assert (code, found["error"], found["command"]) == (0, None, "GET")
+    node = found["keys"][0].pop("node")
+    assert node.startswith("who has slot ") and node.endswith("of the cluster at r1:6379, r2:6379")
+    assert found["keys"] == [
+        {
+            "key": f"customer:{EU}:profile", "pattern": "customer", "entity": f"shop.customers, {EU}",
+            "shard": "eu-0", "region": "eu",
+        }
+    ]  # fmt: skip
+    away = command(f"MGET customer:{US} customer:{EU}")[1]["keys"]
+    assert [(one["shard"], one["region"]) for one in away] == [("us-0", "us"), ("eu-0", "eu")]
+    assert away[0]["node"] == "by the Fairlead of region us"
+    assert command("DBSIZE")[1]["goes_to"] == "all servers of the region"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("GET", "ERR wrong number of arguments"),
+        ("NOSUCH a", "ERR unknown command 'NOSUCH'"),
+        ("DEBUG SLEEP 1", "ERR 'debug' is refused by Fairlead"),
+        ("GET other", "ERR no pattern knows this key"),
+        ("GET odd:1", "ERR keys of pattern odd are refused"),
+        (f"RENAME customer:{EU} customer:{US}", "CROSSSLOT"),
+        ("RENAME p:1 p:2", "CROSSSLOT"),
+        ("EVAL 'return 1' x", "ERR syntax error"),
+    ],
+)
+def test_commands_that_are_refused(command, text, error):
+    code, found = command(text)
+    assert code == 3 and found["error"].startswith(error)
+
+
+def test_a_users_level_and_verdicts(command):
+    assert command("SET p:1 x")[0] == 0
+    code, found = command("SET p:1 x", "--user", "demo")
+    assert code == 3 and found["error"].startswith("NOPERM this user") and found["keys"][0]["pattern"] == "plain"
+    known = ("--user", "demo", "--listener", "redis")
+    assert command(f"HGETALL customer:{EU}", *known, policy=True)[1]["keys"][0]["verdict"] == (
+        "of its fields mail (masked: email)"
+    )
+    assert command(f"HGET customer:{EU} pass", *known, policy=True)[1]["error"].startswith("NOPERM FL2101")
+    assert command(f"GET customer:{EU}", *known, policy=True)[0] == 3
+    assert command(f"GET customer:{US}", *known, policy=True)[1]["keys"][0]["verdict"] == "open"
+    assert command("COPY p:{1} p:{1}b", policy=True)[0] == 3  # nobody's subject

@@ -73,6 +73,7 @@ cdef enum PlanFlag:
     PLAN_GUARDED = 512          # over data that is restricted for the client: texts of servers' errors are kept back
     PLAN_AUDIT = 1024           # executions leave a record under the plan's `id`
     PLAN_SAMPLED = 2048         # ... one in `Core.sample` of them
+    PLAN_LOAD = 4096            # LOAD DATA LOCAL: the server may ask the client for its file
 
 cdef enum Behind:               # what is due when the session's command ends
     BEHIND_NOTIFY = 1           # EVENT_DONE
@@ -272,6 +273,11 @@ cdef struct Session:
     uint8_t events
     uint8_t in_events
     uint8_t committing          # the current command is COMMIT
+    uint8_t uploading           # the client sends a file to its backend
+    uint8_t up_head             # ... bytes of the next packet's head, in `up_bytes`
+    uint8_t up_continued        # ... the last packet was 0xffffff long
+    uint8_t up_bytes[4]
+    uint32_t up_left            # ... payload bytes of the current packet still to come
     uint8_t awaiting_way        # parked because the way between two states is not known; the backend is attached
     uint32_t caps
     uint32_t ctx

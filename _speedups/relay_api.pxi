@@ -1599,7 +1599,7 @@ cdef dict info_of(Session* copy, int32_t shard):
         "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
         "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
         "fingerprint": copy.fingerprint, "bytes_out": copy.bytes_out,
-        "received": copy.t_received, "last": copy.t_last, "deferred": copy.ndeferred,
+        "script": copy.script != NULL, "received": copy.t_received, "last": copy.t_last, "deferred": copy.ndeferred,
     }
 
 

@@ -636,7 +636,10 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
             buf_free(&b.carry)
         have += n
         result = scan(&b.scan, c.scratch, have, &passed)
-        if result == SCAN_FORBIDDEN:
+        if result < SCAN_MALFORMED:
+            if result == SCAN_FILE:
+                begin_upload(c, b, passed, have)
+                continue
             deny_result(c, b, passed)
             have -= b.scan.forbidden_at
             memmove(c.scratch, c.scratch + b.scan.forbidden_at, have)
@@ -695,7 +698,7 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    if s.flags & (PLAN_GUARDED | PLAN_AUDIT):
+    if s.flags & (PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD):
         send_watched(c, s, b, n)
     else:
         send_now(c, s, c.scratch, n)
@@ -722,13 +725,14 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
 
 
 cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
-    """The end of an answer whose error text is kept back, or of which a record is kept."""
+    """The end of an answer whose error text is kept back, of which a record is kept, or for which a file was sent."""
     if s.flags & PLAN_GUARDED and b.scan.outcome == OUTCOME_ERR:
         send_guarded(c, s, b)
     else:
         client_send(c, s, c.scratch, n)
     s.record_rows = b.scan.rows
     s.record_error = b.scan.error_code
+    give_up_upload(s)
 
 
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
@@ -1130,6 +1134,7 @@ cdef void fail_command(Core* c, Session* s, Backend* b, bint bound) noexcept nog
     lose_transaction(c, s)
     count_query(c, s, True)
     s.hangup |= bound
+    give_up_upload(s)
     end_command(c, s)
 
 
@@ -1161,6 +1166,7 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
         push_record(c, s, RECORD_CUT)
     s.cmd_total = 0
     s.exec_stmt = 0
+    s.uploading = 0
     if phase == PHASE_WAITING:
         stop_waiting(c, s)
     elif phase == PHASE_PARKED:

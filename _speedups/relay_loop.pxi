@@ -14,12 +14,19 @@ cdef inline void on_client_event(Core* c, Session* s, uint32_t events) noexcept 
         client_pump(c, s)
     elif s.broken:
         session_close(c, s)
+    elif s.uploading:
+        upload(c, s)
 
 
 cdef inline void on_backend_event(Core* c, Backend* b, uint32_t events) noexcept nogil:
-    if b.out.len and events & EPOLLOUT and not backend_flush(c, b):
-        backend_gone(c, b)
-        return
+    if b.out.len and events & EPOLLOUT:
+        if not backend_flush(c, b):
+            backend_gone(c, b)
+            return
+        if b.owner != NULL and b.owner.uploading:
+            upload(c, b.owner)
+            if b.dead:
+                return
     if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
         b.ended = 1
     if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
@@ -69,6 +76,8 @@ cdef void run_ready(Core* c) noexcept nogil:
             resume_command(c, s)
         elif s.phase == PHASE_IDLE:
             client_pump(c, s)
+        elif s.uploading:
+            upload(c, s)
         s = next_session
 
 
@@ -112,7 +121,11 @@ cdef void sweep_clients(Core* c) noexcept nogil:
     cdef Session* s
     for i in range(c.session_cap):
         s = c.sessions[i]
-        if s == NULL or s.kind != KIND_CLIENT or s.phase != PHASE_IDLE:
+        if s == NULL or s.kind != KIND_CLIENT:
+            continue
+        if s.phase != PHASE_IDLE:
+            if s.uploading and too_long(c.now, s.t_last, c.idle_trx_ns):
+                session_close(c, s)     # it holds a server's thread for a file that does not come
             continue
         if c.draining and s.backend == NULL and s.trx == TRX_NONE and s.out.len:
             s.hangup = 1        # once it has taken its answer

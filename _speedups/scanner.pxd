@@ -27,6 +27,7 @@ cdef enum ScanResult:
     SCAN_MORE = 0           # everything up to `passed` may be forwarded; more bytes are needed
     SCAN_COMPLETE = 1       # the response ends at `passed`
     SCAN_MALFORMED = -1
+    SCAN_FILE = -3          # LOCAL INFILE: the answer goes on behind the file that the client sends; `passed` as usual
     SCAN_FORBIDDEN = -2     # the witness does not let a column leave; nothing from `passed` on may be forwarded
 
 # Server status flags: https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html
@@ -62,6 +63,7 @@ cdef struct Scan:
     uint8_t seq                 # of the last packet head seen
     uint8_t started             # some byte of the response was passed
     uint8_t forbidden           # SCAN_FORBIDDEN was returned
+    uint8_t file                # the first packet asks for a file
     uint8_t head_here           # of the result set that is being scanned, with a witness: it begins in this chunk …
     uint32_t head_at            # … here
     uint32_t forbidden_at       # where in the chunk the scan goes on if the rest is to be swallowed

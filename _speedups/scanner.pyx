@@ -130,9 +130,11 @@ cdef bint on_first(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcep
         s.outcome = OUTCOME_OK
         end_of_result(s)
         return True
-    if s.expect == EXPECT_OK or p[0] == 0xfb:
-        # 0xFB asks for LOCAL INFILE, which is never negotiated: a server that sends it is not understood.
+    if s.expect == EXPECT_OK:
         return False
+    if p[0] == 0xfb:
+        s.file = 1
+        return True
     if not lenenc(p, n, &i, &columns) or columns == 0 or columns > 65535:
         return False
     s.outcome = OUTCOME_ROWS
@@ -328,6 +330,11 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
         if not on_whole(s, p + pos + 4, length, <uint32_t>pos + 4):
             return SCAN_MALFORMED
         pos += 4 + length
+        if s.file:
+            s.file = 0
+            s.started = 1
+            passed[0] = pos
+            return SCAN_FILE
     passed[0] = pos
     if pos:
         s.started = 1
@@ -426,7 +433,7 @@ cdef class ResponseScanner:
         cdef int result = SCAN_MORE
         if data.shape[0]:
             result = scan(&self.state, &data[0], data.shape[0], &passed)
-        if result == SCAN_MALFORMED:
+        if result == SCAN_MALFORMED or result == SCAN_FILE:
             raise ValueError("malformed response")
         if result == SCAN_FORBIDDEN:
             raise ForbiddenColumn(passed)

@@ -21,7 +21,7 @@ from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy import commands
 from proxy.audit import Want
-from proxy.compile import GUARDED, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
+from proxy.compile import GUARDED, LOAD, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
 from proxy.exposure import Toll
 from proxy.kills import number_of
@@ -632,6 +632,9 @@ class Dispatcher:
             raise refusal("CONNECTION_FUNCTION", facts.needs_connection[0].upper())
         if facts.needs_last_insert_id:
             extra = frame(b"\x03SET LAST_INSERT_ID=%d" % info["last_insert_id"], 0)
+        flags = compiled.flags
+        if facts.loads:
+            flags |= self._loading(session, info)
         if facts.ddl:
             self.worker.ensure_way(session, shard, session.capabilities)
             self.spawn(handle, self._behind_ddl(handle, shard, self.when_done(handle)))
@@ -643,7 +646,7 @@ class Dispatcher:
             shard,
             digest=digest,
             digest_generation=generation,
-            flags=compiled.flags,
+            flags=flags,
             pins=compiled.pins,
             extra=extra,
             hold=facts.ddl,
@@ -671,6 +674,14 @@ class Dispatcher:
             await self._behind_record(want, fingerprint, send)
         else:
             self._send(want, send)
+
+    def _loading(self, session: Session, info: dict[str, Any]) -> int:
+        """The relay's flag for LOAD DATA LOCAL. Raises Refusal."""
+        if not session.capabilities & Capability.LOCAL_FILES:
+            raise refusal("LOCAL_INFILE", "the client does not offer its files")
+        if info["script"]:
+            raise refusal("LOCAL_INFILE", "among several statements")
+        return LOAD
 
     async def _behind_record(self, want: Want, fingerprint: int, send: Callable[..., bool]) -> None:
         number = await self.worker.auditor.kept(want, fingerprint)

@@ -60,6 +60,7 @@ TRANSACTION_CHARACTERISTICS = (1568, "25001")
 UNKNOWN_ERROR = (1105, "HY000")
 NO_SUCH_THREAD = (1094, "HY000")
 KILL_DENIED = (1095, "HY000")
+LOCAL_FILES_DISABLED = (3948, "42000")
 QUERY_INTERRUPTED = (1317, "70100")
 TOO_BIG_SELECT = (1104, "42000")
 HOST_IS_BLOCKED = (1129, "HY000")
@@ -567,8 +568,8 @@ _WRITES = (
     _entry(
         "LOAD_DATA", 1320, NOT_SUPPORTED_YET,
         "LOAD DATA into keyspace {0}",
-        "Rows of a file would have to be split over the shards; LOCAL needs the client's file.",
-        "Use multi-row INSERT.",
+        "Rows of a file would have to be split over the shards.",
+        "Use multi-row INSERT, or name the shard that all of the file's rows belong to by a hint.",
     ),
     _entry(
         "PROCEDURE", 1321, NOT_SUPPORTED_YET,
@@ -765,10 +766,10 @@ _SESSIONS = (
         "Send one execution per shard key, or send it as text.",
     ),
     _entry(
-        "LOCAL_INFILE", 3018, NOT_SUPPORTED_YET,
-        "LOAD DATA LOCAL INFILE is not supported",
+        "LOCAL_INFILE", 3018, LOCAL_FILES_DISABLED,
+        "Loading local data is disabled: {0}",
         "The server asks the client for a file in the middle of the statement.",
-        "Use multi-row INSERT.",
+        "Let the client send local files (pymysql: local_infile=True, mysql: --local-infile), in a text of its own.",
     ),
     _entry(
         "CHANGE_USER", 3019, NOT_SUPPORTED_YET,

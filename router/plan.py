@@ -337,6 +337,7 @@ class Facts:
     `needs_connection`: functions whose value lives on the connection that ran the session's last statement
     (found_rows, row_count): answer only on a pinned or transaction's backend.
     `ddl`: bumps the schema epoch when it succeeds. `implicit_commit`: ends an open transaction first.
+    `loads`: LOAD DATA LOCAL: the server asks the client for a file.
     `uses_warnings`: SHOW WARNINGS / SHOW ERRORS: about the session's previous statement.
     `cacheable`: the plan holds for every statement of the same normalised text, database, mode and grants.
     """
@@ -353,6 +354,7 @@ class Facts:
     ddl: bool = False
     implicit_commit: bool = False
     uses_warnings: bool = False
+    loads: bool = False
     cacheable: bool = True
     hints: Hints = NO_HINTS
 

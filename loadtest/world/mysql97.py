@@ -42,6 +42,7 @@ class MySQL97(SqlServer):
             "--bind-address=127.0.0.1",
             "--mysqlx=OFF",
             "--skip-name-resolve",
+            "--local-infile=ON",  # as MariaDB is
             "--default-time-zone=+00:00",
             *FILES,
             f"--innodb-buffer-pool-size={self.tuning.buffer_pool_mib}M",

@@ -46,13 +46,14 @@ class Capability(IntFlag):
 
 COMPRESSION = Capability.COMPRESS | Capability.ZSTD_COMPRESSION
 
-# What a listener announces. Absent on purpose: LOCAL_FILES, SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES.
+# What a listener announces. Absent on purpose: SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES.
 # SSL is added when the listener has a certificate, COMPRESSION where it is not switched off.
 SERVER_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.FOUND_ROWS
     | Capability.LONG_FLAG
     | Capability.CONNECT_WITH_DB
+    | Capability.LOCAL_FILES
     | Capability.PROTOCOL_41
     | Capability.TRANSACTIONS
     | Capability.SECURE_CONNECTION
@@ -71,6 +72,7 @@ PEER_SERVER_CAPABILITIES = SERVER_CAPABILITIES & ~Capability.MULTI_STATEMENTS | 
 BACKEND_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.LONG_FLAG
+    | Capability.LOCAL_FILES
     | Capability.PROTOCOL_41
     | Capability.TRANSACTIONS
     | Capability.SECURE_CONNECTION

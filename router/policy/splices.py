@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Literal
 
 from _speedups import lexer
@@ -113,18 +114,21 @@ def _cut(sql: bytes, cuts: Sequence[Anchor]) -> bytes:
 def _anchored(
     sql: bytes, lexed: LexedStatement, cuts: Sequence[Anchor], sure: Sequence[int]
 ) -> tuple[Anchor, ...] | None:
-    """The cuts by their gaps; the first of each gap tells what the gap must begin with for all of them."""
+    """One cut for each gap, which takes the words between the first and the last along: they are those of every text
+    whose gap begins alike."""
     gaps = list(_gaps(lexed, len(sql)))
     homes = [max(gap for gap, (start, _) in enumerate(gaps) if start <= one.start) for one in cuts]
-    known: dict[int, int] = {}
-    for one, gap, end in zip(cuts, homes, sure, strict=True):
-        if one.end > gaps[gap][1]:
-            return None
-        known[gap] = max(known.get(gap, 0), min(end, gaps[gap][1]))
     found: list[Anchor] = []
-    for one, gap in zip(cuts, homes, strict=True):
-        start = gaps[gap][0]
-        found.append(Anchor(gap, one.start - start, one.end - start, sql[start : known.pop(gap, start)], one.put))
+    for gap, group in groupby(zip(cuts, homes, sure, strict=True), key=lambda item: item[1]):
+        parts = list(group)
+        (start, limit), first, last = gaps[gap], parts[0][0], parts[-1][0]
+        if last.end > limit:
+            return None
+        put = [first.put]
+        for (one, *_), (other, *_) in pairwise(parts):
+            put += (sql[one.end : other.start], other.put)
+        known = max(min(end, limit) for _, _, end in parts)
+        found.append(Anchor(gap, first.start - start, last.end - start, sql[start:known], b"".join(put)))
     return tuple(found)
 
 

@@ -39,9 +39,17 @@ def exposure(path: Path, region: str | None, style: str) -> None:
     if style == "json":
         print_json([as_dict(one) for one in found])
     else:
-        click.echo(render(HEADS, (tuple(as_dict(one).values()) for one in found), frozenset(HEADS[:6])), nl=False)
+        click.echo(_table([as_dict(one) for one in found]), nl=False)
     if any(one.level is not Level.UNDER for one in found):
         raise SystemExit(EXIT_FINDINGS)
+
+
+def _table(rows: list[dict[str, object]]) -> str:
+    """Without the counterparties where there are none."""
+    without = {"counterparty"} if all(row["counterparty"] == "-" for row in rows) else set()
+    heads = [head for head in HEADS if head not in without]
+    cells = ([value for name, value in row.items() if name not in without] for row in rows)
+    return render(heads, cells, frozenset(HEADS[:6]))
 
 
 def as_dict(one: Reading) -> dict[str, object]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pymysql
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
@@ -33,7 +35,13 @@ PASSPORTS = (
 )
 """Given to the shop's customers for this part."""
 PASSPORT_RULE = {"classes": "sensitive", "homes": "eea", "domains": "usa", "roles": "analyst", "then": "mask(last4)"}
-NEW_RULE = {"policy": {"rules": {"passports": PASSPORT_RULE}}}
+NEW_RULE = {
+    "policy": {
+        "rules": {"passports": {**PASSPORT_RULE, "budget": "passports"}},
+        "budgets": {"passports": {"persons": 100}},
+    }
+}
+AUDIT_KEY, AUDIT_PUBLIC = "audit.key", "audit.pub"
 SHOWN = 7
 """Lines of what a command prints."""
 
@@ -45,7 +53,8 @@ def stored(password: str) -> dict[str, Any]:
 
 
 def changes(folder: Path, region: str) -> dict[str, Any]:
-    """What the demo's configuration of a region has besides the world's: an analyst, a policy, a metastore."""
+    """What the demo's configuration of a region has besides the world's: an analyst, a policy, decision records, a
+    metastore."""
     grants = [{"on": "shop.*", "verbs": ["select"]}]
     analyst = {"password": stored(ANALYST), "grants": grants, "default_database": "shop", "redis": "read"}
     columns = {
@@ -65,6 +74,7 @@ def changes(folder: Path, region: str) -> dict[str, Any]:
         "users": {"demo": {"password": {"value": None, **stored("demo")}}, ANALYST: analyst},
         "redis": {"patterns": {"customer": {"columns": {one: one for one in ("name", *columns)}}}},
         "metastore": {"sqlite": str(folder / f"versions-{region}.db")},
+        "audit": {"folder": str(folder / "audit"), "key": {"file": _signing_key(folder)}},
         "policy": {
             "domains": {"eea": {"regions": ["eu"]}, "usa": {"regions": ["us"]}},
             "labels": {"shop": {"tables": tables}},
@@ -79,6 +89,17 @@ def changes(folder: Path, region: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _signing_key(folder: Path) -> str:
+    """The file of the key that signs the records; its public half lies beside it."""
+    path = folder / AUDIT_KEY
+    if not path.exists():
+        key = Ed25519PrivateKey.generate()
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (folder / AUDIT_PUBLIC).write_bytes(public)
+    return str(path)
 
 
 @dataclass(frozen=True)
@@ -140,7 +161,16 @@ class BorderGuide:
         self._number = first
         for question in questions:
             self._ask(question)
+        self._look_at_records()
         self._change_a_rule()
+
+    def _look_at_records(self) -> None:
+        """Each region's Fairlead has written down what it decided about its own rows."""
+        folder = str(self._world.directory / "audit")
+        self._title("What was decided is on record, where the data is")
+        self._run("audit", "verify", folder, "--key", str(self._world.directory / AUDIT_PUBLIC), expect="whole")
+        by = ("--by", "class,to,verdict", "--subject", ANALYST)
+        self._run("audit", "report", folder, *by, expect="aggregate")
 
     def _change_a_rule(self) -> None:
         """Version 1 is what is in force; version 2 has a rule more, and is taken back. Both regions get it: eu decides
@@ -156,6 +186,8 @@ class BorderGuide:
         for region in self._members:
             self._run("apply", "-c", self._new(region), "--confirm-within", "10m", expect="in force in 1 of 1")
         self._ask(passport("****"))
+        self._title("The rule has a budget: so many persons in twelve months")
+        self._run("exposure", "-c", self._new("eu"), expect="passports  sensitive  eea   usa")
         self._title("And taken back")
         for region in self._members:
             self._run("rollback", "-c", self._new(region), "--why", "not like this", expect="in force in 1 of 1")

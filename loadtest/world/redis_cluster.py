@@ -83,8 +83,10 @@ class RedisCluster:
         self.end_move(source, slot, target)
 
     def empty(self) -> None:
-        for node in self.primaries:
-            node.empty()
+        """Replicas refuse it, and follow."""
+        for node in self.nodes:
+            if node.alive:
+                node.empty()
 
     def stop(self) -> None:
         for node in self.nodes:

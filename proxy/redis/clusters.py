@@ -110,7 +110,7 @@ class Clusters:
         gone = [host for host in cluster.places if host not in known.nodes]
         for host in known.nodes:
             if host not in cluster.places:
-                line = self._service.away(cluster.index)
+                line = self._service.servers.away(cluster.index)
                 cluster.places[host] = relay.way_add(line, cluster.server.deadline, False)
         nodes = [(place, f"{host[0]}:{host[1]}".encode()) for host, place in cluster.places.items() if host not in gone]
         relay.cluster(cluster.index, nodes, known.table(cluster.places))
@@ -210,7 +210,7 @@ class Clusters:
             asked = cluster.places.get(host) if kind is Turn.ASK and host is not None else None
             if asked is None:
                 await self._later(cluster, kind)
-        return replies if kind is Turn.LATER else [self._service.away(shard)] * len(replies)
+        return replies if kind is Turn.LATER else [self._service.servers.away(shard)] * len(replies)
 
     async def _later(self, cluster: Cluster, turn: Turn) -> None:
         """When the map was looked at once more, or after a while."""

@@ -89,7 +89,7 @@ class Commands:
         if handler is not None:
             return handler(service, client, command, arguments)
         if command.group is Class.ANY:
-            service.relay.forward(client.handle, service.any_server(client), False)
+            service.relay.forward(client.handle, service.servers.any(client), False)
             return None
         if command.group is Class.SPLIT:
             return self._split(client, command, arguments, frame)
@@ -102,12 +102,12 @@ class Commands:
             return self._block(client, shard, slot or 0, frame)
         if not service.places.shards[shard].is_local:
             return self._forward_away(client, shard, command.level >= Level.WRITE)
-        service.forward(client, shard, slot, command.level >= Level.WRITE)
+        service.servers.forward(client, shard, slot, command.level >= Level.WRITE)
         return None
 
     async def _forward_away(self, client: RedisClient, shard: int, writes: bool) -> None:
         """From the next time on the relay knows the way."""
-        self._service.relay.forward(client.handle, await self._service.way(client, shard), writes)
+        self._service.relay.forward(client.handle, await self._service.servers.way(client, shard), writes)
 
     def _split(self, client: RedisClient, command: Command, arguments: list[bytes], frame: bytes) -> Answer:
         """Keys that only Python can place (regular expressions), and ways into other regions that are still to make."""
@@ -118,12 +118,12 @@ class Commands:
             raise Refused(errors.arity(command.name))
         if len({places.shards[one].region for one in shards}) > 1 and not self._service.splits_over_regions:
             raise Refused(errors.REGIONS)
-        homes = [self._service.home(shard, key) for shard, key in zip(shards, arguments[1::step], strict=True)]
+        homes = [self._service.servers.home(shard, key) for shard, key in zip(shards, arguments[1::step], strict=True)]
         if len(set(homes)) > 1:
             return fanout.split(self._service, client, command, arguments, homes)
         if not places.shards[shards[0]].is_local:
             return self._forward_away(client, shards[0], command.level >= Level.WRITE)
-        self._service.forward(client, shards[0], slot_of(arguments[1]), command.level >= Level.WRITE)
+        self._service.servers.forward(client, shards[0], slot_of(arguments[1]), command.level >= Level.WRITE)
         return None
 
     async def _block(self, client: RedisClient, shard: int, slot: int, frame: bytes) -> bytes:
@@ -131,7 +131,7 @@ class Commands:
         links = self._service.links
 
         async def ask(place: int, asking: bool) -> list[bytes]:
-            wire = await self._service.borrow(client, place)
+            wire = await self._service.servers.borrow(client, place)
             replies = await wire.ask(ASKING + frame if asking else frame, 1 + asking)
             links.give_back(place, client.protocol, wire)
             return replies[-1:]

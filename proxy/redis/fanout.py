@@ -28,7 +28,7 @@ async def run(service: RedisService, client: RedisClient, command: Command, argu
     if command.merge == "one":
         return await _random_key(service, client)
     frame = request(*arguments)
-    servers = service.servers()
+    servers = service.servers.all()
     replies = await ask(service, client, servers, frame, writes=command.level >= Level.WRITE)
     if command.merge == "killed":
         return next((one for one in replies if one[:1] == b"+"), replies[0])
@@ -52,7 +52,7 @@ async def ask(
     service: RedisService, client: RedisClient, servers: Servers, frame: bytes, *, writes: bool = False
 ) -> list[bytes]:
     """The reply of each of the servers."""
-    calls = [service.call(place, client.protocol, frame, writes=writes) for _, place in servers]
+    calls = [service.servers.call(place, client.protocol, frame, writes=writes) for _, place in servers]
     return [one[0] for one in await asyncio.gather(*calls)]
 
 
@@ -89,7 +89,7 @@ _MERGES: dict[str, Merge] = {"sum": _sum, "ok": _ok, "concat": _concat, "and": _
 
 async def _random_key(service: RedisService, client: RedisClient) -> bytes:
     """Each key of the region is as likely as any other."""
-    servers = service.servers()
+    servers = service.servers.all()
     sizes = await ask(service, client, servers, request("DBSIZE"))
     bad = first_error(service, servers, sizes)
     if bad is not None:
@@ -98,7 +98,7 @@ async def _random_key(service: RedisService, client: RedisClient) -> bytes:
     if not any(weights):
         return encode(None, client.protocol)
     _, place = random.choices(servers, weights)[0]
-    return (await service.call(place, client.protocol, request("RANDOMKEY")))[0]
+    return (await service.servers.call(place, client.protocol, request("RANDOMKEY")))[0]
 
 
 async def split(
@@ -110,12 +110,13 @@ async def split(
     for at, home in enumerate(homes):
         mine.setdefault(home, []).extend(arguments[1 + at * step : 1 + at * step + step])
     for shard, slot in mine:
-        place = await service.way(client, service.relay.node(shard, slot))
+        place = await service.servers.way(client, service.relay.node(shard, slot))
         if not service.relay.connected(place, client.protocol):
-            return service.away(place)
+            return service.servers.away(place)
     writes = command.level >= Level.WRITE
     calls = [
-        service.call_slot(client, *home, request(arguments[0], *words), writes=writes) for home, words in mine.items()
+        service.servers.call_slot(client, *home, request(arguments[0], *words), writes=writes)
+        for home, words in mine.items()
     ]
     replies = dict(zip(mine, [one[0] for one in await asyncio.gather(*calls)], strict=True))
     bad = next((one for one in replies.values() if one[:1] == b"-"), None)

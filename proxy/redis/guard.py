@@ -178,7 +178,7 @@ class Guard:
         asked = hashes.named(command.name, arguments) if command.name in hashes.NAMED else None
         verdicts = self._open_fields(part) if asked is None else {one: self._reading(part, one) for one in asked}
         frame = request("HMGET", arguments[1], *verdicts)
-        reply = (await self._service.call_slot(client, part.shard, slot_of(arguments[1]), frame))[0]
+        reply = (await self._service.servers.call_slot(client, part.shard, slot_of(arguments[1]), frame))[0]
         if reply[:1] == b"-":
             return reply
         found = self._masked(part, verdicts, decode(reply))

@@ -145,7 +145,7 @@ def _section(title: str, lines: dict[str, Any]) -> str:
 
 def _sections(service: RedisService) -> dict[str, dict[str, Any]]:
     stats, topology = service.relay.stats(), service.generation.topology
-    down = {shard for shard, place in service.servers() if not service.relay.connected(place, 2)}
+    down = {shard for shard, place in service.servers.all() if not service.relay.connected(place, 2)}
     up = [topology.shards[one].name for one in service.places.spread if one not in down]
     return {
         "Server": {

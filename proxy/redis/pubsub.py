@@ -47,13 +47,13 @@ def run(
         raise Refused(only(name))
     if name.startswith("pubsub|"):
         return _ask(service, client, name, arguments)
-    service.forward(client, service.places.channel_shard(arguments[1]), slot_of(arguments[1]), True)
+    service.servers.forward(client, service.places.channel_shard(arguments[1]), slot_of(arguments[1]), True)
     return None
 
 
 async def _ask(service: RedisService, client: RedisClient, name: str, arguments: list[bytes]) -> bytes:
     """PUBSUB CHANNELS, NUMSUB, NUMPAT over the region."""
-    servers = service.servers()
+    servers = service.servers.all()
     replies = await fanout.ask(service, client, servers, request(*arguments))
     bad = fanout.first_error(service, servers, replies)
     if bad is not None:

@@ -23,14 +23,14 @@ MARK_BITS = 8
 
 
 async def run(service: RedisService, client: RedisClient, command: Command, arguments: list[bytes]) -> bytes:
-    servers = service.servers()
+    servers = service.servers.all()
     mark = _mark(service)
     try:
         raw, place = parted(arguments[1], len(servers), mark)
     except Refused as refused:
         return encode(Error(refused.text), client.protocol)
     frame = request(arguments[0], raw, *arguments[2:])
-    reply = (await service.call(servers[place][1], client.protocol, frame))[0]
+    reply = (await service.servers.call(servers[place][1], client.protocol, frame))[0]
     if reply[:1] == b"-":
         return reply
     cursor, keys = elements(reply)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from _speedups.redis_relay import CLOSED, ENDED, FIRST_WAY, LARGE_COMES, LENT, PARKED, SPOILED, RedisRelay
+from _speedups.redis_relay import CLOSED, ENDED, LARGE_COMES, LENT, PARKED, SPOILED, RedisRelay
 from _speedups.redis_stats import RedisBlock, RedisPage
 from _speedups.resp import ProtocolError, request_of
 from config.settings import RedisListener
@@ -22,14 +22,14 @@ from proxy.attested import Identities
 from proxy.generation import Generation
 from proxy.redis import tables
 from proxy.redis.client import RedisClient
-from proxy.redis.clusters import ASKING, Clusters
+from proxy.redis.clusters import Clusters
 from proxy.redis.commands import Commands
 from proxy.redis.guard import Guard
 from proxy.redis.links import Backing, Links
 from proxy.redis.replicas import Replicas
+from proxy.redis.servers import Servers
 from proxy.redis.streams import Streams
 from proxy.redis.ways import Ways
-from proxy.redis.wire import Private
 from proxy.session import Identity
 from router.policy.model import Subject
 from router.redis import errors, where
@@ -37,7 +37,7 @@ from router.redis.plan import Refused
 from router.redis.resp import Error, encode, request
 from router.redis.table import Level, table
 from router.redis.verdicts import build as verdicts_of
-from router.redis.where import Places, slot_of
+from router.redis.where import Places
 from router.topology import Shard
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class RedisService:
         self.clusters = Clusters(self)
         self._identities = Identities(worker.start.page.shape.users)
         self.commands = Commands(self)
-        self._calls: dict[int, asyncio.Future[tuple[bytes, bool]]] = {}
+        self.servers = Servers(self)
         self._thread: threading.Thread | None = None
         self.relay.commands(tables.command_rows(self.table))
         self.relay.texts({number: tables.line(text) for number, text in tables.TEXTS.items()})
@@ -107,7 +107,7 @@ class RedisService:
         self.clusters.prepare(local)
         # First: an index of the old topology may be another shard's in the new one.
         self.links.forget(self._backings(local))
-        self.relay.shards([self._place(generation, index) for index in range(len(topology.shards))])
+        self.relay.shards([self.row_of(index) for index in range(len(topology.shards))])
         of_policy = tables.policy_rows(verdicts) if verdicts is not None else None
         names = [name.encode() for name in settings.redis.patterns]
         self.relay.patterns(*tables.pattern_rows(self.places), policy=of_policy, names=names)
@@ -148,8 +148,9 @@ class RedisService:
         """May its requests go to other regions?"""
         return not client.hop and self.generation.settings.redis.other_regions is not OtherRegions.REFUSE
 
-    def _place(self, generation: Generation, index: int) -> tuple[bytes, float, int, int]:
-        shard = generation.topology.shards[index]
+    def row_of(self, index: int) -> tuple[bytes, float, int, int]:
+        """A shard as the relay takes it; the first is the error line while it cannot be reached."""
+        shard = self.generation.topology.shards[index]
         server = shard.settings.redis
         text = errors.away(shard.name, region=shard.region.name, local=shard.is_local, server=server is not None)
         foreign = 0 if shard.is_local else shard.region.index + 1
@@ -218,7 +219,7 @@ class RedisService:
 
     async def _connected(self) -> None:
         """Until every server of the region is connected to."""
-        while not all(self.links.connected(place) for _, place in self.servers()):
+        while not all(self.links.connected(place) for _, place in self.servers.all()):
             await asyncio.sleep(0.01)
 
     async def close(self, seconds: float) -> None:
@@ -289,10 +290,7 @@ class RedisService:
         self.ways.look()
         self.replicas.look_again()
         self.clusters.look_again()
-        for token, reply, failed in self.relay.answers():
-            waiting = self._calls.pop(token, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result((reply, failed))
+        self.servers.answered()
         for handle, kinds in events:
             client = self.clients.get(handle)
             if client is None:
@@ -375,80 +373,3 @@ class RedisService:
         self.relay.set_client(client.handle, wrote=True)  # it may have; its next reads are to see it
         if reply is not None:
             self.relay.reply(client.handle, out + reply, used)
-
-    # --- requests of our own --------------------------------------------------------------------------------
-
-    def away(self, place: int) -> bytes:
-        """The error line of a place that no connection leads to."""
-        shard = place if place < FIRST_WAY else self.clusters.shard_at(place)
-        return self.ways.line(place) if shard is None else self._place(self.generation, shard)[0]
-
-    def servers(self) -> list[tuple[int, int]]:
-        """(shard, place) of every server of the region that takes writes; of a cluster without a map the shard's."""
-        found = ((shard, self.clusters.of(shard)) for shard in self.places.spread)
-        return [
-            (shard, place) for shard, cluster in found for place in (cluster and cluster.nodes) or [shard]
-        ]
-
-    def home(self, shard: int, key: bytes) -> tuple[int, int]:
-        """(shard, slot): keys with the same home may be used by one command. Without a cluster the slot is 0."""
-        return shard, slot_of(key) if self.clusters.of(shard) is not None else 0
-
-    def any_server(self, client: RedisClient, shard: int | None = None) -> int:
-        """The place of a server of the region (or of its shard) that can be reached, if one can."""
-        found = [place for one, place in self.servers() if shard in (None, one)]
-        return next((one for one in found if self.relay.connected(one, client.protocol)), found[0])
-
-    def forward(self, client: RedisClient, shard: int, slot: int | None, writes: bool) -> None:
-        """The parked frame to the shard; without a slot to any server of it."""
-        if slot is None:
-            self.relay.forward(client.handle, self.any_server(client, shard), writes)
-        else:
-            self.relay.forward(client.handle, shard, writes, slot)
-
-    async def way(self, client: RedisClient, shard: int) -> int:
-        """The relay's place for the client's requests to a shard of any region; a node's place is it already. Raises
-        Refused."""
-        if shard >= FIRST_WAY or self.places.shards[shard].is_local:
-            return shard
-        return await self.ways.place(client, self.places.shards[shard])
-
-    async def borrow(self, client: RedisClient, place: int) -> Private:
-        """A connection to the place for the client alone. Raises Refused, OSError, TimeoutError."""
-        if place >= FIRST_WAY or self.places.shards[place].is_local:
-            return await self.links.borrow(place, client.protocol)
-        return await self.ways.private(client, self.places.shards[place])
-
-    async def call_slot(
-        self, client: RedisClient, shard: int, slot: int, data: bytes, *, writes: bool = False, replies: int = 1
-    ) -> list[bytes]:
-        """As `call`, of the server that has the slot, and on the client's way to a shard of another region."""
-
-        async def ask(place: int, asking: bool) -> list[bytes]:
-            where = await self.way(client, place)
-            sent = ASKING + data if asking else data
-            found = await self.call(where, client.protocol, sent, writes=writes, replies=replies + asking)
-            return found[asking:]
-
-        return await self.clusters.settled(shard, slot, ask)
-
-    async def connect_to(self, client: RedisClient, place: int) -> socket.socket:
-        """A connection of its own to a place of the relay. Raises Refused, OSError, TimeoutError."""
-        shard = self.ways.shard_of(place)
-        return await (self.ways.open(client, shard) if shard is not None else self.links.open(place, client.protocol))
-
-    async def call(
-        self, shard: int, protocol: int, data: bytes, *, writes: bool = False, replies: int = 1
-    ) -> list[bytes]:
-        """Requests on the shared connection of a place, one behind the other; their replies, or error lines."""
-        tokens = self.relay.call(shard, protocol, data, writes, replies)
-        if tokens is None:
-            return [self.away(shard)] * replies
-        loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in tokens]
-        self._calls.update(zip(tokens, futures, strict=True))
-        found = []
-        for future in futures:
-            reply, failed = await future
-            found.append(reply if reply or not failed else tables.line("ERR a shard's answer is too large"))
-        return found

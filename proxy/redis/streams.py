@@ -61,7 +61,7 @@ class Streams:
             relay.swallow(client.handle, encode(Error(refused.text), client.protocol))
             return
         except (OSError, TimeoutError):
-            relay.swallow(client.handle, self._service.away(number))
+            relay.swallow(client.handle, self._service.servers.away(number))
             return
         self._lent[client.handle] = place, sock
         own = os.dup(sock.fileno())
@@ -88,7 +88,7 @@ class Streams:
                 return sock
             sock.close()
         try:
-            return await self._service.connect_to(client, place[0])
+            return await self._service.servers.connect_to(client, place[0])
         except BaseException:
             self._free(place)
             raise

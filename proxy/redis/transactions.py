@@ -114,8 +114,8 @@ def _slot(service: RedisService, command: Command, arguments: list[bytes], shard
     if shard is None or command.name == "publish":
         return None
     if command.group is Class.PUBSUB:
-        return service.home(shard, arguments[1])[1]
-    slots = {service.home(shard, arguments[place])[1] for place in key_places(command, arguments)}
+        return service.servers.home(shard, arguments[1])[1]
+    slots = {service.servers.home(shard, arguments[place])[1] for place in key_places(command, arguments)}
     if len(slots) > 1:
         raise Refused(errors.CROSS)
     return next(iter(slots), None)
@@ -164,10 +164,10 @@ async def _execute(service: RedisService, client: RedisClient, transaction: Tran
             return b"*-1\r\n" if client.protocol == 2 else b"_\r\n"
         return replies[-1]
     if transaction.shard is None or transaction.slot is None:
-        place = await service.way(client, service.any_server(client, transaction.shard))
-        return (await service.call(place, client.protocol, data, writes=True, replies=count))[-1]
+        place = await service.servers.way(client, service.servers.any(client, transaction.shard))
+        return (await service.servers.call(place, client.protocol, data, writes=True, replies=count))[-1]
     home = transaction.shard, transaction.slot
-    return (await service.call_slot(client, *home, data, writes=True, replies=count))[-1]
+    return (await service.servers.call_slot(client, *home, data, writes=True, replies=count))[-1]
 
 
 async def _release(service: RedisService, watch: Watch, reply: bytes) -> bytes:
@@ -188,7 +188,7 @@ async def _watch(service: RedisService, client: RedisClient, command: Command, a
         return (await client.watch.wire.ask(request(*arguments)))[0]
 
     async def ask(place: int, asking: bool) -> list[bytes]:
-        wire = await service.borrow(client, place)
+        wire = await service.servers.borrow(client, place)
         reply = (await wire.ask(ASKING + request(*arguments) if asking else request(*arguments), 1 + asking))[-1]
         if reply == b"+OK\r\n":
             client.watch = Watch(shard, slot, place, client.protocol, wire)

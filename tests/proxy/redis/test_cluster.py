@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from loadtest.world.configuration import merge
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.layout import region_id
 from loadtest.world.redis_cluster import RedisCluster, slot_of
@@ -34,7 +35,7 @@ def running() -> Iterator[list[tuple[RedisCluster, Fairlead]]]:
 @pytest.fixture
 def cluster(world: World, running: list[tuple[RedisCluster, Fairlead]]) -> Iterator[RedisCluster]:
     if not running:
-        found = RedisCluster(world.directory, world.reserve_ports(6))
+        found = RedisCluster(world.directory, world.reserve_ports(8), replicas=1)
         found.start()
         running.append((found, world.kept({"shards": {"eu-0": {"redis": redis_of(found)}}})))
     yield running[0][0]
@@ -205,3 +206,30 @@ def test_moved_and_ask_are_followed_in_order(cluster: RedisCluster, client: Raw)
     assert client.ask("BLPOP", "{t}list", 10) == [b"{t}list", b"x"]  # unblocked by the move, and waiting again
     for one in (waiting, pushed):
         one.join()
+
+
+# --- nodes that die, shards that change ---------------------------------------------------------------------
+
+
+def test_a_killed_node_is_replaced_and_the_shard_becomes_one_server(
+    world: World, cluster: RedisCluster, fairlead: Fairlead, client: Raw
+):
+    """And a cluster again, without a client's losing its connection. The last test, as the node stays away."""
+    first = cluster.primaries[0]
+    mine = next(key for key in KEYS if cluster.owner(slot_of(key)) is first)
+    other = next(key for key in KEYS if cluster.owner(slot_of(key)) is not first)
+    client.ask("SET", mine, 1)
+    eventually(lambda: cluster.replicas[0].ask("DBSIZE") == b":1\r\n")
+    first.kill()
+    replies = [client.ask("GET", mine)]
+    eventually(lambda: replies.append(client.ask("GET", mine)) or replies[-1] == b"1", 20)
+    errors = {text(one)[:10] for one in replies if isinstance(one, Error)}
+    assert errors <= {"MASTERDOWN", "CLUSTERDOW", "ERR the co"}
+    assert client.ask("SET", mine, 2) == Simple("OK")
+    alone = {"primary": f"127.0.0.1:{world.redis['eu-0'].port}", "cluster": None}
+    changed = merge(fairlead.configuration, {"shards": {"eu-0": {"redis": alone}}})
+    for configuration, found in ((changed, None), (fairlead.configuration, b"2")):
+        fairlead.write(configuration)
+        fairlead.reload()
+        eventually(lambda value=found: client.many(("GET", mine), ("GET", other)) == [value, None])
+    assert client.ask("MGET", mine, other) == [b"2", None]

@@ -163,13 +163,19 @@ class Stream:
         self._mark_gap("crash", cut)
 
     def reopen(self) -> None:
-        """After a failed write. What the disk holds of that file is not known, so it is not written any further."""
+        """After a failed write: what may be there of it is cut off, since none of it counts, and the file is not
+        written any further."""
+        cut = 0
         if (failed := self._open) is not None:
             self._open = None
             self._end = {"segment": failed.number, "count": failed.count, "hash": failed.hash.hex()}
             with contextlib.suppress(OSError):
+                cut = os.fstat(failed.descriptor).st_size - failed.size
+                os.ftruncate(failed.descriptor, failed.size)
+                os.fdatasync(failed.descriptor)
+            with contextlib.suppress(OSError):
                 os.close(failed.descriptor)
-        self._begin_anew("write error")
+        self._begin_anew("write error", cut)
 
     def close(self) -> None:
         """Seals the segment and gives the stream back. Raises OSError."""
@@ -230,11 +236,11 @@ class Stream:
             prev=self._end,
         )
 
-    def _begin_anew(self, reason: str) -> None:
+    def _begin_anew(self, reason: str, cut: int = 0) -> None:
         """A segment behind all that there is or was, with a gap marker."""
         known = [*self._segments(), self._last_anchor.segment if self._last_anchor else -1]
         self._begin(max(known) + 1)
-        self._mark_gap(reason, 0)
+        self._mark_gap(reason, cut)
 
     def _roll(self) -> None:
         """The next segment; the oldest ones beyond the retention go, and the log says so first."""

@@ -72,6 +72,8 @@ def plan(request: Request, parsed: Parsed, draft: Draft) -> Planned:
     limited = False
     for relation in parsed.tables():
         table = relation.table or ""
+        # Among the variables is what the connection's last client inserted.
+        draft.last_insert_id |= table in ("session_variables", "system_variables")
         if table in _SERVER_WIDE:
             continue
         limited = True

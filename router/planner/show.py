@@ -57,7 +57,7 @@ def plan(request: Request) -> Planned:
     if head in ADMINISTRATION:
         return _administration(request, f"SHOW {head}")
     if head in _ANY_SERVER:
-        return _any_server(request)
+        return _any_server(request, head)
     raise NotUnderstood(f"SHOW {head}".strip())
 
 
@@ -77,9 +77,10 @@ def _administration(request: Request, what: str) -> Planned:
     return Draft(request, "show", reads=True, local=True).done(OneShard(shard))
 
 
-def _any_server(request: Request) -> Planned:
+def _any_server(request: Request, head: str) -> Planned:
     _no_query(request)
-    draft = Draft(request, "show", reads=True)
+    # Among the variables is what the connection's last client inserted.
+    draft = Draft(request, "show", reads=True, last_insert_id=head == "VARIABLES")
     draft.because("every server of the keyspace answers alike")
     return draft.done(_any(request, request.context.keyspace))
 
@@ -244,7 +245,7 @@ def _routines(request: Request, rest: Sequence[Token]) -> Planned:
         raise NotUnderstood("SHOW of a routine")
     if not request.context.grants.everywhere:
         raise refusal("SYSTEM_SCHEMA", f"SHOW {rest[0].upper} STATUS", "it lists every database of a server")
-    return _any_server(request)
+    return _any_server(request, rest[0].upper)
 
 
 def _table_status(request: Request, rest: Sequence[Token]) -> Planned:

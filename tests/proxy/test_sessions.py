@@ -253,6 +253,7 @@ def test_last_insert_id_is_the_sessions_own(few: Fairlead) -> None:
         assert ask(one, "SELECT id FROM copies ORDER BY id") == [(1,), (3,)]
         with client(few, database="plain") as three:
             assert value(three, "SELECT LAST_INSERT_ID()") == 0
+            assert ask(three, "SHOW VARIABLES LIKE 'identity'") == [("identity", "0")]
             ask(three, "INSERT INTO copies VALUES (LAST_INSERT_ID())")
         assert value(one, "SELECT COUNT(*) FROM copies WHERE id = 0") == 1
         ask(one, "UPDATE counted SET note = LAST_INSERT_ID(note + 40) WHERE id = 1")

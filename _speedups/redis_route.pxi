@@ -211,6 +211,7 @@ cdef enum:
     MAY = 0
     READS = 2                   # router.redis.table.Ability
     PARTS = 32
+    ASKED = 128
 
 
 cdef int judge(Core* c, Client* cl, Command* command, uint32_t argc, int shard) noexcept nogil:
@@ -223,6 +224,8 @@ cdef int judge(Core* c, Client* cl, Command* command, uint32_t argc, int shard) 
     if row == NULL:
         return UNDECIDED
     has = row[c.which * c.ndomains + c.domains[shard]]
+    if has & ASKED:
+        return UNDECIDED
     if command.needs & ~has == 0:
         return UNDECIDED if command.has_options and argc > 3 and ~has & READS else MAY
     if not (command.fieldwise and has & PARTS):

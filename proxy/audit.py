@@ -385,11 +385,43 @@ class Auditor:
         decision = self._denied(session, policy, error)
         if decision is None:
             return
+        self.keep_refusal(replace(decision, fingerprint=fingerprint))
+
+    def keep_refusal(self, decision: Decision) -> None:
+        """The policy refused something; it is never held up."""
         if len(self._refusals) >= MAX_REFUSALS:
             self._worker.loop_block.add("audit_unrecorded")
             return
-        self._refusals.append(replace(decision, fingerprint=fingerprint))
+        self._refusals.append(decision)
         self.drain()
+
+    # --- decisions about Redis keys -------------------------------------------------------------------------
+
+    @property
+    def is_on(self) -> bool:
+        return self._settings is not None
+
+    def words(self) -> Vocabulary:
+        return self._vocabulary(self._worker.generation)
+
+    async def written(self, decision: Decision, *, crosses: bool) -> None:
+        """A decision of which no result follows: in the log's hands, and in strict mode, if something crosses a border
+        by it, on the disk. Raises Refusal."""
+        if self._settings is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.wait):
+                await self._has_room()
+                if self._log is None:
+                    raise AuditUnavailable("nothing is written now")
+                if crosses and self._settings.mode is AuditMode.STRICT:
+                    await asyncio.wrap_future(self._log.append(decision)[1])
+                else:
+                    self._log.post(decision)
+        except TimeoutError:
+            raise self._unavailable(f"it was not written within {self._settings.wait:g}s") from None
+        except AuditUnavailable as reason:
+            raise self._unavailable(str(reason)) from None
 
     def _unavailable(self, why: str) -> Refusal:
         self._worker.loop_block.add("audit_refusals")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.policy import DEFAULT_CLASSES, PolicySettings
 from config.settings import Settings
 from ops.audit.record import Decision, Verdict, Vocabulary
 from router.errors import Refusal
 from router.policy.enforce import Enforcement
-from router.policy.model import Action, Policy, Subject
+from router.policy.model import Action, ClassId, Policy, Subject
+from router.policy.model import Verdict as Ruling
 from router.policy.proof import Finding
+from router.redis.table import table
 
 CLASS_JOINT = "+"
 """Between the level and the tags of a class's name; records name the parts."""
@@ -25,6 +27,8 @@ def vocabulary_of(settings: Settings, tables: Iterable[str] = ()) -> Vocabulary:
 
 def _names(settings: Settings) -> Iterator[str]:
     yield from (*settings.regions, *settings.shards, *settings.users, *settings.keyspaces)
+    if settings.redis.patterns:
+        yield from (*settings.redis.patterns, *table().commands)
     for keyspace, given in settings.keyspaces.items():
         yield from (f"{keyspace}.{table}" for table in given.tables)
     if settings.policy is not None:
@@ -103,6 +107,38 @@ def allowance_of(words: Vocabulary, policy: Policy, asker: Asker, tables: Collec
     """The record of a statement over restricted tables about which nothing was to be done, in their own domain."""
     classes = [name for one in tables for name in _classes(policy, one, "")]
     return _bare(words, policy, asker, Verdict.ALLOW, tables, classes, (policy.domain,), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a Redis command does with what keys hold: their pattern's name (empty for none), the table they belong to
+    (empty for none), the class, the rows' homes, the shard's name, and what the policy says."""
+
+    pattern: str
+    table: str
+    cls: ClassId
+    homes: tuple[str, ...]
+    shard: str
+    verdict: Ruling
+
+
+def keys_decision(
+    words: Vocabulary, policy: Policy, asker: Asker, command: str, action: Action, uses: Collection[Use]
+) -> Decision:
+    """The record of a Redis command, which is carried out on these shards or refused."""
+    bare = _bare(
+        words, policy, asker, Verdict[action.name],
+        (), [part for one in uses for part in policy.class_name(one.cls).split(CLASS_JOINT)],
+        [home for one in uses for home in one.homes], [rule for one in uses for rule in one.verdict.rules],
+    )  # fmt: skip
+    return replace(
+        bare,
+        tables=words.names(one.table for one in uses if one.table),
+        obligations=words.names(str(duty) for one in uses for duty in one.verdict.obligations),
+        shards=words.names(one.shard for one in uses) if action is not Action.REFUSE else (),
+        patterns=words.names(one.pattern for one in uses if one.pattern),
+        command=words.name(command),
+    )
 
 
 def _bare(

@@ -91,6 +91,7 @@ class Decision:
     `epoch` is the policy's, `version` the configuration's; `homes` are legal domains of the rows, `to` the
     subject's; `fingerprint` the lexer's. `rows`, `bytes_out` and `latency_us` are None when the record is written
     before the answer: a `Result` then follows. `error`: the MySQL errno that the answer ended with, None for none.
+    `patterns`, `command`: of Redis, what the keys' patterns are called and what was done with them.
     `sample`: the record stands for so many. `trial`: the version on trial that decided, or, with `shadow`, that would
     have, and how. `finding`: its answer was kept back.
     """
@@ -108,6 +109,8 @@ class Decision:
     rules: tuple[Name, ...] = ()
     obligations: tuple[Name, ...] = ()
     shards: tuple[Name, ...] = ()
+    patterns: tuple[Name, ...] = ()
+    command: Name | None = None
     purpose: Name | None = None
     counterparty: Name | None = None
     rows: int | None = None

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
+from ops.audit.record import Decision
 from proxy.mysql.auth.accounts import Accounts
 from proxy.redis import fanout, local, pubsub, scan, transactions
 from proxy.redis.client import RedisClient
 from proxy.redis.clusters import ASKING
+from proxy.redis.guard import Part
 from router.redis import errors, plan
 from router.redis.plan import Refused
 from router.redis.resp import OK, Error, Simple, encode
@@ -45,6 +47,7 @@ class Commands:
             return self._run(client, arguments, frame)
         except Refused as refused:
             self._service.block.error(errors.class_of(refused.text))
+            self._service.records.refused(client, arguments, refused.text)
             return encode(Error(refused.text), client.protocol)
 
     def count(self, arguments: list[bytes]) -> None:
@@ -67,9 +70,26 @@ class Commands:
             raise Refused(errors.denied(command.name))
         guard = self._service.guard
         part = guard.check(client, command, arguments) if guard is not None else None
-        if guard is not None and part is not None:
-            return guard.read_part(client, command, arguments, part)
+        due = self._service.records.due(client, command, arguments) if guard is not None else None
+        if due is not None:
+            return self._recorded(client, command, arguments, frame, part, due)
+        return self._allowed(client, command, arguments, frame, part)
+
+    def _allowed(
+        self, client: RedisClient, command: Command, arguments: list[bytes], frame: bytes, part: Part | None
+    ) -> Answer:
+        if part is not None and self._service.guard is not None:
+            return self._service.guard.read_part(client, command, arguments, part)
         return self._carry_out(client, command, arguments, frame)
+
+    async def _recorded(
+        self, client: RedisClient, command: Command, arguments: list[bytes], frame: bytes, part: Part | None,
+        due: Decision,
+    ) -> bytes | None:  # fmt: skip
+        """With its decision record before it."""
+        await self._service.records.keep(due)
+        answer = self._allowed(client, command, arguments, frame, part)
+        return await answer if isinstance(answer, Awaitable) else answer
 
     def known(self, arguments: list[bytes]) -> Command:
         """Raises Refused for what Redis does not know, or would not take."""

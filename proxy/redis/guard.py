@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from proxy.redis.service import RedisService
 
 
+PUBLISHES = frozenset({"publish", "spublish"})
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A key of a declared hash of which not everything is open to the client."""
@@ -99,13 +102,16 @@ class Guard:
     def _name(self, pattern: int) -> str | None:
         return self.verdicts.names[pattern] if pattern < len(self.verdicts.names) else None
 
-    def _ability(self, subject: Subject, key: bytes) -> tuple[int, Ability]:
-        """Of a name that need not be a key: what no pattern places is at home here."""
+    def place(self, key: bytes) -> tuple[int, int]:
+        """(pattern, shard) of a name that need not be a key: what no pattern places is at home here."""
         places = self._service.places
         try:
-            pattern, shard = places.find(key)
+            return places.find(key)
         except Nowhere:
-            pattern, shard = len(places.patterns), places.spread[0]
+            return len(places.patterns), places.spread[0]
+
+    def _ability(self, subject: Subject, key: bytes) -> tuple[int, Ability]:
+        pattern, shard = self.place(key)
         return pattern, self.verdicts.ability(subject, pattern, self.verdicts.of_shard[shard])
 
     # --- channels ---------------------------------------------------------------------------------------------
@@ -115,12 +121,8 @@ class Guard:
         name = command.name
         if name in ("psubscribe", "pubsub|numpat") and not self.reaches_all(subject):
             raise Refused(errors.POLICY_ALL)
-        if "unsubscribe" in name or name in ("psubscribe", "pubsub|numpat") or name.endswith("channels"):
-            return
-        publishes = name in ("publish", "spublish")
-        wanted = Ability.WRITE | Ability.TOLD if publishes else Ability.READ
-        places = {"publish": arguments[1:2], "spublish": arguments[1:2]}
-        for channel in places.get(name, arguments[2:] if name.startswith("pubsub|") else arguments[1:]):
+        wanted = Ability.WRITE | Ability.TOLD if name in PUBLISHES else Ability.READ
+        for channel in channels_of(name, arguments):
             if channel.startswith((b"__keyspace@", b"__keyevent@")) and not self.reaches_all(subject):
                 raise Refused(errors.POLICY_ALL)
             pattern, ability = self._ability(subject, channel)
@@ -197,6 +199,15 @@ class Guard:
             if shown is not None:
                 found[name] = shown
         return found
+
+
+def channels_of(name: str, arguments: list[bytes]) -> list[bytes]:
+    """The channels that a command listens at, publishes in or asks for by their names."""
+    if "unsubscribe" in name or name in ("psubscribe", "pubsub|numpat") or name.endswith("channels"):
+        return []
+    if name in PUBLISHES:
+        return arguments[1:2]
+    return arguments[2:] if name.startswith("pubsub|") else arguments[1:]
 
 
 def _subject(client: RedisClient) -> Subject:

@@ -26,6 +26,7 @@ from proxy.redis.clusters import Clusters
 from proxy.redis.commands import Commands
 from proxy.redis.guard import Guard
 from proxy.redis.links import Backing, Links
+from proxy.redis.records import Records
 from proxy.redis.replicas import Replicas
 from proxy.redis.servers import Servers
 from proxy.redis.streams import Streams
@@ -73,6 +74,7 @@ class RedisService:
         self.ways = Ways(self)
         self.replicas = Replicas(self)
         self.streams = Streams(self)
+        self.records = Records(self)
         self.clusters = Clusters(self)
         self._identities = Identities(worker.start.page.shape.users)
         self.commands = Commands(self)
@@ -204,9 +206,11 @@ class RedisService:
         """Without any: of all who are there."""
         if self.guard is None:
             return
+        audit = self.generation.settings.audit
+        recorded = audit is not None and audit.is_on
         present = (one.subject for one in self.clients.values())
         for subject in subjects or {one for one in present if one is not None}:
-            self.relay.abilities(subject.id, self.guard.verdicts.bits(subject))
+            self.relay.abilities(subject.id, self.guard.verdicts.bits(subject, recorded=recorded))
 
     async def start(self) -> None:
         """The relay's thread, and its events from here on."""
@@ -348,20 +352,23 @@ class RedisService:
                 if client.collects:
                     continue
             elif answer is not None:
-                client.task = asyncio.ensure_future(self._finish(client, answer, out, used))
+                client.task = asyncio.ensure_future(self._finish(client, arguments, answer, out, used))
                 return
             else:
                 return  # forwarded or closed; never behind gathered answers, see Commands.run
             break
         self.relay.reply(client.handle, out, used)
 
-    async def _finish(self, client: RedisClient, answer: Awaitable[Reply], out: bytes, used: int) -> None:
+    async def _finish(
+        self, client: RedisClient, asked: list[bytes], answer: Awaitable[Reply], out: bytes, used: int
+    ) -> None:
         try:
             reply = await answer
         except (OSError, TimeoutError):
             reply = encode(Error(errors.LOST_WRITE), client.protocol)
         except Refused as refused:
             self.block.error(errors.class_of(refused.text))
+            self.records.refused(client, asked, refused.text)
             reply = encode(Error(refused.text), client.protocol)
         except Exception:
             log.exception("a redis command failed")

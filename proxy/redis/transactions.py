@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ops.audit.record import Decision
 from proxy.redis.client import RedisClient
 from proxy.redis.clusters import ASKING
 from proxy.redis.wire import Private
@@ -32,12 +33,13 @@ MULTI, EXEC, UNWATCH = request("MULTI"), request("EXEC"), request("UNWATCH")
 @dataclass(slots=True)
 class Transaction:
     """Since MULTI. `slot`: of the keys, counted where the shard is a Redis Cluster. `broken`: a command was refused, so
-    EXEC will be."""
+    EXEC will be. `due`: records that have to be written before."""
 
     shard: int | None = None
     slot: int | None = None
     frames: list[bytes] = field(default_factory=list)
     size: int = 0
+    due: dict[Decision, None] = field(default_factory=dict)
     broken: bool = False
 
 
@@ -101,6 +103,9 @@ def _keep(
     slot = _slot(service, command, arguments, shard)
     if shard is not None and (transaction.shard not in (None, shard) or transaction.slot not in (None, slot)):
         raise Refused(errors.CROSS)
+    due = service.records.due(client, command, arguments) if service.guard is not None else None
+    if due is not None:
+        transaction.due[due] = None
     transaction.size += len(frame)
     if transaction.size > service.generation.settings.redis.client_buffer:
         raise Refused(errors.TOO_LARGE)
@@ -157,6 +162,7 @@ def _outcome(carry_out: bool) -> Error | Simple:
 async def _execute(service: RedisService, client: RedisClient, transaction: Transaction, watch: Watch | None) -> bytes:
     data = b"".join((MULTI, *transaction.frames, EXEC))
     count = len(transaction.frames) + 2
+    await _record(service, transaction, watch)
     if watch is not None:
         replies = await watch.wire.ask(data, count)
         service.links.give_back(watch.place, watch.protocol, watch.wire)
@@ -168,6 +174,17 @@ async def _execute(service: RedisService, client: RedisClient, transaction: Tran
         return (await service.servers.call(place, client.protocol, data, writes=True, replies=count))[-1]
     home = transaction.shard, transaction.slot
     return (await service.servers.call_slot(client, *home, data, writes=True, replies=count))[-1]
+
+
+async def _record(service: RedisService, transaction: Transaction, watch: Watch | None) -> None:
+    """Raises Refused; then nothing is carried out."""
+    try:
+        for one in transaction.due:
+            await service.records.keep(one)
+    except BaseException:
+        if watch is not None:
+            watch.wire.close()
+        raise
 
 
 async def _release(service: RedisService, watch: Watch, reply: bytes) -> bytes:

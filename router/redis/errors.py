@@ -52,6 +52,16 @@ def policy(pattern: str | None, field: bytes | None = None) -> str:
     return f"NOPERM FL2101 the policy does not allow this with {what} {whose}"
 
 
+def is_verdict(text: str) -> bool:
+    """Is it the policy that refuses? Then a decision record says so."""
+    return text.startswith("NOPERM FL21")
+
+
+def unrecorded(why: str) -> str:
+    """No record of the decision can be kept, so it is not carried out."""
+    return f"ERR {one_line(why)}"
+
+
 def arity(command: str) -> str:
     return f"ERR wrong number of arguments for '{command}' command"
 

@@ -70,7 +70,8 @@ Such keys hold hashes whose fields are columns, with the columns' verdicts:
   leave out what may not be known. A channel is what a key of its name would be.
 - Within `MULTI` a hash of which a part is open is read field by field in clear, or refused.
 
-Decisions are not recorded yet (docs/audit.md), and nothing is counted against budgets, so what needs that is refused.
+Decisions are recorded (docs/audit.md), with the key's pattern and never the key; commands that leave a record are
+decided by the event loop. Nothing is counted against budgets here, so what needs that is refused.
 
 ## Other regions
 

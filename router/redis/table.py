@@ -47,7 +47,7 @@ class Ability(IntFlag):
 
     EXISTS: know that it is there. READ, WRITE: the whole value. ROW: let it go. TOLD: learn what was there before a
     write. PARTS: some fields of a declared hash, which are looked at one by one. EVERYTHING: all of this with every
-    key of the domain.
+    key of the domain. ASKED: the uvloop side decides, as a decision record may be due.
     """
 
     NONE = 0
@@ -58,6 +58,7 @@ class Ability(IntFlag):
     TOLD = 16
     PARTS = 32
     EVERYTHING = 64
+    ASKED = 128
 
 
 class Family(StrEnum):

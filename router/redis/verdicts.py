@@ -53,13 +53,22 @@ class Verdicts:
     of_shard: tuple[int, ...]
     _known: dict[tuple[int, int, int], Ability] = field(default_factory=dict, repr=False, compare=False)
 
-    def bits(self, subject: Subject) -> bytes:
-        """The subject's abilities by pattern and domain, as the relay tests them."""
+    def bits(self, subject: Subject, *, recorded: bool = False) -> bytes:
+        """The subject's abilities by pattern and domain, as the relay tests them. `recorded`: decisions are."""
         return bytes(
             self.ability(subject, pattern, domain)
+            | (Ability.ASKED if recorded and self._leaves_records(subject, pattern, domain) else 0)
             for pattern in range(len(self.holdings))
             for domain in range(len(self.domains))
         )
+
+    def _leaves_records(self, subject: Subject, pattern: int, domain: int) -> bool:
+        """What another domain allows, it records itself; what is refused here, is recorded here."""
+        if self.domains[domain] != self.policy.domain and _is_open(self._bare(subject, pattern, domain)):
+            return False
+        everything = Ability.EXISTS | Ability.READ | Ability.WRITE
+        judge = Judge.of(self, subject, pattern, domain)
+        return not all(verdict.free for _, verdict in judge.uses(everything, None))
 
     def ability(self, subject: Subject, pattern: int, domain: int) -> Ability:
         found = self._bare(subject, pattern, domain)
@@ -136,6 +145,31 @@ class Judge:
         verdicts.append(self._class(self.holding.rest, READ, FlowKind.IDENTITY))
         least = min(verdicts, key=lambda one: one.action)
         return _allows(least) or least.action in HIDES
+
+    def uses(self, needs: Ability, named: list[bytes] | None) -> list[tuple[ClassId, Verdict]]:
+        """The class and the verdict of each thing that a command which needs this shows or changes. `named`: fields of
+        a declared hash, empty for all that may be read; None for the whole key."""
+        holding = self.holding
+        fields = named if holding.columns else None
+        if fields is not None and not fields:
+            fields = [one for one in holding.columns if self.reading(one) is not None]
+        found: list[tuple[ClassId, Verdict]] = []
+        shows, changes = needs & (Ability.READ | Ability.TOLD), needs & Ability.WRITE
+        if needs & Ability.ROW:
+            cls = holding.row if holding.columns else holding.whole
+            found.append((cls, self._class(cls, WRITE, FlowKind.WRITE)))
+        for flow, operation, does in ((FlowKind.IDENTITY, READ, shows), (FlowKind.WRITE, WRITE, changes)):
+            if does and fields is not None:
+                found += [(self._class_of(one), self._field(one, operation, flow)) for one in fields]
+            elif does:
+                found.append((holding.whole, self._class(holding.whole, operation, flow)))
+        return found or [(holding.row, self._class(holding.row, READ, FlowKind.INFLUENCE))]
+
+    def _class_of(self, name: bytes) -> ClassId:
+        column = self.holding.columns.get(name)
+        if column is None:
+            return self.holding.rest
+        return self.policy.class_of(self.holding.keyspace, self.holding.table, column)
 
     # --- fields of a declared hash ----------------------------------------------------------------------------
 

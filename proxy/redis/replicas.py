@@ -39,13 +39,14 @@ INFO = request("INFO", "replication")
 @dataclass(slots=True)
 class Group:
     """A shard's servers, `addresses`. `primary`: who is it now; None until a sentinel says so. `places`: the relay's
-    numbers, of every server but of it read."""
+    numbers, of every server but of it read. `asked`: when the sentinels were."""
 
     shard: str
     server: RedisServer
     primary: RedisAddress | None
     addresses: tuple[RedisAddress, ...]
     sentinels: Sentinels | None = None
+    asked: float = 0.0
     places: dict[RedisAddress, int] = field(default_factory=dict)
     positions: Positions = field(default_factory=Positions)
     wires: dict[RedisAddress, Private] = field(default_factory=dict)
@@ -153,8 +154,10 @@ class Replicas:
 
     async def _watch(self, group: Group) -> None:
         while True:
+            woken = group.wake.is_set()
+            group.wake.clear()
             try:
-                await self._look(group)
+                await self._look(group, woken)
             except Exception:
                 log.exception("looking at the redis servers of shard %s", group.shard)
             try:
@@ -162,10 +165,10 @@ class Replicas:
                     await group.wake.wait()
             except TimeoutError:
                 pass
-            group.wake.clear()
 
-    async def _look(self, group: Group) -> None:
-        if group.sentinels is not None:
+    async def _look(self, group: Group, woken: bool) -> None:
+        if group.sentinels is not None and (woken or time.monotonic() - group.asked > SLOWLY):
+            group.asked = time.monotonic()
             await self._ask_sentinels(group, group.sentinels)
         if group.primary is None:
             return

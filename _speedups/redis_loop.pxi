@@ -126,7 +126,7 @@ cdef void publish(Core* c) noexcept nogil:
     cdef uint32_t i
     cdef Backend* b
     cdef RedisShardStats* stats
-    cdef uint64_t held = 0, streams = 0
+    cdef uint64_t held = c.delayed_bytes, streams = 0
     for i in range(c.nshards):
         stats = c.shards[i].stats
         stats.connections = stats.inflight = stats.queue_bytes = 0
@@ -141,6 +141,7 @@ cdef void publish(Core* c) noexcept nogil:
             stats.inflight += b.inflight
             stats.queue_bytes += b.out.len
             streams += b.lone
+            held += b.kept
     for i in range(c.client_cap):
         if c.clients[i] != NULL and c.clients[i].phase != PHASE_CLOSED:
             held += c.clients[i].held + c.clients[i].out.len + c.clients[i].inb.len

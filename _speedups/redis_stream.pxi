@@ -34,6 +34,8 @@ cdef int large(Core* c, Client* cl, const uint8_t* p) noexcept nogil:
         return TAKEN
     c.key = NULL
     shard = keys_shard(c, cl, command, p, &cl.scan)
+    if shard >= 0 and c.shards[shard].cluster != NULL:
+        return TAKEN            # it may have to be sent once more, to another node
     if shard >= 0 and c.shards[shard].foreign and cl.who != NO_WAY:
         shard = way_to(c, cl, shard)
     if shard < 0:

@@ -170,8 +170,9 @@ the connection stays.
 - *Large values*: an argument over 64 KiB, of a command whose keys stand before it and are all of one shard, is passed
   on as it comes, on a connection of its own: whoever sends slowly holds up nobody. What the client sends behind it is
   read when its reply is there. There are up to 16 such connections of a worker, shard and protocol; who has none after
-  `limits.connect` gets `TRYAGAIN`, and who sends nothing for the shard's `deadline` is disconnected. Replies are
-  passed on as they come. A value has at most 512 MiB, or the server's own `proto-max-bulk-len`, with Redis's error.
+  `limits.connect` gets `TRYAGAIN`, and who sends nothing for the shard's `deadline` is disconnected. Towards a Redis
+  Cluster requests are had whole, as one may have to be sent once more. Replies are passed on as they come. A value has
+  at most 512 MiB, or the server's own `proto-max-bulk-len`, with Redis's error.
 - *Limits*: `redis.pipeline` requests of one client are under way, the next are read later. `redis.client_buffer`
   bounds a request that has to be had whole (`MSET`, a large script, what is in `MULTI`), and what waits for a client.
   While nobody else waits for its server's connection, that is 1 MiB, and the connection pauses until the client reads

@@ -81,6 +81,12 @@ def test_keys_are_spread_and_found_again(cluster: RedisCluster, client: Raw):
     assert sizes(cluster) == [0, 0, 0]
 
 
+def test_large_values(client: Raw):
+    big = b"x" * 300_000
+    for key in KEYS[:8]:
+        assert client.many(("SET", key, big), ("STRLEN", key), ("GET", key)) == [Simple("OK"), len(big), big]
+
+
 def test_keys_that_only_python_places(client: Raw):
     """By a regular expression."""
     keys = [f"order-{region_id('eu', number)}-x" for number in range(1, 9)]

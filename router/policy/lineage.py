@@ -260,10 +260,7 @@ class _Reader:
 
     def _of(self, relation: Relation, name: str, flow: FlowKind) -> Iterator[Source]:
         if relation.table is not None:
-            if relation.live is not None and relation.live.column(name) is None:
-                # _rowid, which is the primary key under another name, or what is not known yet.
-                raise NotUnderstood("a column that its table does not have")
-            yield Source(relation, name, flow)
+            yield Source(relation, _known(relation, name), flow)
         elif relation.body is None:
             raise NotUnderstood("a column of a table that is not followed")
         else:
@@ -370,7 +367,7 @@ class _Reader:
 
     def _columns(self, tree: exp.Insert, target: Relation) -> list[str]:
         if isinstance(tree.this, exp.Schema):
-            return [column.name.lower() for column in tree.this.expressions]
+            return [_known(target, column.name.lower()) for column in tree.this.expressions]
         if target.live is None:
             raise NotUnderstood("INSERT without a column list into a table that is not known")
         return [column.name.lower() for column in target.live.insertable]
@@ -388,7 +385,7 @@ class _Reader:
             if written is None or written[0].table is None:
                 raise NotUnderstood("an assignment to a column whose table is not certain")
             sources = frozenset(self._assigned(query, targets, one.expression))
-            self.found.writes += (Write(*written, sources),)
+            self.found.writes += (Write(written[0], _known(*written), sources),)
 
     def _assigned(self, query: Query, targets: Query, value: exp.Expr) -> set[Source]:
         try:
@@ -405,6 +402,14 @@ class _Reader:
 _INFLUENCING = frozenset(
     {"where", "group", "having", "order", "windows", "qualify", "limit", "offset", "fetch", "distinct"}
 )
+
+
+def _known(relation: Relation, name: str) -> str:
+    """`name`. Raises NotUnderstood for one by which the server may mean another column: _rowid is the primary key, and
+    servers take İ for i."""
+    if relation.live is not None and relation.live.column(name) is None:
+        raise NotUnderstood("a column that its table does not have")
+    return name
 
 
 def _through(source: Source, flow: FlowKind) -> Source:

@@ -31,7 +31,12 @@ class Reach:
 
 def _names(tables: frozenset[tuple[str, str]], tokens: Iterable[Token]) -> bool:
     names = {table for _, table in tables}
-    return any(token.is_name and token.name.lower() in names for token in tokens)
+    return any(token.is_name and _folded(token.name) in names for token in tokens)
+
+
+def _folded(name: str) -> str:
+    """As a server with lower_case_table_names does, which takes İ for i."""
+    return name.lower().replace("i\u0307", "i")
 
 
 _cache: OrderedDict[tuple[int, ...], tuple[object, Reach]] = OrderedDict()

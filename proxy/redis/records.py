@@ -77,14 +77,18 @@ class Records:
         """`local`: only of keys of this region; the others' region writes for itself."""
         found = []
         shards = self._service.places.shards
+        assert client.subject is not None
         for pattern, shard in self._touched(guard, command, arguments):
+            domain = guard.verdicts.of_shard[shard]
             if local and not shards[shard].is_local:
                 continue
-            assert client.subject is not None
-            judge = Judge.of(guard.verdicts, client.subject, pattern, guard.verdicts.of_shard[shard])
+            ability = guard.verdicts.ability(client.subject, pattern, domain)
+            if local and command.name in LISTING and not ability & Ability.EXISTS:
+                continue  # it is left out
+            judge = Judge.of(guard.verdicts, client.subject, pattern, domain)
             name = guard.verdicts.names[pattern] if pattern < len(guard.verdicts.names) else ""
             named = _fields(command, arguments)
-            for cls, verdict in judge.uses(command.needs | _whole(command), named):
+            for cls, verdict in judge.uses(_whole(command) or command.needs, named):
                 holding = judge.holding
                 table = f"{holding.keyspace}.{holding.table}" if holding.table else ""
                 found.append(Use(name, table, cls, judge.homes, shards[shard].name, verdict))

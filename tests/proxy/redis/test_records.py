@@ -63,10 +63,11 @@ def decisions(folder: Path, domain: str, count: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("region", ROWS)
 def test_what_crosses_is_recorded_at_home(fleet: dict[str, Fairlead], folder: Path, region: str):
-    email, country, everything = ask(
-        fleet[region], "analyst", ("HGET", KEY, "email"), ("HGET", KEY, "country"), ("HGETALL", KEY)
-    )
-    assert b"*" in email and country and everything
+    email, country, everything, _, there = ask(
+        fleet[region], "analyst", ("HGET", KEY, "email"), ("HGET", KEY, "country"), ("HGETALL", KEY),
+        ("KEYS", "*"), ("EXISTS", KEY),
+    )  # fmt: skip
+    assert b"*" in email and country and everything and there
     one, two = decisions(folder, "eea", 2)
     for found in (one, two):
         assert found["verdict"] == "mask" and found["subject"] == "analyst" and found["to"] == "usa"

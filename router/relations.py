@@ -340,8 +340,11 @@ class Builder:
         if not isinstance(node.this, exp.Identifier):
             self.expressions(query, [node.this], ctes)
             return self._relation(query, Relation(node.alias, query))
-        if not node.db and node.name.lower() in ctes:
-            return self._cte(query, node, ctes[node.name.lower()])
+        cte = None if node.db else ctes.get(node.name.lower())
+        if cte is not None:
+            if cte.tree.alias != node.name:
+                raise NotUnderstood("a common table expression's name in another case, which may be a table's")
+            return self._cte(query, node, cte)
         if not node.db and node.name.lower() == "dual":
             return None
         return self._relation(query, self.base(query, node))

@@ -150,6 +150,8 @@ class _Enforcer:
     subject: Subject
     tokens: tuple[Token, ...] = ()
     _counts: bool = False
+    _named: bool = False
+    """May the text mean a closed table?"""
 
     def enforce(self) -> Planned:
         within = reach(self.policy, self.subject, self.context)
@@ -188,8 +190,9 @@ class _Enforcer:
             return self.planned
         if within.closed:
             _check_opaque(parsed)
+        self._named = within.names_closed(self.tokens)
         if not any(relation.keyspace != SYSTEM for relation in parsed.tables()):
-            if within.names_closed(self.tokens):
+            if self._named:
                 # Where a parser sees no table, a server may see one.
                 raise refusal("POLICY_OPAQUE", request.gate.verb, "it names a table that is not open, and reads none")
             return self.planned
@@ -241,6 +244,7 @@ class _Enforcer:
     ) -> Part:
         """The part, once the checker has agreed to it."""
         if not decision.rulings:
+            self._check_unruled(found, decision, shard)
             return Part(remote=not shard.is_local)
         if len(found.targets) and found.rewrites and len(found.mentions) > len(found.targets):
             raise refusal("POLICY_FORM", "a change that reads other tables")
@@ -258,6 +262,13 @@ class _Enforcer:
         witness = self._witness(parsed, found, shard) if looked_at else None
         counted = counting(self.policy, self.planned, parsed, found, decision) if shard.is_local else None
         return Part(None, False, put, outgoing.norm, template, not shard.is_local, proof, witness, counted)
+
+    def _check_unruled(self, found: Lineage, decision: Decision, shard: Shard) -> None:
+        """Nothing that was read is restricted. Where a closed table may be named, the checker reads for itself."""
+        if self._named:
+            norm = decode(self.lexed.norm)
+            proof = prove(self.policy, self.subject, shard, found, decision, norm)
+            check_again(norm, spliced_text(self.lexed, self.tokens, {}), proof, self._scene(shard))
 
     def _witness(self, parsed: Parsed, found: Lineage, shard: Shard) -> frozenset[Name]:
         names = allowed(self.policy, self.subject, shard, found, parsed.queries())

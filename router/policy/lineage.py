@@ -331,6 +331,8 @@ class _Reader:
         on = join.args.get("on")
         if on is not None:
             self.influence.update(self.uses(query, on, INFLUENCE))
+        if not {node.name.lower() for node in join.args.get("using") or []} <= query.merged.keys():
+            raise NotUnderstood("USING with a column that is not certain")
         if join.method == "NATURAL":
             for relation in query.relations:
                 self.influence.update(_through(one, INFLUENCE) for out in self._all_of(relation) for one in out.sources)

@@ -30,13 +30,22 @@ REQUESTS = [
     b"*5\r\n$4\r\nMSET\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n", b"PING\r\n", b"GET a\r\n", b"\r\n", b"*0\r\n",
     b"*-1\r\n", b"*3\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n1\r\n", b"*2\r\n$4\r\nPING\r\n$3\r\nabc\r\n",
     b"*2\r\n$3\r\nGET\r\n$70\r\n" + b"k" * 70 + b"\r\n",
-    b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$70000\r\n" + b"v" * 70000 + b"\r\n",
+    b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$70000\r\n" + b"v" * 70000 + b"\r\n",
+    b"*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$1\r\n1\r\n", b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nc\r\n",
 ]  # fmt: skip
 REPLIES = [
     b"+OK\r\n", b"-ERR no\r\n", b":1\r\n", b"$-1\r\n", b"$5\r\nhello\r\n", b"*2\r\n$1\r\na\r\n$-1\r\n", b"*0\r\n",
     b"*-1\r\n", b"%1\r\n+a\r\n:1\r\n", b"~1\r\n#t\r\n", b"_\r\n", b",1.5\r\n", b"(12345678901234567890\r\n",
     b"=5\r\ntxt:x\r\n", b"|1\r\n+a\r\n:1\r\n+OK\r\n", b"*1\r\n*1\r\n*1\r\n:1\r\n",
     b"$70000\r\n" + b"v" * 70000 + b"\r\n",
+]  # fmt: skip
+NODES = [b"a:1", b"b:2"]
+"""Addresses of the cluster's nodes."""
+REDIRECTS = [
+    b"-MOVED 15495 a:1\r\n", b"-MOVED 15495 b:2\r\n", b"-MOVED 7365 b:2\r\n", b"-ASK 7365 a:1\r\n",
+    b"-ASK 15495 b:2\r\n", b"-MOVED 15495 c:3\r\n", b"-MOVED 99999 a:1\r\n", b"-ASK \r\n",
+    b"-TRYAGAIN x\r\n", b"-CLUSTERDOWN x\r\n",
+    b"-MOVED" + b" 1" * 40000 + b"\r\n",
 ]  # fmt: skip
 ANNOUNCED = [
     b"*1000000000\r\n", b"$99999999999\r\n", b"*1\r\n$99999999999\r\n", b"*1048577\r\n", b"*1048576\r\n",
@@ -53,7 +62,8 @@ COMMANDS = [  # (name, family, kind, level, merge, arity, specs, denied, arity t
     (b"eval", 4, 1, 2, 0, -3, [(1, 2, 0, 1, 1)], b"-NOPERM\r\n", b"-ERR arity\r\n", (64, 0, 0, 0, 0)),
     (b"ping", 11, 3, 1, 0, -1, [], b"-NOPERM\r\n", b"-ERR arity\r\n", (0, 0, 0, 0, 0)),
 ]
-SLOTS = b"".join((0 if slot % 2 else 1).to_bytes(2, "little") for slot in range(16384))
+SLOTS = b"".join((slot % 2).to_bytes(2, "little") for slot in range(16384))
+"""a and c are the cluster's, b the server's."""
 
 
 def mixed(r: random.Random, corpus: list[bytes]) -> bytes:
@@ -121,7 +131,8 @@ def replies(r: random.Random, record: Record) -> None:
 
 
 class Stage:
-    """A relay with two shards, whose servers and clients are sockets of this process; it moves by `turn`."""
+    """A relay with two shards, a server and a cluster of two nodes, which are sockets of this process as its clients
+    are; it moves by `turn`."""
 
     def __init__(self) -> None:
         self.relay = RedisRelay(max_clients=4)
@@ -131,15 +142,30 @@ class Stage:
         self.relay.commands(COMMANDS)
         self.relay.shards([(b"-MASTERDOWN\r\n", 1e6, 0, 0), (b"-MASTERDOWN\r\n", 1e6, 0, 1)])
         self.relay.patterns([], [], SLOTS)
+        self.nodes = [self.relay.way_add(b"-MASTERDOWN\r\n", 1e6, False) for _ in NODES]
+        self.map([0, 1])
         self.servers: dict[tuple[int, int], socket.socket] = {}
         self.clients: dict[int, socket.socket] = {}
         self.asked = 0
         self.lent: dict[int, socket.socket] = {}
         """Servers' ends of connections for large requests, by the client's handle."""
 
+    def map(self, halves: list[int]) -> None:
+        """Which node has the lower slots, and which the upper ones."""
+        places = [self.nodes[one].to_bytes(2, "little") for one in halves]
+        self.relay.cluster(1, list(zip(self.nodes, NODES, strict=True)), b"".join(one * 8192 for one in places))
+
+    def replace_node(self, number: int) -> None:
+        """By another at the same address."""
+        gone, self.nodes[number] = self.nodes[number], self.relay.way_add(b"-MASTERDOWN\r\n", 1e6, False)
+        self.map([number, number])
+        self.relay.way_drop(gone)
+        for protocol in (2, 3):
+            self.servers.pop((gone, protocol)).close()
+
     def connect(self) -> None:
         """Whatever is missing."""
-        for shard in (0, 1):
+        for shard in (0, *self.nodes):
             for protocol in (2, 3):
                 if not self.relay.connected(shard, protocol):
                     ours, theirs = pair()
@@ -217,7 +243,7 @@ def relay(r: random.Random, record: Record) -> None:
     stage = _stage[0]
     stage.connect()
     asked = {handle: cut(r, mixed(r, REQUESTS)) for handle in stage.clients}
-    answered = {place: cut(r, mixed(r, REPLIES)) for place in stage.servers}
+    answered = {place: cut(r, mixed(r, REPLIES + REDIRECTS * (place[0] > 1))) for place in stage.servers}
     record((list(asked.values()), list(answered.values())))
     longest = max(map(len, [*asked.values(), *answered.values()]))
     for _ in range(min(longest, MOST_TURNS) + TURNS):
@@ -227,7 +253,8 @@ def relay(r: random.Random, record: Record) -> None:
         stage.turn()
         asking = readable((*stage.servers.values(), *stage.lent.values()))
         for place, pieces in answered.items():
-            if stage.servers[place] in asking and drain(stage.servers[place]) and pieces:
+            was_asked = stage.servers[place] in asking and drain(stage.servers[place])
+            if pieces and (was_asked or r.random() < 0.1):  # a client may wait for what was asked for long ago
                 send(stage.servers[place], pieces.pop(0))
         for lent in [one for one in stage.lent.values() if one in asking]:
             if drain(lent) and r.random() < 0.5:
@@ -235,9 +262,13 @@ def relay(r: random.Random, record: Record) -> None:
         stage.turn()
         for one in readable(stage.clients.values()):
             drain(one)
-    if r.random() < 0.1 and stage.clients:
-        gone = r.choice(list(stage.clients))
-        stage.clients[gone].shutdown(socket.SHUT_WR)
-        stage.turn()
+    if r.random() < 0.2:
+        stage.map([r.randrange(2), r.randrange(2)])
+    elif r.random() < 0.05:
+        stage.replace_node(r.randrange(2))
+    for gone in list(stage.clients.values()):
+        if r.random() < 0.2:  # one may be in the middle of half a gigabyte, or wait for what nobody will answer
+            gone.shutdown(r.choice((socket.SHUT_WR, socket.SHUT_RDWR)))
+    stage.turn()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _begun[0]
     assert grown < MOST_GROWTH_KIB, f"{grown} KiB more than at first"

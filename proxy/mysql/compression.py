@@ -24,6 +24,7 @@ from proxy.mysql.shuttle import CHUNK, Codec
 from proxy.mysql.wire import HEADER_SIZE
 
 HEADER: Final = 7
+NUMBER_AT: Final = 3  # of the number in a packet's head
 SMALLEST: Final = 50
 """Bytes from which on compressing is tried, as in MySQL."""
 ZLIB_LEVEL: Final = 1
@@ -118,6 +119,7 @@ class CompressedCodec(Codec):
     def __init__(self, compressor: Compressor) -> None:
         self._compressor = compressor
         self._number = 0xFF  # of the last packet in either direction
+        self._receiving = False  # ... which was inbound
         self._received = bytearray()
         self._pieces: Iterator[bytes] = iter(())
         self._made = bytearray()
@@ -148,12 +150,15 @@ class CompressedCodec(Codec):
         if len(received) < HEADER + size:
             return None
         number, holds = received[3], int.from_bytes(received[4:HEADER], "little")
-        if number not in (0, self._number + 1 & 0xFF):
-            raise BrokenCompression(f"compressed packet number {number}, {self._number + 1 & 0xFF} is due")
-        self._number = number
+        due = self._number + 1 & 0xFF
+        if number not in (0, due):
+            raise BrokenCompression(f"compressed packet number {number}, {due} is due")
+        begins = number == 0 and (due != 0 or not self._receiving)
+        self._number, self._receiving = number, True
         body = bytes(received[HEADER : HEADER + size])
         del received[: HEADER + size]
-        return _of_length(self._compressor.unpack(body), holds) if holds else iter((body,))
+        pieces = _of_length(self._compressor.unpack(body), holds) if holds else iter((body,))
+        return _renumbered(pieces) if begins else pieces
 
     def write(self, data: bytes) -> None:
         end = self._boundary.last(data)
@@ -180,7 +185,7 @@ class CompressedCodec(Codec):
             self._body, self._packing, self._holds = bytearray(), None, 0
 
     def _emit(self, body: bytes | bytearray, holds: int) -> None:
-        self._number = self._number + 1 & 0xFF
+        self._number, self._receiving = self._number + 1 & 0xFF, False
         self._made += len(body).to_bytes(3, "little") + bytes((self._number,)) + holds.to_bytes(3, "little")
         self._made += body
 
@@ -219,6 +224,17 @@ class Boundary:
                 return end
             at += HEADER_SIZE - len(self._head) + int.from_bytes(head[:3], "little")
             self._head = b""
+
+
+def _renumbered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """A command's first bytes, with the packet number 0. Only the compressed packets' numbers count: servers do not
+    look at those inside, and some drivers count on from one command to the next there."""
+    at = 0
+    for piece in pieces:
+        if at <= NUMBER_AT < at + len(piece):
+            piece = piece[: NUMBER_AT - at] + b"\0" + piece[NUMBER_AT + 1 - at :]
+        at += len(piece)
+        yield piece
 
 
 def _of_length(pieces: Iterator[bytes], holds: int) -> Iterator[bytes]:

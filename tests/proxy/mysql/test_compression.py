@@ -14,6 +14,7 @@ from _speedups.packet import split_packets
 from proxy.mysql.compression import (
     HEADER,
     LONGEST,
+    NUMBER_AT,
     BrokenCompression,
     CompressedCodec,
     Compressor,
@@ -77,7 +78,10 @@ def test_whatever_the_cuts_the_contents_come_out(
         codec.receive(wire[at : at + cuts[turn % len(cuts)]])
         got += all_of(codec)
         at, turn = at + cuts[turn % len(cuts)], turn + 1
-    assert got == b"".join(data for data, _ in pieces)
+    expected = bytearray().join(data for data, _ in pieces)
+    if pieces and len(pieces[0][0]) > NUMBER_AT:
+        expected[NUMBER_AT] = 0
+    assert got == expected
 
 
 @KINDS
@@ -85,8 +89,9 @@ def test_what_is_sent_is_numbered_behind_what_came(kind: str) -> None:
     codec = CompressedCodec(compressor(kind))
     small, large = frame(b"small", 1), frame(b"z" * 60_000, 2)
     for _ in range(2):  # numbers begin anew with each command
-        codec.receive(packet(kind, b"x" * 100, 0) + packet(kind, b"y", 1, plain=True))
-        assert all_of(codec) == b"x" * 100 + b"y"
+        # ... whatever number the first packet inside has, at which servers do not look
+        codec.receive(packet(kind, b"xxx\x05" * 25, 0) + packet(kind, b"y", 1, plain=True))
+        assert all_of(codec) == b"xxx\0" + b"xxx\x05" * 24 + b"y"
         codec.write(small)
         codec.write(large)
         sent = codec.outgoing()

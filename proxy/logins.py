@@ -15,7 +15,12 @@ from proxy.mysql.auth.rsa import RsaKeyPair
 from proxy.mysql.auth.scramble import CACHING_SHA2
 from proxy.mysql.certificates import ServerFiles, TlsContexts, TlsProblem
 from proxy.mysql.constants import collations
-from proxy.mysql.constants.capabilities import COMPRESSION, PEER_SERVER_CAPABILITIES, SERVER_CAPABILITIES
+from proxy.mysql.constants.capabilities import (
+    COMPRESSION,
+    PEER_SERVER_CAPABILITIES,
+    SERVER_CAPABILITIES,
+    Capability,
+)
 from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
@@ -218,8 +223,10 @@ class Logins:
             known = self._identity_of(identity, listener)
             worker.redis.adopt_peer(identity.sock, number, listener, identity.peer, name, known, protocol)
             return
+        # What servers say of their sessions is about connections that clients share.
+        capabilities = identity.capabilities if peer else identity.capabilities & ~Capability.SESSION_TRACK
         session = Session(
-            handle=0, connection_id=number, user=name, peer=identity.peer, capabilities=identity.capabilities,
+            handle=0, connection_id=number, user=name, peer=identity.peer, capabilities=capabilities,
             collation=identity.collation, listener=listener, hop=peer, mariadb=self.mariadb,
             bound=identity.attributes.get(SHARD_ATTRIBUTE) if peer else None,
         )  # fmt: skip
@@ -231,7 +238,7 @@ class Logins:
         level, lag = worker.level_of(session)
         session.handle = worker.relay.adopt(
             identity.sock.fileno(),
-            caps=int(identity.capabilities),
+            caps=int(capabilities),
             ctx=worker.contexts.number(session.context()),
             state=worker.variables.number(session.state),
             lexmode=session.mode,

@@ -43,6 +43,8 @@ from proxy.leases import Lease, Leases
 from proxy.local import LocalAnswers
 from proxy.logins import Logins
 from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.constants.status import SessionTrack, Status
+from proxy.mysql.packets.replies import OkPacket, StateChange
 from proxy.mysql.wire import frame
 from proxy.numbers import Numbers
 from proxy.pool.backends import Backends
@@ -488,7 +490,12 @@ class Worker:
             return
         session.state = session.state.use(database)
         self.tell_relay(session)
-        self.relay.reply_ok(handle)
+        if session.login is None or not session.login.capabilities & Capability.SESSION_TRACK:
+            self.relay.reply_ok(handle)
+            return
+        change = StateChange(SessionTrack.SCHEMA, (database.encode(),))
+        told = OkPacket(status=Status(info["status"]), changes=(change,)).build(session.login.capabilities)
+        self.relay.reply(handle, frame(told, 1), affected=0, keep_diagnostics=session.mariadb)
 
     def reset(self, handle: int, session: Session) -> None:
         """COM_RESET_CONNECTION: as after the login, but for the database."""

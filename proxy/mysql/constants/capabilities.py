@@ -46,7 +46,8 @@ class Capability(IntFlag):
 
 COMPRESSION = Capability.COMPRESS | Capability.ZSTD_COMPRESSION
 
-# What a listener announces. Absent on purpose: SESSION_TRACK (only towards peers), QUERY_ATTRIBUTES.
+# What a listener announces. Absent on purpose: QUERY_ATTRIBUTES. SESSION_TRACK: clients are told the database, and
+# peers all; without it some drivers (mysql2) misread an OK packet's text.
 # SSL is added when the listener has a certificate, COMPRESSION where it is not switched off.
 SERVER_CAPABILITIES = (
     Capability.LONG_PASSWORD
@@ -63,10 +64,11 @@ SERVER_CAPABILITIES = (
     | Capability.MULTI_STATEMENTS
     | Capability.MULTI_RESULTS
     | Capability.PS_MULTI_RESULTS
+    | Capability.SESSION_TRACK
     | Capability.DEPRECATE_EOF
 )
 
-PEER_SERVER_CAPABILITIES = SERVER_CAPABILITIES & ~Capability.MULTI_STATEMENTS | Capability.SESSION_TRACK
+PEER_SERVER_CAPABILITIES = SERVER_CAPABILITIES & ~Capability.MULTI_STATEMENTS
 
 # What a connection towards a backend asks for, before DEPRECATE_EOF and FOUND_ROWS of its pool's class.
 BACKEND_CAPABILITIES = (

@@ -188,7 +188,6 @@ def test_capabilities_are_those_both_sides_named() -> None:
         outcome = await meet(plain_config(), ANN, capabilities=everything, database="shop")
         assert outcome.identity.capabilities == SERVER_CAPABILITIES
         assert outcome.backend.capabilities == SERVER_CAPABILITIES
-        assert not outcome.identity.capabilities & Capability.SESSION_TRACK
         outcome.close()
 
     run(main())

@@ -40,7 +40,7 @@ from tests.proxy.mysql.test_wire import split
 
 CASES = json.loads((Path(__file__).parents[2] / "cases" / "mysql" / "packets.json").read_text())
 TRACKED = SERVER_CAPABILITIES | Capability.SESSION_TRACK
-CLASSIC = SERVER_CAPABILITIES & ~Capability.DEPRECATE_EOF
+CLASSIC = SERVER_CAPABILITIES & ~(Capability.DEPRECATE_EOF | Capability.SESSION_TRACK)
 
 
 def parse(kind: str, payload: bytes) -> Any:

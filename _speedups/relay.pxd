@@ -48,6 +48,7 @@ cdef enum Trx:
 cdef enum BeginVariant:         # those variants of START TRANSACTION that show in the status flags
     BEGIN_READ_ONLY = 1
     BEGIN_SNAPSHOT_READ_ONLY = 4
+    BEGIN_NOTHING = 7           # none: `once` is for the next statement, or for a BEGIN that comes before it
 
 cdef enum Opcode:
     OP_PARK = 0                 # the uvloop side decides, every time
@@ -106,11 +107,13 @@ cdef enum Step:                 # what the backend works on
     STEP_COMMIT = 5             # BEGIN inside a transaction commits it first
     STEP_PROBE = 6              # COM_PING after an error: is a transaction open?
     STEP_NONE = 7
+    STEP_ONCE = 9               # SET TRANSACTION, before its BEGIN
     STEP_DENIED = 8             # what is left of an answer that the witness keeps back
 
 cdef enum Suspect:
     SUSPECT_STATE = 1           # a response said that session state changed behind our back
     SUSPECT_KILL = 2            # a KILL QUERY is on its way, and may come when its statement is over
+    SUSPECT_ONCE = 4            # a SET TRANSACTION may still wait there for a transaction
 
 cdef enum LastError:
     NO_ERROR = 0
@@ -317,6 +320,7 @@ cdef struct Session:
     uint16_t nextra
     Buf deferred                # framed SAVEPOINT … of a transaction that has no shard yet
     uint16_t ndeferred
+    Buf once                    # framed SET TRANSACTION … of the next transaction
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     Verdict* verdict            # the policy's, of the current command; NULL for none
     ClientStatement* stmts

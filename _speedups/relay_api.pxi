@@ -840,7 +840,7 @@ cdef class Relay:
                 s.state = state
                 if s.backend != NULL:
                     s.backend.state = state
-                    s.backend.suspect &= SUSPECT_KILL
+                    s.backend.suspect &= ~SUSPECT_STATE
             self.unlock()
         return s != NULL
 
@@ -1500,6 +1500,21 @@ cdef class Relay:
         buf_free(buf)
         buf_append(buf, p, len(payload))
         self.unlock()
+
+    def once(self, uint64_t handle, bytes packet):
+        """Keep a framed SET TRANSACTION for the session's next transaction. False inside of one, or beyond 1 KiB."""
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packet)
+        cdef bint kept = False
+        self.lock()
+        s = self.parked(handle)
+        if s != NULL and (s.trx == TRX_NONE or (s.trx == TRX_PENDING and s.begin == BEGIN_NOTHING)) \
+                and s.once.len + len(packet) <= 1024 and buf_append(&s.once, p, len(packet)):
+            s.begin = BEGIN_NOTHING
+            set_trx(&self.core, s, TRX_PENDING)
+            kept = True
+        self.unlock()
+        return kept
 
     def defer(self, uint64_t handle, bytes packet):
         """Keep a framed SAVEPOINT (or its kin) of a transaction that has no shard yet. False beyond 64 KiB.

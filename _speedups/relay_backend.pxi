@@ -147,7 +147,7 @@ cdef inline void detach(Core* c, Session* s) noexcept nogil:
 cdef void keep_lingering(Core* c, Session* s) noexcept nogil:
     """Keep the backend for SHOW WARNINGS, but let anybody take it who needs it more."""
     cdef Backend* b = s.backend
-    if b.pool.nwait:
+    if b.pool.nwait or b.suspect:
         s.diagnostics = DIAG_GONE
         detach(c, s)
         return
@@ -358,6 +358,8 @@ cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
         s.broken = 1
         session_close(c, s)
         return
+    if step == STEP_BEGIN and s.once.len:
+        step = STEP_ONCE
     s.phase = PHASE_BUSY
     b.step = step
     b.step_index = 0
@@ -368,6 +370,8 @@ cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
         c.stats.state_switches += 1
         b.want_state = s.state
         sent = send_diff(c, b, diff_find(c, b.pool.base, b.state, s.state))
+    elif step == STEP_ONCE:
+        sent = send_once(c, s, b)
     elif step == STEP_BEGIN:
         sent = send_framed(c, b, EXPECT_QUERY, buf_head(&c.begins[s.begin]), c.begins[s.begin].len)
     elif step == STEP_EXTRA:
@@ -397,6 +401,13 @@ cdef inline bint send_framed(Core* c, Backend* b, uint8_t expect, const uint8_t*
 
 cdef bint send_diff(Core* c, Backend* b, Diff* d) noexcept nogil:
     return send_framed(c, b, EXPECT_OK, d.packets[b.step_index], d.length[b.step_index])
+
+
+cdef bint send_once(Core* c, Session* s, Backend* b) noexcept nogil:
+    cdef size_t n = get24(buf_head(&s.once)) + 4
+    cdef bint sent = send_framed(c, b, EXPECT_OK, buf_head(&s.once), n)
+    buf_consume(&s.once, n)
+    return sent
 
 
 cdef bint send_extra(Core* c, Session* s, Backend* b) noexcept nogil:
@@ -932,6 +943,10 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
                 backend_gone(c, b)
             return
         b.state = b.want_state
+    elif b.step == STEP_ONCE:
+        if s.once.len == 0 and s.begin == BEGIN_NOTHING:
+            b.suspect |= SUSPECT_ONCE   # a statement that fails, or reads no table, does not use it up
+            drop_pending(c, s)
     elif b.step == STEP_BEGIN:
         set_trx(c, s, TRX_ACTIVE)
         replay_deferred(c, s)

@@ -502,7 +502,8 @@ cdef void begin_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
         s.begin = plan.begin
         start_step(c, s, STEP_COMMIT)
         return
-    drop_pending(c, s)
+    if s.trx != TRX_PENDING or s.begin != BEGIN_NOTHING:
+        drop_pending(c, s)
     s.begin = plan.begin
     set_trx(c, s, TRX_PENDING)
     reply_ok(c, s)
@@ -527,6 +528,7 @@ cdef void drop_pending(Core* c, Session* s) noexcept nogil:
         set_trx(c, s, TRX_NONE)
     buf_free(&s.deferred)
     s.ndeferred = 0
+    buf_free(&s.once)
 
 
 cdef inline void set_trx(Core* c, Session* s, uint8_t trx) noexcept nogil:

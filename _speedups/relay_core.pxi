@@ -59,6 +59,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     buf_free(&s.out)
     buf_free(&s.extra)
     buf_free(&s.deferred)
+    buf_free(&s.once)
     buf_free(&s.own_error)
     free(s.positions)
     c.sessions[s.index] = NULL
@@ -445,7 +446,7 @@ cdef inline uint16_t session_status(Session* s) noexcept nogil:
     cdef uint16_t status = 0 if s.autocommit_off else SERVER_STATUS_AUTOCOMMIT
     if s.lexmode & MODE_NO_BACKSLASH_ESCAPES:
         status |= SERVER_STATUS_NO_BACKSLASH_ESCAPES     # clients escape their strings by it
-    if s.trx == TRX_NONE:
+    if s.trx == TRX_NONE or (s.trx == TRX_PENDING and s.begin == BEGIN_NOTHING):
         return status
     if s.trx == TRX_ACTIVE:
         status |= s.status & SERVER_STATUS_IN_TRANS_READONLY

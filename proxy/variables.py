@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from _speedups.packet import split_packets
 from proxy.leases import is_error
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import frame
 from proxy.pool.varstate import (
     DEFAULT,
@@ -38,6 +42,9 @@ BASE_COLLATION = "utf8mb4_general_ci"
 PING = b"\x0e"
 OUTSIDE, TRACKED = 16, 128
 """The relay's flags: does not open a deferred transaction; its new state is told before the session is released."""
+ACTIVE = 2
+"""The relay's Trx: a server has a transaction open."""
+ISOLATION = frozenset({"READ-UNCOMMITTED", "READ-COMMITTED", "REPEATABLE-READ", "SERIALIZABLE"})
 TRUE = frozenset({"1", "'1'"})
 CLIENT_CHARSET = frozenset({"names", "character_set", "character_set_client"})
 HOW_TEXT_IS_READ = CLIENT_CHARSET | {"sql_mode"}
@@ -90,7 +97,53 @@ class Variables:
         info = self._worker.relay.info(handle)
         if info is None:
             return
-        wanted = self._wanted(session, plan, sql, found, params)
+        if any(assignment.scope == "next" for assignment in plan.assignments):
+            self._once(handle, session, plan, info, sql, found, params)
+            return
+        asked = [one.value.expression for one in plan.assignments if isinstance(one.value, ServerValue)]
+        expressions = [one for one in asked if one is not None]
+        if expressions:
+            self._worker.dispatcher.spawn(handle, self._compute(handle, session, plan, sql, found, params, expressions))
+        else:
+            self._settle(handle, session, plan, self._wanted(session, plan, sql, found, params, {}), info)
+
+    def _once(
+        self, handle: int, session: Session, plan: SetSession, info: dict[str, Any], sql: Text, found: Any,
+        params: Params,
+    ) -> None:  # fmt: skip
+        """SET TRANSACTION for the next transaction only: it goes to whichever backend that one gets, before it."""
+        if any(assignment.scope != "next" for assignment in plan.assignments):
+            raise refusal("TRANSACTION_OPTION", "SET of the next transaction's characteristics among others")
+        if info["trx"] != ACTIVE and info["pins"]:
+            self._worker.relay.run_on(handle, info["shard"], flags=OUTSIDE)
+            return
+        for assignment in plan.assignments:
+            text = characteristic(assignment.variable, self._value(session, assignment, sql, found, params))
+            if not self._worker.relay.once(handle, frame(b"\x03SET TRANSACTION " + text.encode(), 0)):
+                raise refusal("TRANSACTION_OPEN", "Transaction characteristics")
+        self._worker.relay.reply_ok(handle)
+
+    async def _compute(
+        self, handle: int, session: Session, plan: SetSession, sql: Text, found: Any, params: Params,
+        expressions: list[str],
+    ) -> None:  # fmt: skip
+        """Ask some server, in the session's state, what the values are; then SET them as if the client had said so."""
+        query = b"\x03SELECT " + ", ".join(expressions).encode("utf-8", "surrogateescape")
+        shard = self._worker.any_shard(session)
+        async with self._worker.lease(session, shard) as lease:
+            answer = await lease.command(shard, query)
+        if is_error(answer):
+            self._worker.relay.reply(handle, answer, error=True)
+            return
+        values = dict(zip(expressions, only_row(answer, session.capabilities), strict=True))
+        info = self._worker.relay.info(handle)
+        if info is not None:
+            self._settle(handle, session, plan, self._wanted(session, plan, sql, found, params, values), info)
+
+    def _settle(
+        self, handle: int, session: Session, plan: SetSession, wanted: SessionState, info: dict[str, Any]
+    ) -> None:
+        """Bring the session into the wanted state, and answer."""
         own = info["shard"] >= 0 and (info["trx"] == 2 or info["pins"])
         if plan.verbatim or own:
             self._worker.dispatcher.spawn(handle, self._on_own_backend(handle, session, plan, wanted, info))
@@ -101,15 +154,16 @@ class Variables:
             self._worker.dispatcher.spawn(handle, self._try(handle, session, wanted))
 
     def _wanted(
-        self, session: Session, plan: SetSession, sql: Text, found: Any, params: Params
+        self, session: Session, plan: SetSession, sql: Text, found: Any, params: Params, computed: Mapping[str, str]
     ) -> SessionState:
         """The state after the SET's tracked assignments. Raises Refusal for what is not to be set."""
         state = session.state
         for assignment in plan.assignments:
-            if assignment.scope == "next":
-                raise refusal("TRANSACTION_OPTION", "SET TRANSACTION for the next transaction only")
             if isinstance(assignment.value, ServerValue):
-                if assignment.variable in HOW_TEXT_IS_READ:
+                expression = assignment.value.expression
+                if expression is not None:
+                    state = after(state, assignment.variable, computed[expression])
+                elif assignment.variable in HOW_TEXT_IS_READ:
                     raise refusal("VARIABLE_VALUE", assignment.variable, "only a server could compute it")
                 continue
             given = self._value(session, assignment, sql, found, params)
@@ -184,6 +238,23 @@ class Variables:
     def way(self, base: Base, a: int, b: int) -> list[bytes]:
         """Framed packets that bring a backend of this base from state a to state b. Raises StateUnreachable."""
         return [frame(payload, 0) for payload in self.table.packets(a, b, base, database_matters=False)]
+
+
+def characteristic(name: str, given: Value) -> str:
+    """What SET TRANSACTION calls it. Raises Refusal."""
+    word = str(given).strip("'").upper()
+    if name == "transaction_isolation" and word in ISOLATION:
+        return f"ISOLATION LEVEL {word.replace('-', ' ')}"
+    if name == "transaction_read_only" and word in ("ON", "1", "OFF", "0"):
+        return "READ ONLY" if word in ("ON", "1") else "READ WRITE"
+    raise refusal("VARIABLE_VALUE", name, f"{word} is none of its values")
+
+
+def only_row(response: bytes, capabilities: Capability) -> list[str]:
+    """The values of a whole text response of one row; NULL is the empty string."""
+    payloads = [payload for _, payload in split_packets(response)]
+    row = payloads[1 + payloads[0][0] + (0 if capabilities & Capability.DEPRECATE_EOF else 1)]
+    return [(one or b"").decode("utf-8", "replace") for one in parse_text_row(row)]
 
 
 def is_on(literal: str | None) -> bool:

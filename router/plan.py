@@ -173,7 +173,10 @@ class WordValue:
 
 @dataclass(frozen=True, slots=True)
 class ServerValue:
-    """A value that only the server can compute (`@@sql_mode`, `CONCAT(…)`): sent verbatim, and pins."""
+    """A value that only the server can compute (`@@sql_mode`, `CONCAT(…)`): sent verbatim, and pins; but where it has
+    to be known here, a server is asked for `expression` first."""
+
+    expression: str | None = None
 
 
 Value: TypeAlias = SlotValue | WordValue | ServerValue

@@ -102,11 +102,39 @@ def _item(request: Request, draft: Draft, item: Sequence[Token]) -> Iterator[Ass
         draft.because(f"{known.name} is kept on one backend")
         return
     found = _value(request, value)
-    if isinstance(found, ServerValue):
+    if isinstance(found, ServerValue) and known.name in READ_BY:
+        found = ServerValue(_expression(request, value))
+        draft.cacheable = False
+    elif isinstance(found, ServerValue):
         draft.pin("session_variable")
         draft.because(f"only a server can compute the value of {known.name}")
     _check(request, draft, known.name, found)
     yield Assignment(known.name, found, _scope(target, known.name))
+
+
+def _expression(request: Request, tokens: Sequence[Token]) -> str:
+    """A value of the session's own variables and of literals, as text. Raises Refusal for what may be anything else."""
+    places, parts = literal_slots(request.lexed), []
+    for token in tokens:
+        text = token.text
+        if token.kind == "literal":
+            slot = request.lexed.slots[places[token.literal]]
+            if slot.kind != lexer.STRING:
+                raise refusal("VARIABLE_VALUE", "sql_mode", "it has to be computed from strings")
+            text = bytes(request.sql[slot.offset : slot.offset + slot.length]).decode("utf-8", "surrogateescape")
+        elif token.kind == "system_variable":
+            if _system(text).name.lower() not in READ_BY:
+                raise refusal("VARIABLE_VALUE", "sql_mode", f"it depends on {text}")
+        elif text not in _BETWEEN and token.upper not in _TEXT_FUNCTIONS:
+            raise refusal("VARIABLE_VALUE", "sql_mode", "only a server could compute it")
+        parts.append(text)
+    return " ".join(parts)
+
+
+READ_BY = frozenset({"sql_mode"})
+"""Computed variables whose values have to be known here, since texts are read by them."""
+_BETWEEN = frozenset("(,)")
+_TEXT_FUNCTIONS = frozenset({"CONCAT", "CONCAT_WS", "REPLACE", "TRIM", "UPPER", "LOWER", "IF", "IFNULL", "NULLIF"})
 
 
 def _check(request: Request, draft: Draft, name: str, found: Value) -> None:

@@ -27,7 +27,7 @@ FEW = {
 }
 """So few backend connections that clients cannot each keep one."""
 UNKNOWN_COMMAND, UNKNOWN_DATABASE, UNKNOWN_STATEMENT, WRONG_VALUE = 1047, 1049, 1243, 1231
-COM_REFRESH, COM_PROCESS_INFO, COM_DEBUG, COM_BINLOG_DUMP, COM_CHANGE_USER, COM_SET_OPTION = 7, 10, 13, 18, 17, 27
+COM_REFRESH, COM_PROCESS_INFO, COM_DEBUG, COM_BINLOG_DUMP, COM_SET_OPTION = 7, 10, 13, 18, 27
 
 
 @pytest.fixture
@@ -387,7 +387,6 @@ def test_ping_and_statement_reset(fairlead: Fairlead) -> None:
         12,
         COM_DEBUG,
         COM_BINLOG_DUMP,
-        COM_CHANGE_USER,
         COM_SET_OPTION,
         0x1C,
         0x20,

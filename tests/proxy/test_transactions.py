@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -31,6 +32,7 @@ from tests.servers import BOTH_SERVERS
 pytestmark = BOTH_SERVERS
 
 READ_ONLY, DEADLOCK, LOCK_TIMEOUT, NO_SAVEPOINT, DUPLICATE = 1792, 1213, 1205, 1305, 1062
+CHARACTERISTICS = 1568
 LOST = (1158, 2006, 2013, 0)
 MARKED = Decimal("4242.00")
 
@@ -246,10 +248,55 @@ def test_unsupported_kinds_are_refused_by_name(connection: Connection, one: int)
     refused(connection, "COMMIT AND CHAIN", "FL3008")
     refused(connection, "ROLLBACK RELEASE", "FL3008")
     refused(connection, "XA START 'a'", "FL3009")
-    refused(connection, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "FL3008")
+    refused(connection, "SET @@transaction_isolation = 'SERIALIZABLE', autocommit = 1", "FL3008")
     connection.begin()
     mark(connection, one)
     refused(connection, "COMMIT AND CHAIN", "FL3008")
+    connection.rollback()
+
+
+def levels(world: World, shard: str) -> list[str]:
+    """Isolation levels of the transactions that are open there. Servers look anew when nobody asked for 0.1 s."""
+    time.sleep(0.15)
+    server = world.shards[shard].primary
+    return [row[0] for row in server.query("SELECT trx_isolation_level FROM information_schema.innodb_trx")]
+
+
+def test_set_transaction_is_for_the_next_one_only(connection: Connection, world: World, one: int, other: int) -> None:
+    ask(connection, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    connection.begin()
+    for key, shard, level in ((one, "eu-0", "READ COMMITTED"), (other, "eu-1", "REPEATABLE READ")):
+        ask(connection, f"SELECT * FROM customers WHERE id = {key} FOR UPDATE")
+        assert levels(world, shard) == [level]
+        fails(connection, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", CHARACTERISTICS)
+        connection.commit()
+        connection.begin()
+    connection.rollback()
+
+
+def test_set_transaction_read_only(connection: Connection, one: int) -> None:
+    """Also for the transaction of a single statement, and forgotten by COMMIT and by COM_RESET_CONNECTION."""
+    ask(connection, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY")
+    fails(connection, f"UPDATE customers SET name = name WHERE id = {one}", READ_ONLY)
+    ask(connection, f"UPDATE customers SET name = name WHERE id = {one}")
+    ask(connection, "SET TRANSACTION READ ONLY")
+    connection.commit()
+    ask(connection, f"UPDATE customers SET name = name WHERE id = {one}")
+    ask(connection, "SET @@transaction_read_only = 1")
+    connection.begin()
+    fails(connection, f"UPDATE customers SET name = name WHERE id = {one}", READ_ONLY)
+    connection.rollback()
+    ask(connection, f"UPDATE customers SET name = name WHERE id = {one}")
+
+
+def test_set_transaction_without_autocommit(connection: Connection, world: World, one: int) -> None:
+    ask(connection, "SET autocommit = 0")
+    ask(connection, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    ask(connection, f"SELECT * FROM customers WHERE id = {one} FOR UPDATE")
+    assert levels(world, "eu-0") == ["READ COMMITTED"]
+    connection.rollback()
+    ask(connection, f"SELECT * FROM customers WHERE id = {one} FOR UPDATE")
+    assert levels(world, "eu-0") == ["REPEATABLE READ"]
     connection.rollback()
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,39 +10,14 @@ from typing import Any
 import pytest
 
 from loadtest.world.world import World
-from tests.servers import absent
+from tests.clients.programs import node_program
 
 pytestmark = pytest.mark.world(redis=True)
-SOURCES = Path(__file__).parent / "node"
-INSTALL_TIMEOUT = 180
 
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    """The script beside its libraries, which are fetched once; where that cannot be, the test is skipped, loudly."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        absent("node", "node and npm are not on this machine; wanted: nodejs npm")
-    sources = sorted(SOURCES.iterdir())
-    digest = hashlib.sha256(b"".join(one.read_bytes() for one in sources)).hexdigest()[:12]
-    cache = Path(os.environ.get("FAIRLEAD_CACHE", "~/.cache/fairlead")).expanduser()
-    place = cache / f"node-{digest}"
-    if not (place / "ready").exists():
-        place.mkdir(parents=True, exist_ok=True)
-        for one in sources:
-            shutil.copy(one, place)
-        _install(place)
-        (place / "ready").touch()
-    return place / "redis.mjs"
-
-
-def _install(place: Path) -> None:
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-    try:
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=INSTALL_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        absent("node", "npm could not fetch ioredis and redis in time")
-    if done.returncode:
-        absent("node", f"npm could not fetch ioredis and redis: {done.stderr[-300:]}")
+    return node_program("redis.mjs")
 
 
 def run(program: Path, *arguments: str) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from tests.noninterference.twins import Twins
 
 
+HERE = Path(__file__).parent
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`items` are those of all folders."""
     for item in items:
-        if not {"twins", "outcomes"}.isdisjoint(getattr(item, "fixturenames", ())):
+        if item.path.is_relative_to(HERE) and not {"twins", "outcomes"}.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
             # With --dist loadgroup each kind of server has a test process of its own, which adds up what was answered.
             item.add_marker(pytest.mark.xdist_group(item.callspec.params["flavour"]))

@@ -16,27 +16,18 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from config.audit import AuditSettings
-from config.settings import MetastoreSettings
 from config.words import AuditMode
-from metastore.open import open_store
-from ops.audit.anchor import Anchor
-from ops.audit.decided import Asker, allowance_of, decision_of, denial_of, vocabulary_of
-from ops.audit.log import AuditLog, AuditUnavailable, LogOptions
-from ops.audit.record import Decision, Flaw, Record, Result, Vocabulary, Would
-from ops.audit.stream import StreamOptions
-from proxy.audit_anchors import AnchorPublisher
+from ops.audit.log import AuditLog, AuditUnavailable
+from ops.audit.record import Decision, Flaw, Record, Result, Vocabulary
+from proxy.audit_files import files_of, open_log
+from proxy.audit_templates import Template, Templates
 from proxy.compile import AUDIT, OP_PARK, SAMPLED, Compiled
 from proxy.generation import Generation
 from proxy.result_set import DENIED
 from proxy.session import Session
 from router.errors import CATALOGUE, Refusal, refusal
-from router.plan import Planned, Shadowed
-from router.policy.enforce import Enforcement, Part
-from router.policy.model import Action, Policy
+from router.plan import Planned
 
 if TYPE_CHECKING:
     from proxy.cursors import LeaseCursor
@@ -50,20 +41,9 @@ UNKNOWN_ERROR, INTERRUPTED, PARKED_AGAIN = 1105, 1317, 0xFFFFFFFF
 Work = Callable[[], Awaitable[None]]
 
 MAX_TEMPLATES = 65_536
-MAX_WORDS = 8
 MAX_REFUSALS = 10_000
 """Records of refusals that wait while the log takes none; those beyond are counted."""
 DRAINED_AT_ONCE = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """The decision that executions of a plan are recorded as, but for what differs between them. `crosses`: something
-    leaves its domain; `sampled`: one in so many executions is recorded."""
-
-    decision: Decision
-    crosses: bool = False
-    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +88,7 @@ class Auditor:
         self._log: AuditLog | None = None
         self._settings: AuditSettings | None = None
         self._files: tuple[Any, ...] | None = None
-        self._words: dict[tuple[int, ...], tuple[object, Vocabulary]] = {}
-        """By the identity of what they were made of, which is kept with them."""
+        self._made = Templates(worker)
         self._numbers: dict[Template, int] = {}
         self._templates: dict[int, Template] = {}
         self._tickets: dict[int, int] = {}
@@ -136,7 +115,7 @@ class Auditor:
 
     async def configure(self, generation: Generation) -> None:
         """The files are taken anew only when something about them is another than before."""
-        files = _files_of(generation) if self._settings is not None else None
+        files = files_of(generation) if self._settings is not None else None
         if files != self._files:
             await self.close()
             self._files = files
@@ -144,28 +123,10 @@ class Auditor:
                 self._open(generation)
 
     def _open(self, generation: Generation) -> None:
-        settings, policy = self._settings, generation.policy
-        assert settings is not None and policy is not None
         loop = asyncio.get_running_loop()
         self._set_stalled(True)  # until its thread has opened it
         self._counted = [0, 0, 0]
-        metastore = generation.settings.metastore
-        self._log = AuditLog(
-            StreamOptions(
-                directory=settings.folder,
-                domain=policy.domain,
-                proxy=generation.settings.region,
-                worker=self._worker.start.index,
-                segment_bytes=settings.segment,
-                segment_age=settings.segment_age,
-                segments=settings.segments,
-            ),
-            _key_of(settings),
-            LogOptions(buffer=settings.buffer, anchor_every=settings.anchor),
-            _Publisher(metastore) if metastore is not None else None,
-            patient=True,
-            on_change=lambda: _call(loop, self._changed),
-        )
+        self._log = open_log(generation, self._worker.start.index, lambda: _call(loop, self._changed))
 
     async def close(self) -> None:
         """Writes what is known, and seals."""
@@ -223,74 +184,8 @@ class Auditor:
         return strict and template.crosses
 
     def _template(self, session: Session, planned: Planned, shards: Collection[str] | None) -> Template | None:
-        settings, policy = self._settings, self._worker.generation_of(session).policy
-        if settings is None or policy is None or session.subject is None:
-            return None
-        here = _parts_here(planned.policy, shards) if planned.policy is not None else {}
-        if planned.policy is None or not any(_is_kept(part) for part in here.values()):
-            return self._sampled(session, policy, planned, shards)
-        served = self._on_trial(self._served(session, policy, planned.policy, here), session, planned.shadowed)
-        return Template(served, _crosses(session, here))
-
-    def _on_trial(self, decision: Decision, session: Session, shadowed: Shadowed | None) -> Decision:
-        """Marked when a version on trial has decided, or says what it would have."""
-        canary = self._worker.canary
-        if session.canary and canary is not None:
-            return replace(decision, trial=canary.version)
-        if shadowed is None:
-            return decision
-        return replace(decision, trial=shadowed.version, shadow=Would(shadowed.what))
-
-    def _sampled(
-        self, session: Session, policy: Policy, planned: Planned, shards: Collection[str] | None
-    ) -> Template | None:
-        """Of what is simply allowed, across domains nothing is."""
-        tables = {(use.keyspace, use.table) for use in planned.facts.tables}
-        restricted = sorted(one for one in tables if policy.restricted(*one))
-        if not restricted or self._settings is None or not self._settings.sample:
-            return None
-        if shards is not None and not any(map(self._worker.is_local, shards)):
-            return None
-        words = self._vocabulary(self._worker.generation_of(session))
-        served = allowance_of(words, policy, self._asker(session), restricted)
-        return Template(self._on_trial(served, session, planned.shadowed), sampled=True)
-
-    def _served(
-        self, session: Session, policy: Policy, enforcement: Enforcement, here: dict[str, Part]
-    ) -> Decision:
-        generation = self._worker.generation_of(session)
-        return decision_of(
-            self._vocabulary(generation),
-            replace(enforcement, parts=here),
-            policy,
-            proxy=generation.settings.region,
-            version=generation.number,
-            user=session.user,
-            fingerprint=0,
-        )
-
-    def _denied(self, session: Session, policy: Policy, error: Refusal) -> Decision | None:
-        if not error.is_verdict or session.subject is None:
-            return None
-        words = self._vocabulary(self._worker.generation_of(session))
-        return self._on_trial(denial_of(words, policy, self._asker(session), error), session, error.shadowed)
-
-    def _asker(self, session: Session) -> Asker:
-        generation, subject = self._worker.generation_of(session), session.subject
-        assert subject is not None  # where there is a policy
-        return Asker(generation.settings.region, generation.number, session.user, subject)
-
-    def _vocabulary(self, generation: Generation) -> Vocabulary:
-        """The names of the configuration and of the live schema."""
-        snapshots = self._worker.schemas.snapshots
-        made_of = (generation, *snapshots.values())
-        key = tuple(map(id, made_of))
-        if key not in self._words:
-            if len(self._words) >= MAX_WORDS:
-                self._words.clear()
-            tables = (f"{name}.{table}" for name, snapshot in snapshots.items() for table in snapshot.tables)
-            self._words[key] = made_of, vocabulary_of(generation.settings, tables)
-        return self._words[key][1]
+        settings = self._settings
+        return self._made.of(session, planned, shards, sample=settings.sample > 0) if settings is not None else None
 
     def _number(self, template: Template) -> int:
         number = self._numbers.get(template)
@@ -379,10 +274,7 @@ class Auditor:
 
     def refused(self, session: Session, error: Refusal, fingerprint: int) -> None:
         """A verdict was answered from here."""
-        policy = self._worker.generation_of(session).policy
-        if self._settings is None or policy is None:
-            return
-        decision = self._denied(session, policy, error)
+        decision = self._made.denied(session, error) if self._settings is not None else None
         if decision is None:
             return
         self.keep_refusal(replace(decision, fingerprint=fingerprint))
@@ -402,7 +294,7 @@ class Auditor:
         return self._settings is not None
 
     def words(self) -> Vocabulary:
-        return self._vocabulary(self._worker.generation)
+        return self._made.vocabulary(self._worker.generation)
 
     async def written(self, decision: Decision, *, crosses: bool) -> None:
         """A decision of which no result follows: in the log's hands, and in strict mode, if something crosses a border
@@ -474,7 +366,7 @@ class Auditor:
     def _shard_names(self, shard: int) -> Any:
         if shard < 0 or shard not in self._worker.numbers.shards:
             return ()
-        return self._vocabulary(self._worker.generation).names((self._worker.shard_of_number(shard).name,))
+        return self._made.vocabulary(self._worker.generation).names((self._worker.shard_of_number(shard).name,))
 
     # --- waiting --------------------------------------------------------------------------------------------
 
@@ -535,55 +427,6 @@ class Auditor:
         self._counted = now
         block.set("audit_waiting", found.waiting)
         block.set("audit_unpublished", counters.unpublished)
-
-
-class _Publisher:
-    """Anchors into the metastore, which is opened by the thread that uses it."""
-
-    def __init__(self, settings: MetastoreSettings) -> None:
-        self._settings = settings
-        self._publisher: AnchorPublisher | None = None
-
-    def __call__(self, anchor: Anchor) -> None:
-        if self._publisher is None:
-            self._publisher = AnchorPublisher(open_store(self._settings))
-        self._publisher(anchor)
-
-
-def _key_of(settings: AuditSettings) -> Ed25519PrivateKey:
-    key = load_pem_private_key(settings.key.reveal().encode(), None)
-    assert isinstance(key, Ed25519PrivateKey)  # as `config.checks.audit` has seen
-    return key
-
-
-def _files_of(generation: Generation) -> tuple[Any, ...]:
-    """What the writer is made of."""
-    audit, policy = generation.settings.audit, generation.policy
-    assert audit is not None and policy is not None
-    same = (audit.folder, audit.key, audit.buffer, audit.segment, audit.segment_age, audit.segments, audit.anchor)
-    return (*same, policy.domain, generation.settings.region, generation.settings.metastore)
-
-
-def _parts_here(policy: Enforcement, shards: Collection[str] | None) -> dict[str, Part]:
-    """Of these shards (None: all) the ones of this region that get something restricted."""
-    return {
-        name: part
-        for name, part in policy.parts.items()
-        if (shards is None or name in shards) and part.proof is not None and not part.remote
-    }
-
-
-def _is_kept(part: Part) -> bool:
-    """Is every execution recorded, not just some of many?"""
-    findings = part.proof.findings if part.proof is not None else ()
-    return any(one.action is not Action.ALLOW or one.obligations for one in findings)
-
-
-def _crosses(session: Session, parts: dict[str, Part]) -> bool:
-    """Does anything leave its domain?"""
-    own = session.subject.domain if session.subject is not None else ""
-    proofs = (part.proof for part in parts.values() if part.proof is not None)
-    return any(home != own for proof in proofs for finding in proof.findings for home in finding.homes)
 
 
 def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

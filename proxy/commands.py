@@ -41,7 +41,7 @@ def reset_connection(worker: Worker, handle: int, session: Session) -> None:
 
 def change_user(worker: Worker, handle: int, session: Session) -> None:
     """The session ends, and its connection goes back to where connections log in."""
-    listener, login = worker.listeners.get(session.listener), session.login
+    listener, login = worker.doors.listeners.get(session.listener), session.login
     if session.hop or listener is None or login is None:
         raise refusal("CHANGE_USER", f"there is no listener {session.listener} any more, or it is for peers")
     command = worker.relay.command(handle)

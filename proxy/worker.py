@@ -28,12 +28,12 @@ from config.settings import MysqlListener, PeerListener, RedisListener
 from config.words import SessionScope
 from metastore.versions import SHADOW, Trial
 from proxy import control, logs
-from proxy.accept import ConnectionIds, Listener
 from proxy.answers import Dispatcher
 from proxy.attested import Attested, Identities
 from proxy.audit import Auditor
-from proxy.compile import BEGINS, OP_PARK, Compiled, Compiler, begin_text, error_payload
+from proxy.compile import BEGINS, OP_PARK, Compiled, Compiler, begin_text
 from proxy.control import WorkerStart, digest_of
+from proxy.doors import Doors
 from proxy.executor import Executor
 from proxy.exposure import Exposures
 from proxy.generation import Generation
@@ -51,8 +51,8 @@ from proxy.pool.backends import Backends
 from proxy.pool.pools import class_of
 from proxy.pool.schemas import Schemas
 from proxy.pool.varstate import SessionState, StateUnreachable
-from proxy.redis.accept import RedisDoor
 from proxy.redis.service import RedisService
+from proxy.relay_errors import fill_errors
 from proxy.session import ContextTable, Session
 from proxy.shadow import Shadow
 from proxy.statements import Statements
@@ -77,16 +77,6 @@ FIRST_VERDICTS = 5.0
 """Seconds that a start waits to learn who is the primary of each shard of the region."""
 HEARTBEAT = 0.5
 DRAIN_POLL = 0.05
-
-SHARD_ERRORS = (
-    ("BACKEND_LOST", ()),
-    ("SHARD_FAILED", ("its server went away; nothing was changed",)),
-    ("COMMIT_UNKNOWN", ()),
-    ("BACKEND_LOST_IDLE", ()),
-    ("QUEUE_TIMEOUT", None),
-)
-"""The relay's per-shard error kinds, in its order: entry, and the arguments behind the shard's name."""
-
 
 class Worker:
     """Everything one worker process holds."""
@@ -130,11 +120,9 @@ class Worker:
         self.logins = Logins(self)
         self.inquiries = Inquiries(self)
         self.kills = Kills(self)
-        self.listeners: dict[str, Listener] = {}
         self.redis: RedisService | None = None
-        self.doors: dict[str, RedisDoor] = {}
+        self.doors = Doors(self)
         self.backends.on_versions = self.logins.announce
-        self._ids = ConnectionIds.of(start.index)
         self._vindex_ids: dict[Any, int] = {}
         self._one_reload = asyncio.Lock()
         self._reloading: set[asyncio.Task[None]] = set()
@@ -162,7 +150,7 @@ class Worker:
         thread.start()
         await self.schemas.first()
         await self.backends.first_verdicts(FIRST_VERDICTS)
-        self._listen()
+        self.doors.open()
         # /ready takes a worker's first heartbeat for its word that it accepts clients.
         self.block.started(os.getpid(), self.start.number)
         gc.freeze()
@@ -181,18 +169,13 @@ class Worker:
             await asyncio.sleep(HEARTBEAT)
 
     async def _watch_certificates(self) -> None:
-        """Look at the certificate files from time to time; the next connections use what is good in them."""
+        """From time to time."""
         while True:
             await asyncio.sleep(self.generation.settings.tls.reload)
-            for problem in self.logins.reload_certificates():
-                log.error("certificate of listener %s: %s", problem.name, problem.message)
-            self._reload_doors()
+            self.doors.reload_certificates()
 
     async def _stop(self, thread: threading.Thread) -> None:
-        for listener in self.listeners.values():
-            listener.stop()
-        for door in self.doors.values():
-            door.stop()
+        self.doors.stop()
         if self.redis is not None:
             await self.redis.close(self._drain_seconds)
         self.relay.drain()
@@ -254,7 +237,7 @@ class Worker:
                 self._say({"verb": "refused", "number": number, "error": logs.told(error)[:4096]})
                 return
             try:
-                self._listen()
+                self.doors.open()
             except OSError as error:
                 log.error("configuration %d is in force, but a listener is not: %s", number, error)
             logs.configure(settings.telemetry, f"worker {self.start.index}")
@@ -281,7 +264,7 @@ class Worker:
         limits, telemetry = generation.settings.limits, generation.settings.telemetry
         slow = telemetry.slow_query if telemetry.slow_query is not None else 1e9
         self.relay.set_times(limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER)
-        self._fill_errors()
+        fill_errors(self.relay, generation, numbers)
         self.schemas.configure(generation)
         self._see_schemas()
         self.auditor.prepare(generation)
@@ -339,38 +322,6 @@ class Worker:
         self.next_epoch()
         self.schemas.read_soon()
 
-    def _fill_errors(self) -> None:
-        relay, limits = self.relay, self.generation.settings.limits
-        fixed = (
-            ("PACKET_TOO_LARGE", str(limits.max_packet)), ("MALFORMED_PACKET", "out of order"),
-            ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
-            ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
-            ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
-            ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",), ("INTERRUPTED",),
-        )  # fmt: skip
-        for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
-            relay.error_put(kind, error_payload(refusal(name, *args)))
-        for shard in self.generation.topology.shards:
-            for kind, (name, rest) in enumerate(SHARD_ERRORS):
-                more = (f"{limits.queue_wait:g}s",) if rest is None else rest
-                payload = error_payload(refusal(name, shard.name, *more))
-                relay.error_put(kind, payload, self.numbers.shards[shard.index])
-
-    def _listen(self) -> None:
-        """Listeners of the generation in force; those that did not change go on."""
-        wanted = {
-            name: one
-            for name, one in self.generation.settings.listeners.items()
-            if isinstance(one, MysqlListener | PeerListener)
-        }
-        for name in [name for name, one in self.listeners.items() if _place(wanted.get(name)) != _place(one.settings)]:
-            self.listeners.pop(name).stop()
-        for name, settings in wanted.items():
-            if name not in self.listeners:
-                self.listeners[name] = self._listener(name, settings)
-                self.listeners[name].start()
-        self._listen_redis()
-
     async def _configure_redis(self) -> None:
         """Nothing of Redis exists before a configuration has a listener for it, or servers that peers may ask for."""
         generation = self.generation
@@ -384,28 +335,6 @@ class Worker:
         self.redis = RedisService(self)
         self.redis.configure(generation)
         await self.redis.start()
-
-    def _listen_redis(self) -> None:
-        wanted = self.generation.settings.listeners_of(RedisListener)
-        for name in [name for name, one in self.doors.items() if wanted.get(name) != one.settings]:
-            self.doors.pop(name).stop()
-        for name, settings in wanted.items():
-            if name not in self.doors and self.redis is not None:
-                self.doors[name] = RedisDoor(name, settings, self.redis, self._ids)
-                self.doors[name].start()
-
-    def _reload_doors(self) -> None:
-        for name, door in self.doors.items():
-            try:
-                door.reload_certificates()
-            except OSError as error:
-                log.error("certificate of listener %s: %s", name, error)
-
-    def _listener(self, name: str, settings: MysqlListener | PeerListener) -> Listener:
-        def handshake() -> Any:
-            return self.logins.handshake(name)
-
-        return Listener(name, settings, handshake, self.logins.adopt, self._ids, self.loop_block)
 
     # --- sessions -------------------------------------------------------------------------------------------
 
@@ -614,11 +543,6 @@ def _beside(told: dict[str, Any] | None, region: str | None) -> Beside | None:
     if digest_of(settings.files) != told["digest"]:
         raise ValueError("the files of the version on trial have changed")
     return Beside(settings, int(told["version"]), Trial(told["kind"], told["share"]))
-
-
-def _place(settings: Any) -> tuple[Any, ...] | None:
-    """What of a listener cannot change while it listens."""
-    return None if settings is None else (type(settings), settings.address, settings.port, settings.backlog)
 
 
 def run_worker(start: WorkerStart) -> None:

@@ -12,7 +12,6 @@ from loadtest.world.sqlserver import ServerMissing
 from tests.servers import DEFAULT, absent
 
 if TYPE_CHECKING:
-    from tests.conftest import Worlds
     from tests.differential.duel import Duel
 
 
@@ -23,15 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def duel(worlds: Worlds) -> Iterator[Duel]:
+def duel() -> Iterator[Duel]:
+    """In a world of its own, which no other test's takes the place of."""
+    from loadtest.world.world import World
     from tests.differential.duel import Duel
 
     flavour = DEFAULT
+    world = World(Shape(regions=("eu", "us"), shards=2, replicas=0, flavour=flavour))
     try:
-        world = worlds.get(Shape(regions=("eu", "us"), shards=2, replicas=0, flavour=flavour))
+        world.start()
+        sides = Duel(world)
+        yield sides
+        sides.close()
     except ServerMissing as missing:
         absent(flavour, missing)
-    sides = Duel(world)
-    yield sides
-    sides.close()
-    world.stop_custom_fleets()
+    finally:
+        world.stop()

@@ -105,12 +105,22 @@ def test_text_behind_a_set_in_a_transaction_is_read_by_it(connection: Any) -> No
 
 @pytest.mark.parametrize(
     "statement",
-    ["SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')", "SET character_set_client = DEFAULT", "SET NAMES DEFAULT"],
+    ["SET sql_mode = @mine", "SET sql_mode = (SELECT 'x')", "SET character_set_client = DEFAULT", "SET NAMES DEFAULT"],
 )
 def test_how_text_is_read_has_to_be_known(connection: Any, statement: str) -> None:
-    with pytest.raises(pymysql.err.Error, match="FL3007"):
+    with pytest.raises(pymysql.err.Error, match=r"FL3007|FL1"):
         ask(connection, statement)
     assert ask(connection, "SELECT 1") == [(1,)]
+
+
+def test_sql_mode_may_be_computed_from_itself(connection: Any) -> None:
+    """A server computes it, and texts are read by it at once."""
+    ask(connection, "SET sql_mode = 'STRICT_ALL_TABLES'")
+    ask(connection, "SET autocommit = 1, sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES')")
+    assert ask(connection, "SELECT @@sql_mode") == [("ANSI_QUOTES,STRICT_ALL_TABLES",)]
+    assert ask(connection, 'SELECT "name" FROM "customers" LIMIT 0') == []
+    ask(connection, "SET SESSION sql_mode = REPLACE(@@SESSION.sql_mode, 'ANSI_QUOTES', '')")
+    assert ask(connection, 'SELECT "name"') == [("name",)]
 
 
 def test_a_table_is_known_to_the_statement_behind_its_ddl(fairlead: Fairlead, world: World) -> None:

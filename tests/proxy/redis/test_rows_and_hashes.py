@@ -44,7 +44,9 @@ def demo(*more: dict[str, Any]) -> dict[str, Any]:
     return built
 
 
-WORLDS = {"mine": mine.CHANGES, "demo": demo(), "demo with its new rule": demo(borders.NEW_RULE)}
+NEW_RULE = {"policy": {"rules": {"passports": borders.PASSPORT_RULE}}}
+"""The tour's, without its budget: what has to be counted is refused for keys."""
+WORLDS = {"mine": mine.CHANGES, "demo": demo(), "demo with its new rule": demo(NEW_RULE)}
 SUBJECTS = [("mine", one) for one in mine.SUBJECTS]
 SUBJECTS += [(world, user) for world in ("demo", "demo with its new rule") for user in ("demo", borders.ANALYST)]
 KINDS = {

@@ -709,7 +709,7 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    if s.flags & (PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD):
+    if s.flags & (PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE):
         send_watched(c, s, b, n)
     else:
         send_now(c, s, c.scratch, n)
@@ -736,7 +736,11 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
 
 
 cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
-    """The end of an answer whose error text is kept back, of which a record is kept, or for which a file was sent."""
+    """The end of an answer whose error text is kept back, of which a record is kept, for which a file was sent, or that
+    does not know of the session's transaction."""
+    if s.trx == TRX_PENDING and b.scan.outcome != OUTCOME_ERR:
+        add_status(c.scratch + b.scan.final_offset, b.scan.final_length, b.pool.capclass & 1,
+                   session_status(s) & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY))
     if s.flags & PLAN_GUARDED and b.scan.outcome == OUTCOME_ERR:
         send_guarded(c, s, b)
     else:

@@ -498,6 +498,10 @@ cdef void begin_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
     """BEGIN waits for the first statement, which decides the shard. Inside a transaction it commits that one."""
     if s.backend != NULL and s.linger:
         release_linger(c, s)
+    if s.pins and s.backend != NULL:
+        s.shard = s.backend.pool.shard
+        advance(c, s)           # the shard is known, and what does not wait for it tells of the transaction
+        return
     if s.trx == TRX_ACTIVE and s.backend != NULL:
         s.begin = plan.begin
         start_step(c, s, STEP_COMMIT)

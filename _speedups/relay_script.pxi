@@ -81,21 +81,24 @@ cdef void script_send(Core* c, Session* s, const uint8_t* p, size_t n) noexcept 
         s.broken = 1
         return
     if result == SCAN_COMPLETE and r.rest and r.scan.outcome != OUTCOME_ERR:
-        say_more(buf_head(&r.held) + r.scan.final_offset, r.scan.final_length, r.scan.deprecate_eof)
+        add_status(buf_head(&r.held) + r.scan.final_offset, r.scan.final_length, r.scan.deprecate_eof,
+                   SERVER_MORE_RESULTS_EXISTS)
     number_through(r, buf_head(&r.held), passed)
     send_plain(c, s, buf_head(&r.held), passed)
     c.stats.bytes_buffered -= passed
     buf_consume(&r.held, passed)
 
 
-cdef void say_more(uint8_t* packet, size_t n, bint deprecate_eof) noexcept nogil:
-    """Set SERVER_MORE_RESULTS_EXISTS in a framed OK or EOF packet."""
+cdef void add_status(uint8_t* packet, size_t n, bint deprecate_eof, uint16_t bits) noexcept nogil:
+    """Set status flags in a framed OK or EOF packet."""
     cdef size_t at = 5
     cdef uint64_t number = 0
     if packet[4] == 0xfe and not deprecate_eof:
-        packet[7] |= SERVER_MORE_RESULTS_EXISTS
-    elif lenenc(packet, n, &at, &number) and lenenc(packet, n, &at, &number) and at < n:
-        packet[at] |= SERVER_MORE_RESULTS_EXISTS
+        at = 7
+    elif not lenenc(packet, n, &at, &number) or not lenenc(packet, n, &at, &number) or at + 2 > n:
+        return
+    packet[at] |= bits & 0xff
+    packet[at + 1] |= bits >> 8
 
 
 cdef void number_through(Script* r, uint8_t* p, size_t n) noexcept nogil:

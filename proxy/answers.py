@@ -513,8 +513,9 @@ class Dispatcher:
             self.count(handle, session, found, shards)
             self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced)
             return
-        if planned.facts.implicit_commit:
-            # A transaction that has reached no shard yet ends here; an open one is committed by its server.
+        if planned.facts.implicit_commit and "opaque" not in planned.facts.pins:
+            # A transaction that has reached no shard yet ends here; an open one is committed by its server, as is one
+            # that begins there for what is not understood: that may be no more than a slip of the pen.
             self.relay.drop_pending(handle)
         shard = self._one_of(shards, planned, info)
         verdict = self._verdict(session, sql, found, planned, shard, execution)

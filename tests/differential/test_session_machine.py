@@ -1,0 +1,261 @@
+"""Random sequences over several sessions: SET, transactions, prepared statements, temporary tables, locks, errors,
+resets, kills and reconnects. Through Fairlead, over fewer connections than sessions and beside a client that leaves
+every connection in another state, each step has to answer as a connection of its own to one server does.
+
+Fixed in `make test`; `make fuzz` takes sequences that nobody has tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
+from loadtest.world.world import World
+from tests.differential.duel import differences
+from tests.differential.wire import Answer, Prepared, Raw
+from tests.servers import BOTH_SERVERS
+
+pytestmark = BOTH_SERVERS
+
+SESSIONS = 4
+CONNECTIONS = 3
+"""To the one server: sessions that are bound to nothing share them."""
+COM_RESET_CONNECTION, COM_INIT_DB, COM_PING = 0x1F, 0x02, 0x0E
+TABLES = [f"kept{number}" for number in range(SESSIONS)]
+"""One each, so that nobody waits for another's row."""
+
+STATEMENTS = [
+    "SELECT id, body FROM {table} ORDER BY id",
+    "SELECT COUNT(*), SUM(id) FROM {table}",
+    "INSERT INTO {table} (body) VALUES ('a'), ('b')",
+    "INSERT INTO {table} (code) VALUES (3)",
+    "INSERT IGNORE INTO {table} (code) VALUES (3)",
+    "UPDATE {table} SET body = CONCAT(body, 'x') WHERE id < 4",
+    "DELETE FROM {table} WHERE id > 5",
+    "REPLACE INTO {table} (code) VALUES (3)",
+    "SELECT LAST_INSERT_ID()",
+    "SELECT LAST_INSERT_ID() AS last, ROW_COUNT() AS changed",
+    "SELECT ROW_COUNT()",
+    "SELECT @@warning_count, @@error_count",
+    "SELECT DATABASE(), @@autocommit, @@sql_mode, @@time_zone, @@character_set_client",
+    "SELECT \"id\" FROM {table} ORDER BY 1 LIMIT 2",
+    "SELECT 'a' || 'b', 5 / 0",
+    "SELECT FROM_UNIXTIME(86400), 'ä'",
+    "SELECT * FROM absent",
+    "SELEC 1",
+    "INSERT INTO {table} (code, body) VALUES ('no number', 1)",
+    "INSERT INTO {table} (body) VALUES (REPEAT('long', 100))",
+    "BEGIN",
+    "START TRANSACTION READ ONLY",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT here",
+    "ROLLBACK TO SAVEPOINT here",
+    "RELEASE SAVEPOINT here",
+    "SET autocommit = 0",
+    "SET autocommit = 1",
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "SELECT @@SESSION.transaction_isolation",
+    "SET sql_mode = 'ANSI_QUOTES'",
+    "SET sql_mode = ''",
+    "SET sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')",
+    "SET sql_mode = DEFAULT",
+    "SET time_zone = '+05:30', lock_wait_timeout = 7",
+    "SET NAMES latin1",
+    "SET NAMES utf8mb4",
+    "SET @mine = {number} + 1",
+    "SELECT @mine",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS passing (id INT)",
+    "INSERT INTO passing VALUES ({number})",
+    "SELECT COUNT(*) FROM passing",
+    "DROP TEMPORARY TABLE IF EXISTS passing",
+    "SELECT GET_LOCK('lock{number}', 0)",
+    "SELECT IS_USED_LOCK('lock{number}') IS NOT NULL",
+    "SELECT RELEASE_LOCK('lock{number}')",
+    "USE plain",
+    "CREATE TABLE IF NOT EXISTS made{number} (id INT)",
+    "DROP TABLE IF EXISTS made{number}",
+]
+PREPARED = [
+    "SELECT id, body FROM {table} WHERE id > ? ORDER BY id",
+    "INSERT INTO {table} (body) VALUES (CONCAT('p', ?))",
+    "UPDATE {table} SET body = 'up' WHERE id = ?",
+    "SELECT ? + 1, @@sql_mode",
+]
+DISTURBING = [
+    "SET sql_mode = 'PIPES_AS_CONCAT', time_zone = '-03:00'",
+    "SET NAMES latin1, autocommit = 0",
+    "SELECT COUNT(*) FROM kept0",
+    "ROLLBACK",
+    "INSERT INTO disturbed (body) VALUES ('d')",
+]
+"""Of a client that nobody looks at."""
+
+
+class Both:
+    """A session through Fairlead and its twin on one server."""
+
+    def __init__(self, arena: Arena, number: int) -> None:
+        self._arena, self.number = arena, number
+        self.statements: list[tuple[Prepared, Prepared]] = []
+        self.mine, self.theirs = arena.mine(), arena.theirs()
+
+    def fill(self, sql: str) -> str:
+        return sql.format(table=TABLES[self.number], number=self.number)
+
+    def same(self, what: str, mine: Answer, theirs: Answer, allowed: Collection[str] = ()) -> None:
+        if mine.refused:  # only what the server refuses, too, by its own words
+            assert (mine.errno, mine.sqlstate) == (theirs.errno, theirs.sqlstate), f"{what}: {mine.message}"
+            return
+        found = differences(mine, theirs, ordered=True, allowed=allowed)
+        assert not found, f"{what}: {found}"
+
+    def close(self) -> None:
+        self.mine.close()
+        self.theirs.close()
+
+
+class Arena:
+    """One server behind Fairlead, and one alone."""
+
+    def __init__(self, world: World) -> None:
+        self.member = world.kept({"shards": {"eu-0": {"limits": {"connections": CONNECTIONS + SESSIONS}}}})
+        self.server, self.plain = world.shards["eu-0"].primary, world.shards["eu-1"].primary
+        self.plain.create_keyspace("plain")
+
+    def mine(self) -> Raw:
+        return Raw(self.member.connect(database="plain"))
+
+    def theirs(self) -> Raw:
+        return Raw(
+            self.plain.connect(
+                unix_socket=None, host="127.0.0.1", port=self.plain.port, user=SERVICE_USER,
+                password=Passwords().service, database="plain",
+            )
+        )  # fmt: skip
+
+    def reset(self) -> None:
+        for server in (self.server, self.plain):
+            _tables(server)
+
+
+def _tables(server: SqlServer) -> None:
+    server.run(
+        *(f"DROP TABLE IF EXISTS {name}" for name in (*TABLES, "disturbed")),
+        *(f"DROP TABLE IF EXISTS made{number}" for number in range(SESSIONS)),
+        *(
+            f"CREATE TABLE {name} (id INT AUTO_INCREMENT PRIMARY KEY, body VARCHAR(40), code INT UNIQUE)"
+            for name in (*TABLES, "disturbed")
+        ),
+        database="plain",
+    )
+
+
+ANY = st.integers(0, SESSIONS - 1)
+
+
+class Machine(RuleBasedStateMachine):
+    arena: Arena
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+        self.sessions: list[Both] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.arena.reset()
+        self.sessions = [Both(self.arena, number) for number in range(SESSIONS)]
+        self.disturber = self.arena.mine()
+
+    def teardown(self) -> None:
+        for one in self.sessions:
+            one.close()
+        if self.sessions:
+            self.disturber.close()
+
+    @rule(at=ANY, sql=st.sampled_from(STATEMENTS))
+    def query(self, at: int, sql: str) -> None:
+        one = self.sessions[at]
+        text = one.fill(sql)
+        one.same(text, one.mine.query(text), one.theirs.query(text))
+
+    @rule(at=ANY, sql=st.sampled_from(PREPARED))
+    def prepare(self, at: int, sql: str) -> None:
+        one = self.sessions[at]
+        text = one.fill(sql)
+        mine, theirs = one.mine.prepare(text), one.theirs.prepare(text)
+        one.same(f"PREPARE {text}", mine.answer, theirs.answer)
+        if theirs.answer.kind == "ok" and len(one.statements) < 8:
+            one.statements.append((mine, theirs))
+
+    @rule(at=ANY, which=st.integers(0, 7), value=st.integers(-5, 9))
+    def execute(self, at: int, which: int, value: int) -> None:
+        one = self.sessions[at]
+        if one.statements:
+            mine, theirs = one.statements[which % len(one.statements)]
+            one.same("EXECUTE", one.mine.execute(mine, [value]), one.theirs.execute(theirs, [value]))
+
+    @rule(at=ANY)
+    def close_statement(self, at: int) -> None:
+        one = self.sessions[at]
+        if one.statements:
+            mine, theirs = one.statements.pop(0)
+            one.mine.close_statement(mine)
+            one.theirs.close_statement(theirs)
+
+    @rule(at=ANY, command=st.sampled_from([COM_RESET_CONNECTION, COM_PING]))
+    def command(self, at: int, command: int) -> None:
+        one = self.sessions[at]
+        # MySQL counts the statement's before in the answer to COM_PING.
+        one.same(f"command {command}", one.mine.plain(command), one.theirs.plain(command), {"warnings"})
+        if command == COM_RESET_CONNECTION:
+            one.statements.clear()
+
+    @rule(at=ANY)
+    def reconnect(self, at: int) -> None:
+        self.sessions[at].close()
+        self.sessions[at] = Both(self.arena, at)
+
+    @rule(at=ANY)
+    def kill(self, at: int) -> None:
+        """By another session; then it comes anew."""
+        for side in ("mine", "theirs"):
+            victim, killer = getattr(self.sessions[at], side), getattr(self.arena, side)()
+            (identity,) = victim.query("SELECT CONNECTION_ID()").rows[0]
+            assert killer.query(b"KILL " + identity).kind == "ok"
+            killer.close()
+        self.reconnect(at)
+
+    @rule(sql=st.sampled_from(DISTURBING))
+    def disturb(self, sql: str) -> None:
+        self.disturber.query(sql)
+
+
+def run(world: World, examples: int, steps: int, *, fresh: bool) -> None:
+    arena = Arena(world)
+    machine = type("Sessions", (Machine,), {"arena": arena})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=not fresh, database=None,
+            suppress_health_check=list(HealthCheck), print_blob=False, phases=(Phase.explicit, Phase.generate),
+        ),
+    )  # fmt: skip
+
+
+def test_sessions_answer_as_connections_of_their_own(world: World) -> None:
+    run(world, examples=25, steps=60, fresh=False)
+
+
+@pytest.mark.slow
+def test_fresh_sequences(world: World) -> None:
+    run(world, examples=int(os.environ.get("FAIRLEAD_SESSIONS", "300")), steps=100, fresh=True)

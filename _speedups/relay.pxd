@@ -119,6 +119,7 @@ cdef enum LastError:
     NO_ERROR = 0
     SERVER_ERROR = 1
     OWN_ERROR = 2               # no server has heard of it
+    OWN_NOTE = 3                # none: Fairlead itself warns of something
 
 cdef enum ErrorKind:            # payloads of ERR packets, filled from the catalogue by the uvloop side
     ERROR_LOST_WRITE = 0        # per shard: a write's outcome is unknown

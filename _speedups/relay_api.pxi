@@ -649,15 +649,18 @@ cdef class Relay:
         return s != NULL
 
     def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False, affected=None,
-              uint64_t insert_id=0, uint16_t warnings=0, bint keep_diagnostics=False):
+              uint64_t insert_id=0, uint16_t warnings=0, bint keep_diagnostics=False, bytes note=None):
         """Answer the parked command with framed packets. -> False when the session is gone.
 
         `affected`: rows, None after an answer that holds rows or an error; `insert_id`: 0 leaves the last one;
-        `keep_diagnostics`: SHOW WARNINGS still speaks of the statement before.
+        `keep_diagnostics`: SHOW WARNINGS still speaks of the statement before. `note`: an ERR packet's payload, one of
+        the `warnings` and of Fairlead's own.
         """
         cdef Core* c = &self.core
         cdef Session* s
         cdef uint64_t changed = <uint64_t>-1 if affected is None else affected
+        cdef const uint8_t* told = <const uint8_t*>PyBytes_AS_STRING(note) if note is not None else NULL
+        cdef size_t told_size = PyBytes_GET_SIZE(note) if note is not None else 0
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packets)
         cdef size_t n = PyBytes_GET_SIZE(packets)
         with nogil:
@@ -674,6 +677,9 @@ cdef class Relay:
                         s.last_error = NO_ERROR
                         s.warnings = warnings
                         s.diagnostics = DIAG_GONE
+                    if told != NULL:
+                        s.last_error = OWN_NOTE
+                        keep_own(s, told, told_size)
                 if insert_id:
                     s.insert_id = insert_id
                 send_numbered(c, s, p, n)
@@ -766,7 +772,7 @@ cdef class Relay:
         s = session_at(&self.core, handle)
         if s != NULL:
             memcpy(&copy, s, sizeof(Session))
-            if s.last_error == OWN_ERROR:
+            if s.last_error in (OWN_ERROR, OWN_NOTE):
                 n = s.own_error.len
                 memcpy(error, buf_head(&s.own_error), n)
             if s.backend != NULL:
@@ -1609,7 +1615,8 @@ cdef dict info_of(Session* copy, int32_t shard):
         "phase": copy.phase, "ctx": copy.ctx, "state": copy.state, "lexmode": copy.lexmode, "caps": copy.caps,
         "capclass": copy.capclass, "user": copy.user, "command": copy.command,
         "trx": copy.trx, "pins": copy.pins, "linger": bool(copy.linger), "shard": shard,
-        "diagnostics": copy.diagnostics, "warnings": copy.warnings, "last_error": bool(copy.last_error),
+        "diagnostics": copy.diagnostics, "warnings": copy.warnings,
+        "last_error": copy.last_error not in (NO_ERROR, OWN_NOTE),
         "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(copy),
         "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
         "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,

@@ -470,6 +470,10 @@ cdef inline void note_error(Session* s, uint8_t whose, uint8_t diagnostics) noex
 cdef void keep_own_error(Session* s, const uint8_t* payload, size_t n) noexcept nogil:
     """What SHOW WARNINGS has to show, since no server knows of it."""
     note_error(s, OWN_ERROR, DIAG_GONE)
+    keep_own(s, payload, n)
+
+
+cdef void keep_own(Session* s, const uint8_t* payload, size_t n) noexcept nogil:
     buf_free(&s.own_error)
     if n <= ERROR_ROOM:
         buf_append(&s.own_error, payload, n)

@@ -511,8 +511,19 @@ class KeyspaceSettings:
     ] = MultiShardWrites.REFUSE
     scatter: Annotated[
         Scatter,
-        Option("allow: reads without a shard key ask every shard; refuse: they need the hint scatter=ok."),
+        Option(
+            "allow: reads without a shard key ask every shard; warn: they do, with a warning for the client; refuse: "
+            "they need the hint scatter=ok."
+        ),
     ] = Scatter.ALLOW
+    fan_out: Annotated[
+        int | None,
+        Option(
+            "The most shards that one statement may go to, unless it says scatter=ok; writes of reference tables "
+            "go to all. Without it there is no limit.",
+            low=1,
+        ),
+    ] = None
     vindexes: Annotated[Mapping[str, VindexSettings], Option("The sharding functions, by name.")] = field(
         default_factory=_empty
     )

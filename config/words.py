@@ -51,9 +51,10 @@ class MultiShardWrites(StrEnum):
 
 
 class Scatter(StrEnum):
-    """What happens to a read that has to ask every shard."""
+    """What happens to a read that has to ask several shards."""
 
     ALLOW = "allow"
+    WARN = "warn"
     REFUSE = "refuse"
 
 

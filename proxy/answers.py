@@ -41,7 +41,7 @@ from router.gate import Family, gate
 from router.literals import Params
 from router.plan import Planned, refusal_of
 from router.policy.enforce import Enforcement
-from router.route import route
+from router.route import route, warning
 from router.text import Text
 from router.tokens import decode, tokenize
 
@@ -490,6 +490,8 @@ class Dispatcher:
         if session.bound in shards:
             # A peer's statement for several shards comes once for each of them.
             shards = (session.bound,)
+        warned = warning(planned, len(shards))
+        session.note = error_payload(warned) if warned is not None else None
         toll = self.worker.exposures.toll(session, planned, found, sql, params, shards)
         plan = planned.plan
         if isinstance(plan, plans.ByKey) and len(shards) > 1:

@@ -171,7 +171,8 @@ class LocalAnswers:
             return
         text = bytes(sql).lower()
         words = text.split()
-        rows = [_error_row(own)] if own is not None else []
+        level = "Error" if info["last_error"] else "Warning"
+        rows = [_own_row(level, own)] if own is not None and (level == "Error" or b"errors" not in words) else []
         listed = own is not None and b"limit" not in words
         if info["diagnostics"] == UNSURE or ((info["warnings"] or info["last_error"]) and not listed):
             raise refusal("CONNECTION_FUNCTION", "SHOW WARNINGS")
@@ -183,10 +184,10 @@ class LocalAnswers:
             self.send(handle, session, warning_columns(session), rows, info, binary, keep_diagnostics=True)
 
 
-def _error_row(payload: bytes) -> list[Any]:
+def _own_row(level: str, payload: bytes) -> list[Any]:
     """An ERR packet as SHOW WARNINGS shows it."""
     error = ErrPacket.parse(payload)
-    return ["Error", error.errno, error.message]
+    return [level, error.errno, error.message]
 
 
 def _keeps_diagnostics(session: Session, plan: Local) -> bool:

@@ -99,12 +99,13 @@ class ResultSet:
         self._worker.relay.reply(self._handle, frame(error_payload(error), self._sequence), error=True)
 
     def finish(self) -> None:
-        warnings = min(self._warnings, 0xFFFF)
+        note = self._session.note
+        warnings = min(self._warnings + (note is not None), 0xFFFF)
         if self.deprecate:
             end = OkPacket(status=self._status, warnings=warnings, head=EOF_HEAD).build(self._session.capabilities)
         else:
             end = EofPacket(warnings, self._status).build()
-        self._worker.relay.reply(self._handle, frame(end, self._sequence), warnings=warnings)
+        self._worker.relay.reply(self._handle, frame(end, self._sequence), warnings=warnings, note=note)
 
 
 def alike(heads: Sequence[Head], *, unlike: bool) -> bool:

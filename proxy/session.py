@@ -83,7 +83,8 @@ class Session:
     `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
     go to several. `savepoints`: of a transaction that has no shard yet. `identity`: by what the policy knows it, and
     `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
-    a version on trial decides about it. `login`: what it said of itself.
+    a version on trial decides about it. `login`: what it said of itself. `note`: an ERR packet's payload, what the
+    running statement is to be warned of.
     """
 
     handle: int
@@ -105,6 +106,7 @@ class Session:
     subject: Subject | None = None
     canary: bool = False
     login: ClientIdentity | None = None
+    note: bytes | None = None
 
     @property
     def database(self) -> str | None:

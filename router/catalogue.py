@@ -269,6 +269,18 @@ _READS = (
         "allowed.",
     ),
     _entry(
+        "SCATTER_WARNED", 1230, NOT_SUPPORTED_YET,
+        "this read went to {0} shards",
+        "keyspaces.<name>.scatter is warn. The statement was answered; this is a warning in SHOW WARNINGS, no error.",
+        "Fix the shard key with = or IN, or say /* fairlead: scatter=ok */ if it is meant.",
+    ),
+    _entry(
+        "FAN_OUT", 1231, NOT_SUPPORTED_YET,
+        "this statement goes to {0} shards, more than fan_out: {1} of keyspace {2}",
+        "Every further shard makes a statement slower, and more likely to fail.",
+        "Fix more of the shard key with = or IN, raise fan_out, or say /* fairlead: scatter=ok */ where it is allowed.",
+    ),
+    _entry(
         "CROSS_SHARD_JOIN", 1203, NOT_SUPPORTED_YET,
         "tables {0} and {1} are not joined on their shard keys",
         "Rows that match could live on different shards.",

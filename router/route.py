@@ -12,6 +12,7 @@ from itertools import product
 
 from _speedups import lexer
 from _speedups.lexer import LexedStatement, LiteralSlot
+from config.words import Scatter as ScatterPolicy
 from router import keys as keytypes
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn, NoMatch, Unpinnable, Value
@@ -75,9 +76,34 @@ def route(
         return Refuse(reason.entry.name, reason.filling)
     if isinstance(found, Refuse):
         return found
-    if len(found) > 1 and not isinstance(planned.plan, AnyShard) and _sets_variables(lexed, sql):
-        return Refuse("UNSTABLE_FUNCTION", ("the optimizer hint SET_VAR",))
+    if len(found) > 1 and not isinstance(planned.plan, AnyShard):
+        return _several_problem(planned, lexed, sql, len(found)) or found
     return found
+
+
+def _several_problem(planned: Planned, lexed: LexedStatement, sql: Text, shards: int) -> Refuse | None:
+    """Why this execution may not go to so many shards."""
+    if _sets_variables(lexed, sql):
+        return Refuse("UNSTABLE_FUNCTION", ("the optimizer hint SET_VAR",))
+    carried = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    keyspace = planned.topology.keyspace(getattr(carried, "keyspace", "")) if planned.topology is not None else None
+    copies = isinstance(carried, MultiWrite) and not carried.sum_rows
+    if keyspace is None or keyspace.fan_out is None or copies or planned.facts.hints.scatter is True:
+        return None
+    if shards > keyspace.fan_out:
+        return Refuse("FAN_OUT", (str(shards), str(keyspace.fan_out), keyspace.name))
+    return None
+
+
+def warning(planned: Planned, shards: int) -> Refusal | None:
+    """What a read of so many shards is warned of, where its keyspace says `scatter: warn`."""
+    carried = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    if shards < 2 or not isinstance(carried, Scatter) or planned.facts.hints.scatter is True:
+        return None
+    keyspace = planned.topology.keyspace(carried.keyspace) if planned.topology is not None else None
+    if keyspace is None or keyspace.scatter is not ScatterPolicy.WARN:
+        return None
+    return refusal("SCATTER_WARNED", str(shards))
 
 
 def _sets_variables(lexed: LexedStatement, sql: Text) -> bool:

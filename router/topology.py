@@ -137,6 +137,7 @@ class Keyspace:
     vindexes: Mapping[str, Vindex]
     multi_shard_writes: MultiShardWrites
     scatter: Scatter
+    fan_out: int | None = None
 
     def table(self, name: str) -> Table | None:
         """The declared table of this name, case and all, or None."""
@@ -272,6 +273,7 @@ def _keyspace(
         vindexes=MappingProxyType(vindexes),
         multi_shard_writes=given.multi_shard_writes,
         scatter=given.scatter,
+        fan_out=given.fan_out,
     )
 
 

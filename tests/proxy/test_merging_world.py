@@ -40,6 +40,27 @@ def test_a_limit_ends_early_and_the_connections_serve_on(world: World, fairlead:
         assert value(connection, "SELECT COUNT(*) FROM customers") == len(everything)
 
 
+def test_a_keyspace_can_warn_of_reads_of_several_shards(world: World) -> None:
+    warning = world.kept({"keyspaces": {"shop": {"scatter": "warn"}}})
+    with client(warning) as connection:
+        for statement in ("SELECT id FROM customers", "SELECT COUNT(*) FROM customers"):
+            ask(connection, statement)
+            assert connection.show_warnings() == (
+                ("Warning", 1235, "FL1230: this read went to 2 shards. Fix the shard key with = or IN, or say "
+                 "/* fairlead: scatter=ok */ if it is meant."),
+            )  # fmt: skip
+            assert value(connection, "SHOW COUNT(*) WARNINGS") == 1 and ask(connection, "SHOW ERRORS") == []
+        for statement in (
+            "SELECT /* fairlead: scatter=ok */ id FROM customers",
+            "SELECT id FROM customers WHERE id = 5",
+            "SELECT id FROM customers WHERE id IN (5)",
+        ):
+            ask(connection, statement)
+            assert ask(connection, "SHOW WARNINGS") == []
+        fails(connection, "SELECT id, (SELECT 1 UNION ALL SELECT 2) FROM customers", 1242)
+        assert [row[0] for row in ask(connection, "SHOW WARNINGS")] == ["Error"]
+
+
 def test_a_client_that_goes_away_while_rows_are_merged(world: World, fairlead: Fairlead) -> None:
     large = "SELECT a.id, REPEAT('x', 20000) FROM customers a, countries b, countries c ORDER BY a.id"
     with raw(fairlead) as connection:

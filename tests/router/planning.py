@@ -59,7 +59,7 @@ def live_table(name: str, given: dict[str, Any]) -> LiveTable:
 def schemas() -> MappingProxyType[str, SchemaSnapshot]:
     given = json.loads((CASES / "schema.json").read_text())
     tables = {name: live_table(name, table) for name, table in given.items()}
-    snapshots = {name: SchemaSnapshot(name, 1, tables) for name in ("shop", "best", "strict")}
+    snapshots = {name: SchemaSnapshot(name, 1, tables) for name in ("shop", "best", "strict", "narrow")}
     return MappingProxyType(snapshots)
 
 

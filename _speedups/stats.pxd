@@ -232,6 +232,7 @@ cdef struct WorkerStats:
     uint64_t clients_rejected
     uint64_t handshake_failures
     uint64_t auth_failures
+    uint64_t logins_paused
     uint64_t backend_connects
     uint64_t backend_connect_failures
     uint64_t backend_closes
@@ -249,6 +250,11 @@ cdef struct WorkerStats:
     uint64_t audit_failures     # writes of the audit log that failed
     uint64_t audit_unrecorded   # refusals whose record could not be kept
     uint64_t audit_waits        # statements that waited for their record, or for room for it
+    uint64_t failover_waits     # statements that waited for a new primary
+    uint64_t failover_wait_us
+    uint64_t failover_refusals  # of them, those that found none in time, and those for which there was no room
+    uint64_t sessions_given     # to the process that took over
+    uint64_t sessions_taken     # from the process before
     # gauges: set back when the worker starts anew
     uint64_t clients_connected
     uint64_t transactions_open
@@ -259,6 +265,8 @@ cdef struct WorkerStats:
     uint64_t parked
     uint64_t audit_waiting      # bytes of records that wait for the disk
     uint64_t audit_unpublished  # anchors that wait to be published
+    uint64_t failover_waiting
+    uint64_t failover_waiting_bytes
     # state: of the worker, not summed; written by the loop's lane (heartbeat_ns by both)
     uint64_t started_ns
     uint64_t pid

@@ -47,10 +47,11 @@ _HOT = (
 )
 _COLD = (
     "plan_misses", "plan_stale", "plan_evictions", "parks", "refusals", "clients_total", "clients_rejected",
-    "handshake_failures", "auth_failures", "backend_connects", "backend_connect_failures", "backend_closes",
+    "handshake_failures", "auth_failures", "logins_paused", "backend_connects", "backend_connect_failures",
+    "backend_closes",
     "backend_lost", "pool_waits", "pool_wait_us", "pool_timeouts", "stmt_prepares", "stmt_reprepares",
     "peer_queries", "kills", "audit_records", "audit_bytes", "audit_refusals", "audit_failures", "audit_unrecorded",
-    "audit_waits",
+    "audit_waits", "failover_waits", "failover_wait_us", "failover_refusals", "sessions_given", "sessions_taken",
 )
 CHANGES = ("same", "refused", "allowed", "changed")
 EXPOSURES = ("shown", "refused", "failed")
@@ -58,7 +59,7 @@ SHADOW_MARKS = (None, *CHANGES)
 COUNTERS = tuple(name for name in _HOT + _COLD if name != "heartbeat_ns")
 GAUGES = (
     "clients_connected", "transactions_open", "bytes_buffered", "plan_cache_bytes", "plan_cache_entries",
-    "statements", "parked", "audit_waiting", "audit_unpublished",
+    "statements", "parked", "audit_waiting", "audit_unpublished", "failover_waiting", "failover_waiting_bytes",
 )
 STATES = ("started_ns", "pid", "config_epoch", "draining", "ready")
 ARRAYS = {

@@ -900,6 +900,15 @@ class Limits:
         float, Option("How long connecting and logging in to a server or peer may take.", DURATION, low=0.001)
     ] = 5.0
     handshake: Annotated[float, Option("How long a client may take to log in.", DURATION, low=0.001)] = 10.0
+    login_pause: Annotated[
+        float,
+        Option(
+            "After three failed logins in a row of a user from an address, no further one is looked at for a second, "
+            "then two, four, up to so long; 0s: there is no pause. Counted by each worker.",
+            DURATION,
+            low=0,
+        ),
+    ] = 10.0
     idle_client: Annotated[
         float, Option("A client silent for so long is disconnected; 0s: never.", DURATION, low=0)
     ] = 28800.0

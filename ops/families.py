@@ -218,6 +218,8 @@ SESSIONS = (
     counter("clients_rejected", "Client connections refused for a limit.", total("clients_rejected")),
     counter("handshake_failures", "Client handshakes that did not end well.", total("handshake_failures")),
     counter("auth_failures", "Clients that failed to authenticate.", total("auth_failures")),
+    counter("logins_paused", "Logins refused unseen because too many of that user from that address had failed.",
+            total("logins_paused")),
     counter("transactions", "Transactions begun.", total("transactions")),
     counter("rollbacks", "Transactions rolled back.", total("rollbacks")),
     gauge("transactions_open", "Transactions open.", total("transactions_open")),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from _speedups.stats import WorkerBlock
 from config.settings import MysqlListener, PeerListener
+from proxy.mysql.auth.backoff import LoginsPaused
 from proxy.mysql.errors import AuthenticationFailed, WireError
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig, change_user, serve_handshake
 
@@ -123,6 +124,8 @@ class Listener:
         except AuthenticationFailed as error:
             self._block.add("auth_failures")
             log.info("%s: login refused: %s", self.name, error)
+        except LoginsPaused:
+            self._block.add("logins_paused")
         except (WireError, OSError, TimeoutError) as error:
             self._block.add("handshake_failures")
             log.debug("%s: connection phase failed: %r", self.name, error)

@@ -11,6 +11,7 @@ from config.settings import MysqlListener, PeerListener, UserSettings
 from config.words import Flavour, RedisAccess
 from proxy.generation import Generation
 from proxy.mysql.auth.accounts import Account, Accounts, ProvenPasswords, Verifier
+from proxy.mysql.auth.backoff import Backoff
 from proxy.mysql.auth.rsa import RsaKeyPair
 from proxy.mysql.auth.scramble import CACHING_SHA2
 from proxy.mysql.certificates import ServerFiles, TlsContexts, TlsProblem
@@ -53,6 +54,7 @@ class Logins:
         self._worker = worker
         self._rsa = RsaKeyPair()
         self._proven = ProvenPasswords()
+        self._backoff = Backoff()
         self._configs: dict[str, ServerHandshakeConfig] = {}
         self._contexts: TlsContexts | None = None
         self._users: Counter[str] = Counter()
@@ -72,6 +74,7 @@ class Logins:
             self._contexts = TlsContexts(files)
         else:
             self._contexts.reload(files)
+        self._backoff.longest = settings.limits.login_pause
         flavours = [shard.flavour for shard in generation.topology.shards]
         self.mariadb = Flavour.MARIADB in flavours or not flavours
         self._accounts = Accounts(generation.accounts, secret=self._worker.start.secret, proven=self._proven)
@@ -108,6 +111,7 @@ class Logins:
             timeout=generation.settings.limits.handshake,
             rsa=self._rsa,
             admit=lambda identity: self._admit(identity, name),
+            backoff=Backoff(longest=0) if peer else self._backoff,
             capabilities=capabilities,
             proxied_from=[ip_network(network, strict=False) for network in getattr(listener, "proxied_from", ())],
         )

@@ -943,6 +943,13 @@ _BACKENDS = (
         "Connect again.",
     ),
     _entry(
+        "LOGINS_PAUSED", 4026, HOST_IS_BLOCKED,
+        "too many failed logins of '{0}' from {1}",
+        "After some failures in a row no password of that user from that address is looked at for a while, a right one "
+        "neither; longer each time, up to limits.login_pause (a minute at the admin console).",
+        "Try again in {2} s. Clients behind one balancer have one address unless it sends the PROXY protocol.",
+    ),
+    _entry(
         "INTERNAL", 4099, UNKNOWN_ERROR,
         "[BUG] {0}",
         "Fairlead met a state that it should not.",
@@ -1107,12 +1114,6 @@ _CONSOLE = (
         "the answer, or what it takes to make it, is more than {0}",
         "A part of an answer would look like the whole; admin.rows and admin.answer bound it instead.",
         "Use LIMIT or a condition, or raise the bound.",
-    ),
-    _entry(
-        "CONSOLE_LOGINS", 6008, HOST_IS_BLOCKED,
-        "too many failed logins of '{0}' from {1}",
-        "After some failures in a row the console waits longer and longer before it looks at a password again.",
-        "Try again in {2} s.",
     ),
     _entry(
         "CONSOLE_FAILED", 6009, UNKNOWN_ERROR,

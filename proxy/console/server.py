@@ -16,7 +16,7 @@ from config.admin import AdminSettings
 from config.settings import AdminListener
 from proxy.console import functions as own
 from proxy.console.database import Bounds, Column, Database, Rows
-from proxy.console.guard import Backoff, GuardedAccounts, accounts_of, is_admin
+from proxy.console.guard import accounts_of, is_admin
 from proxy.console.language import QUERIES, Accepted, Diagnostics, Meant, Select, Use, meant
 from proxy.console.session import ConsoleSession
 from proxy.console.sources import Session, Sources
@@ -27,6 +27,7 @@ from proxy.console.tables.schema import DATABASE
 from proxy.console.verbs import Verb, Verbs, verb_of
 from proxy.console.workers import Workers
 from proxy.mysql.auth.accounts import Accounts
+from proxy.mysql.auth.backoff import Backoff
 from proxy.mysql.auth.rsa import RsaKeyPair
 from proxy.mysql.certificates import ServerFiles, TlsContexts, TlsFilesError
 from proxy.mysql.constants.status import Status
@@ -126,26 +127,22 @@ class Console:
         sock.setblocking(False)
         number = next(self._ids)
         address = _address(sock)
-        accounts = GuardedAccounts(self._accounts, self._backoff, address)
         try:
-            identity = await serve_handshake(sock, self._handshake(accounts), connection_id=number)
+            identity = await serve_handshake(sock, self._handshake(), connection_id=number)
         except AuthenticationFailed as error:
-            if accounts.tried is not None:
-                self._backoff.failed(accounts.tried, address)
             log.warning("console: login refused: %s", error)
         except (WireError, OSError, TimeoutError) as error:
             log.info("console: no login from %s: %s", address, error)
         else:
-            self._backoff.succeeded(identity.user, address)
             self._begin(identity, number)
 
-    def _handshake(self, accounts: Accounts) -> ServerHandshakeConfig:
+    def _handshake(self) -> ServerHandshakeConfig:
         ((name, listener),) = self.admin.in_force.settings.listeners_of(AdminListener).items()
         context = (
             self._contexts.server(name) if self._contexts is not None and listener.tls is not None else None
         )
         return ServerHandshakeConfig(
-            accounts=accounts,
+            accounts=self._accounts,
             server_version=VERSION,
             tls=context,
             tls_required=context is not None
@@ -153,6 +150,7 @@ class Console:
             timeout=self.admin.in_force.settings.limits.handshake,
             rsa=self._rsa,
             admit=self._admit,
+            backoff=self._backoff,
         )
 
     def _admit(self, identity: ClientIdentity) -> Status:

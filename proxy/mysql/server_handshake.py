@@ -19,6 +19,7 @@ from typing import Final
 
 from proxy.mysql import proxy_protocol
 from proxy.mysql.auth.accounts import Account, Accounts
+from proxy.mysql.auth.backoff import Backoff
 from proxy.mysql.auth.rsa import RsaKeyPair
 from proxy.mysql.auth.scramble import CACHING_SHA2, NATIVE, make_nonce
 from proxy.mysql.auth.server import (
@@ -101,6 +102,7 @@ class ServerHandshakeConfig:
 
     `admit` is asked after authentication and before OK: it returns the status flags of the OK packet or
     raises HandshakeRefused (no right on the database, too many connections).
+    `backoff`: makes those wait whose logins fail.
     `proxied_from`: where balancers stand, which begin with a PROXY header.
     `flavour` says which collation ids exist. `default_collation` is a full id; it also stands in for an id
     that the flavour does not know, as in MySQL.
@@ -117,6 +119,7 @@ class ServerHandshakeConfig:
     timeout: float = 10.0
     rsa: RsaKeyPair = field(default_factory=RsaKeyPair)
     admit: Admit = _admit_everyone
+    backoff: Backoff = field(default_factory=lambda: Backoff(longest=0))
     proxied_from: Sequence[proxy_protocol.Network] = ()
 
     def __post_init__(self) -> None:
@@ -236,13 +239,16 @@ async def _authenticated(
     stream: PacketStream, config: ServerHandshakeConfig, wanted: ClientIdentity, first: FirstProof
 ) -> ClientIdentity:
     """`wanted`, once it is proved. Raises AuthenticationFailed, HandshakeRefused."""
+    config.backoff.check(wanted.user, wanted.peer)
     account = config.accounts.find(wanted.user)
     steps = authenticate(account, first, secure=stream.secure, proven=config.accounts.proven)
     try:
         proof = await _drive(steps, stream, config.rsa)
         _check_channel(account, stream)
     except AuthenticationFailed as error:
+        config.backoff.failed(wanted.user, wanted.peer)
         raise _Denied(wanted.user, wanted.peer, first.response, error) from error
+    config.backoff.succeeded(wanted.user, wanted.peer)
     return replace(wanted, account=account, plugin=proof.plugin, nonce=proof.nonce)
 
 

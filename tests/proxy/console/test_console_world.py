@@ -235,9 +235,9 @@ def test_roles_and_failed_logins(member: Member) -> None:
     for _ in range(4):
         with pytest.raises(pymysql.err.OperationalError, match="1045"):
             member.connect(password="wrong")
-    with pytest.raises(pymysql.err.OperationalError, match="FL6008"):
+    with pytest.raises(pymysql.err.OperationalError, match="FL4026"):
         member.connect(password="wrong")
-    with pytest.raises(pymysql.err.OperationalError, match="FL6008"):
+    with pytest.raises(pymysql.err.OperationalError, match="FL4026"):
         member.connect()
     assert member.ask("SELECT 1", user="viewer") == [(1,)]
     with pytest.raises(pymysql.err.OperationalError, match="1045"):

@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-mysql differential noninterference lint bench bench-full bench-instructions bench-redis-instructions soak reloads storm fuzz clean
+.PHONY: help build demo test test-mysql differential noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -48,7 +48,7 @@ differential: build  ## reads over several shards against one server, 500 of eac
 lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@.venv/bin/mypy --explicit-package-bases -p loadtest.world -p loadtest.demo
+	@.venv/bin/mypy --explicit-package-bases -p loadtest.world -p loadtest.demo -p loadtest.tpcc
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/cython-lint --max-line-length 120 _speedups
 	@.venv/bin/lint-imports
 
@@ -72,6 +72,9 @@ bench-redis-instructions: build  ## the same per Redis request
 
 soak: build  ## 500 clients over 20 connections for a minute, with kills
 	@$(PY) -m loadtest.soak
+
+tpcc: build  ## TPC-C by warehouse over four shards, and its consistency conditions
+	@$(PY) -m loadtest.tpcc
 
 reloads: build  ## 200 reloads between two policies under 64 clients (5 minutes)
 	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 1800 -m slow tests/proxy/test_reloads_world.py

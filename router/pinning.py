@@ -504,5 +504,14 @@ def _co_located(one: Relation, other: Relation) -> bool:
     ]
     return any(
         all(known.classes.same(ours, theirs) for ours, theirs in pairs)
-        for known in (environment(one), environment(other))
+        for known in (*_environments(one), *_environments(other))
     )
+
+
+def _environments(relation: Relation) -> Iterator[Environment]:
+    """What holds for its rows, and for the rows of the derived tables that are made of them, which may be joined."""
+    while True:
+        yield environment(relation)
+        if relation.query.derives is None:
+            return
+        relation = relation.query.derives

@@ -35,13 +35,14 @@ from proxy.session import (
 )
 from router.topology import Region, Server
 
+_REPORT = b"SET SESSION character_set_results=utf8mb4, session_track_system_variables='*', session_track_schema=ON, "
 REPORT = {
-    Flavour.MARIADB: b"SET SESSION session_track_system_variables='*', session_track_schema=ON, "
-    b"session_track_state_change=ON",
-    Flavour.MYSQL: b"SET SESSION session_track_system_variables='*', session_track_schema=ON, "
-    b"session_track_state_change=ON, session_track_gtids=OWN_GTID",
+    Flavour.MARIADB: _REPORT + b"session_track_state_change=ON",
+    Flavour.MYSQL: _REPORT + b"session_track_state_change=ON, session_track_gtids=OWN_GTID",
 }
-"""What a server of a shard is told first: report all changes of session state."""
+"""What a server of a shard is told first: report all changes of session state. And columns are described by the
+collation with which the results' character set was chosen: the handshake's, until it is set, when it is the default
+one of that character set. It is set, so that answers do not depend on what a connection was used for before."""
 
 REPLY_LIMIT = 64 << 10
 

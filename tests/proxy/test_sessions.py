@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pymysql
 import pytest
@@ -21,8 +22,9 @@ from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
 
+FEW_CONNECTIONS = 2
 FEW = {
-    "shards": {name: {"limits": {"connections": 2, "idle": 1}} for name in ("eu-0", "eu-1")},
+    "shards": {name: {"limits": {"connections": FEW_CONNECTIONS, "idle": 1}} for name in ("eu-0", "eu-1")},
     "limits": {"queue_wait": "2s"},
 }
 """So few backend connections that clients cannot each keep one."""
@@ -364,6 +366,24 @@ def test_reset_connection_forgets_everything_but_the_database(fairlead: Fairlead
         assert side.query("SELECT LAST_INSERT_ID()").value == b"0"
         assert side.execute(statement).errno == UNKNOWN_STATEMENT
         assert side.query(f"SELECT balance FROM customers WHERE id = {key}").value != b"1.00"
+
+
+def test_columns_are_described_alike_whatever_a_connection_was_used_for(few: Fairlead) -> None:
+    def described() -> set[bytes]:
+        with raw(few) as side:
+            assert side.plain(COM_RESET_CONNECTION).kind == "ok"
+            return {repr(side.query("SELECT name FROM customers WHERE id = 5").columns).encode() for _ in range(9)}
+
+    fresh = described()
+    assert len(fresh) == 1
+    with ExitStack() as stack:
+        # As many at once as there are connections, so that each was used so.
+        for _ in range(FEW_CONNECTIONS):
+            connection = stack.enter_context(client(few))
+            ask(connection, "SET NAMES latin1")
+            connection.begin()
+            ask(connection, "SELECT name FROM customers WHERE id = 5")
+    assert described() == fresh
 
 
 def test_ping_and_statement_reset(fairlead: Fairlead) -> None:

@@ -61,6 +61,7 @@ bench-full: build  ## everything that can be measured (more than an hour)
 	@$(PY) -m loadtest.bench idle
 	@$(PY) -m loadtest.bench latency
 	@$(PY) -m loadtest.bench coldplans
+	@$(PY) -m loadtest.bench groups
 
 bench-instructions: build  ## user instructions per query, by callgrind
 	@$(PY) -m loadtest.bench instructions --check

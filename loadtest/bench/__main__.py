@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from loadtest.bench import coldplans, idle, instructions, latency, policy, ratio, results, rounds, sysbench
+from loadtest.bench import coldplans, groups, idle, instructions, latency, policy, ratio, results, rounds, sysbench
 from loadtest.bench.cells import TARGETS, full_cells, short_cells
 from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.progress import Progress
@@ -268,6 +268,21 @@ def coldplans_command(count: int, shapes: int, names: tuple[str, ...], check: bo
     else:
         click.echo("\n".join(coldplans.lines(delays, costs)))
     if check and not coldplans.kept(delays, costs):
+        sys.exit(FINDINGS)
+
+
+@main.command("groups")
+@click.option("--rounds", "count", type=click.IntRange(1, 100), default=7, show_default=True)
+@click.option("--rows", type=click.IntRange(1000), default=groups.ROWS, show_default=True)
+@click.option("--groups", "many", type=click.IntRange(10), default=groups.GROUPS, show_default=True)
+@check_option
+@output_format
+@reports_failures
+def groups_command(count: int, rows: int, many: int, check: bool, style: str) -> None:
+    """GROUP BY a column that is no key, over four shards, beside four clients that read a shard each."""
+    cost = groups.measure(count, Progress(), rows, many)
+    click.echo(json.dumps(cost.as_dict()) if style == "json" else "\n".join(groups.lines(cost)))
+    if check and not cost.kept:
         sys.exit(FINDINGS)
 
 

@@ -322,6 +322,7 @@ cdef struct Session:
     Buf deferred                # framed SAVEPOINT … of a transaction that has no shard yet
     uint16_t ndeferred
     Buf once                    # framed SET TRANSACTION … of the next transaction
+    Buf once_used               # … of the one that is open: its parts on other shards begin alike
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     Verdict* verdict            # the policy's, of the current command; NULL for none
     ClientStatement* stmts

@@ -874,6 +874,7 @@ cdef class Relay:
             if s != NULL and (s.phase == PHASE_PARKED or s.phase == PHASE_IDLE):
                 close_or_release(c, s)
                 set_trx(c, s, TRX_NONE)
+                buf_free(&s.once_used)
                 drop_pins(c, s)
             self.unlock()
         return s != NULL
@@ -916,13 +917,14 @@ cdef class Relay:
             raise RelayFull("no session slot left")
         return handle
 
-    def lease_submit(self, uint64_t handle, int32_t shard, bytes payload, *, uint32_t flags=0,
+    def lease_submit(self, uint64_t handle, int32_t shard, bytes payload, *, uint32_t flags=0, uint32_t pins=0,
                      StatementRef statement=None, VerdictRef verdict=None):
         """Send one command (payload with its command byte) to `shard`; EVENT_DATA and EVENT_DONE follow.
 
         `statement`: what a COM_STMT_EXECUTE (with types) executes; the caller keeps it alive until EVENT_DONE.
 
-        `verdict`: one that lets the payload pass as it is.
+        `verdict`: one that lets the payload pass as it is. `pins`: why its backend stays with the lease from then on,
+        in a transaction or not, until `lease_unpin`.
         -> False when the lease is gone or busy.
         """
         cdef Core* c = &self.core
@@ -939,7 +941,7 @@ cdef class Relay:
                 s.t_wait = s.t_sent = 0
                 s.bytes_out = 0
                 s.flags = <uint16_t>flags
-                s.cmd_pins = 0
+                s.cmd_pins = pins
                 s.phase = PHASE_BUSY
                 if statement is not None:
                     s.exec = statement.st
@@ -981,6 +983,86 @@ cdef class Relay:
             return PyBytes_FromStringAndSize(<char*>buf_head(&out), out.len)
         finally:
             buf_free(&out)
+
+    def lease_unpin(self, uint64_t handle):
+        """Whatever kept the idle lease's backend is over: it goes back, proven idle or closed."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.kind == KIND_LEASE and s.phase == PHASE_IDLE:
+                drop_pins(c, s)
+                if s.backend != NULL and s.trx != TRX_ACTIVE:
+                    detach(c, s)
+            self.unlock()
+
+    # ------------------------------------------------------------ transactions of several shards
+    def move_backend(self, uint64_t giver, uint64_t taker):
+        """The backend that one session or lease holds is the other's from now on, with the transaction that is open
+        there. Pins stay where they are; a client's session goes on saying that it is in a transaction.
+
+        -> False when the giver has none, or either is gone or busy.
+        """
+        cdef Core* c = &self.core
+        cdef Session* a
+        cdef Session* b
+        cdef bint moved = False
+        with nogil:
+            self.lock()
+            a, b = session_at(c, giver), session_at(c, taker)
+            if a != NULL and b != NULL and at_rest(a) and at_rest(b) and a.backend != NULL and b.backend == NULL \
+                    and not a.linger and not a.backend.busy:
+                move_backend(c, a, b)
+                moved = True
+            self.unlock()
+        return moved
+
+    def set_pins(self, uint64_t handle, *, uint32_t add=0, uint32_t drop=0):
+        """Bind a session to its backend for these reasons, or not for those any more."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef uint32_t left
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL:
+                left = (s.pins & ~drop) | add
+                if left != s.pins:
+                    drop_pins(c, s)
+                    add_pins(c, s, left)
+            self.unlock()
+
+    def end_transaction(self, uint64_t handle):
+        """The parked or held session's transaction, whose parts leases have ended, is over."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL:
+                drop_pending(c, s)
+                set_trx(c, s, TRX_NONE)
+                buf_free(&s.once_used)
+            self.unlock()
+
+    def transaction(self, uint64_t handle):
+        """How the session's transaction was begun: (variant of START TRANSACTION, framed SET TRANSACTIONs before it);
+        None when the session is gone."""
+        cdef Session* s
+        cdef uint8_t text[1024]
+        cdef size_t n = 0
+        cdef uint8_t begin = 0
+        self.lock()
+        s = session_at(&self.core, handle)
+        if s != NULL:
+            begin = s.begin
+            if s.once_used.len + s.once.len <= 1024:
+                memcpy(text, buf_head(&s.once_used), s.once_used.len)
+                memcpy(text + s.once_used.len, buf_head(&s.once), s.once.len)
+                n = s.once_used.len + s.once.len
+        self.unlock()
+        return None if s == NULL else (begin, PyBytes_FromStringAndSize(<char*>text, n))
 
     # ------------------------------------------------------------ pools and routes
     def pool_new(self, int32_t shard, int capclass, *, uint32_t server, bint remote=False):
@@ -1740,6 +1822,29 @@ cdef int put_cuts(Verdict* v, object cuts, bytes payload) except -1:
     v.size = <uint32_t>len(kept)
     v.bytes = copy_bytes(bytes(kept))
     return 0
+
+
+cdef inline bint at_rest(Session* s) noexcept nogil:
+    return s.phase == PHASE_IDLE or s.phase == PHASE_PARKED
+
+
+cdef void move_backend(Core* c, Session* a, Session* b) noexcept nogil:
+    cdef bint active = a.backend.status & SERVER_STATUS_IN_TRANS != 0
+    b.backend = a.backend
+    b.backend.owner = b
+    a.backend = NULL
+    a.diagnostics = b.diagnostics = DIAG_GONE
+    if a.kind == KIND_LEASE:
+        count_open(c, a, TRX_NONE)
+    else:
+        b.state = a.state       # what the lease does there is done in the session's state
+    count_open(c, b, TRX_ACTIVE if active or b.kind == KIND_CLIENT else TRX_NONE)
+
+
+cdef void count_open(Core* c, Session* s, uint8_t trx) noexcept nogil:
+    """`set_trx` of a transaction that was counted when it began."""
+    c.stats.transactions_open += (trx != TRX_NONE) - (s.trx != TRX_NONE)
+    s.trx = trx
 
 
 cdef bint put_extra(Session* s, const uint8_t* p, size_t n) noexcept nogil:

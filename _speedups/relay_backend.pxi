@@ -405,7 +405,8 @@ cdef bint send_diff(Core* c, Backend* b, Diff* d) noexcept nogil:
 
 cdef bint send_once(Core* c, Session* s, Backend* b) noexcept nogil:
     cdef size_t n = get24(buf_head(&s.once)) + 4
-    cdef bint sent = send_framed(c, b, EXPECT_OK, buf_head(&s.once), n)
+    cdef bint sent = send_framed(c, b, EXPECT_OK, buf_head(&s.once), n) \
+        and buf_append(&s.once_used, buf_head(&s.once), n)
     buf_consume(&s.once, n)
     return sent
 
@@ -897,6 +898,8 @@ cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
     else:
         if s.trx == TRX_ACTIVE:
             set_trx(c, s, TRX_NONE)
+            if s.once_used.len:
+                buf_free(&s.once_used)
         if s.behind & BEHIND_HOLD and s.flags & PLAN_TRACKED:
             # The uvloop side knows in which state this has left the backend, and says so before `release`.
             b.suspect |= SUSPECT_STATE if not s.last_error else 0
@@ -951,6 +954,8 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
         if s.once.len == 0 and s.begin == BEGIN_NOTHING:
             b.suspect |= SUSPECT_ONCE   # a statement that fails, or reads no table, does not use it up
             drop_pending(c, s)
+            if not s.autocommit_off:
+                buf_free(&s.once_used)
     elif b.step == STEP_BEGIN:
         set_trx(c, s, TRX_ACTIVE)
         replay_deferred(c, s)
@@ -960,6 +965,7 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
             return
     elif b.step == STEP_COMMIT:
         set_trx(c, s, TRX_NONE)
+        buf_free(&s.once_used)
         if b.suspect & SUSPECT_STATE:
             add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
         if s.pins == 0:
@@ -1040,13 +1046,13 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
                         note_position(c, s, b, p + inner, value)
                 elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
                     pass        # MySQL counts statements there; no state of the session
-                elif not s.cmd_pins and not s.pins:
+                elif not (s.cmd_pins | s.pins) & ~<uint32_t>(1 << PIN_TRANSACTION):
                     b.suspect |= SUSPECT_STATE
         elif kind == 3:
             inner += 1
             if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
                 note_position(c, s, b, p + inner, value)
-        elif kind == 1 and not s.pins and s.command != COM_INIT_DB:
+        elif kind == 1 and not s.pins & ~<uint32_t>(1 << PIN_TRANSACTION) and s.command != COM_INIT_DB:
             b.suspect |= SUSPECT_STATE
         at += length
 
@@ -1129,6 +1135,7 @@ cdef void lose_transaction(Core* c, Session* s) noexcept nogil:
     """What the backend held is gone. A transaction that had not reached it is not."""
     if s.trx == TRX_ACTIVE:
         set_trx(c, s, TRX_NONE)
+        buf_free(&s.once_used)
     drop_pins(c, s)
 
 

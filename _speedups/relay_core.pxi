@@ -60,6 +60,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     buf_free(&s.extra)
     buf_free(&s.deferred)
     buf_free(&s.once)
+    buf_free(&s.once_used)
     buf_free(&s.own_error)
     free(s.positions)
     c.sessions[s.index] = NULL

@@ -55,6 +55,7 @@ _COLD = (
 )
 CHANGES = ("same", "refused", "allowed", "changed")
 EXPOSURES = ("shown", "refused", "failed")
+ATOMICS = ("committed", "rolled_back", "unknown", "recovered_commit", "recovered_abort", "in_doubt")
 SHADOW_MARKS = (None, *CHANGES)
 COUNTERS = tuple(name for name in _HOT + _COLD if name != "heartbeat_ns")
 GAUGES = (
@@ -65,7 +66,7 @@ STATES = ("started_ns", "pid", "config_epoch", "draining", "ready")
 ARRAYS = {
     "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES,
     "pins_by_reason": PIN_REASONS, "pins_total_by_reason": PIN_REASONS, "shadows_by_change": CHANGES,
-    "exposures_by_outcome": EXPOSURES,
+    "exposures_by_outcome": EXPOSURES, "atomics_by_outcome": ATOMICS,
 }
 SHARD_COUNTERS = (
     "queries", "bytes_in", "bytes_out", "reads_replica", "errors", "lost", "waits", "wait_us", "timeouts",
@@ -707,6 +708,14 @@ cdef class WorkerBlock:
         """Count persons' being counted against budgets, by what came of it."""
         self.own.exposures_by_outcome[<Py_ssize_t>EXPOSURES.index(outcome)] += 1
 
+    def atomic(self, outcome):
+        """Count a transaction over several shards, or a part of one that was cleared up, by what became of it."""
+        self.own.atomics_by_outcome[<Py_ssize_t>ATOMICS.index(outcome)] += 1
+
+    def in_doubt(self, parts):
+        """So many prepared parts wait for recovery now."""
+        self.own.atomics_by_outcome[<Py_ssize_t>ATOMICS.index("in_doubt")] = parts
+
     def pin(self, reason, n=1):
         """Count sessions that became pinned (n > 0) or free again (n < 0)."""
         cdef Py_ssize_t place = PIN_REASONS.index(reason)
@@ -1019,7 +1028,8 @@ cdef check_layout():
     shard_marks = {"timeouts": <char *>&s.timeouts - shard, "connecting": <char *>&s.connecting - shard}
     array_marks = {"parks_by_reason": <char *>&w.parks_by_reason[0] - worker,
                    "pins_total_by_reason": <char *>&w.pins_total_by_reason[0] - worker,
-                   "exposures_by_outcome": <char *>&w.exposures_by_outcome[0] - worker}
+                   "exposures_by_outcome": <char *>&w.exposures_by_outcome[0] - worker,
+                   "atomics_by_outcome": <char *>&w.atomics_by_outcome[0] - worker}
     padded = (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry),
               sizeof(SlowRing), sizeof(BackendHealth), sizeof(NameEntry))
     right = (

@@ -19,6 +19,7 @@ from config.errors import Place
 from config.option import DURATION, KIB, MIB, NETWORK, PATH, SIZE, Option
 from config.policy import PolicySettings
 from config.secrets import Password, Secret
+from config.transactions import TransactionSettings
 from config.words import (
     AuthPlugin,
     Consistency,
@@ -505,10 +506,11 @@ class KeyspaceSettings:
     multi_shard_writes: Annotated[
         MultiShardWrites,
         Option(
-            "refuse: a statement that writes to several shards is refused; best_effort: begun on all, "
-            "executed on all, then committed on all, without two-phase commit."
+            "What becomes of writes to several shards, by one statement or one transaction. atomic: two-phase commit; "
+            "best_effort: begun on all, executed on all, then committed on all, without it, and no transaction over "
+            "several shards; refuse: neither."
         ),
-    ] = MultiShardWrites.REFUSE
+    ] = MultiShardWrites.ATOMIC
     scatter: Annotated[
         Scatter,
         Option(
@@ -1029,6 +1031,9 @@ class Settings:
     redis: Annotated[RedisSettings, Option("Where Redis keys live.")] = field(default_factory=RedisSettings)
     tls: Annotated[TlsSettings, Option("What holds for all TLS.")] = field(default_factory=TlsSettings)
     limits: Annotated[Limits, Option("Bounds in memory and time.")] = field(default_factory=Limits)
+    transactions: Annotated[TransactionSettings, Option("Transactions over several shards.")] = field(
+        default_factory=TransactionSettings
+    )
     health: Annotated[Health, Option("How servers are watched.")] = field(default_factory=Health)
     telemetry: Annotated[Telemetry, Option("What is measured and logged.")] = field(default_factory=Telemetry)
     admin: Annotated[AdminSettings, Option("The admin console's accounts and bounds.")] = field(

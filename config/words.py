@@ -44,10 +44,11 @@ class SessionScope(StrEnum):
 
 
 class MultiShardWrites(StrEnum):
-    """What happens to a statement that writes to several shards."""
+    """What happens to a statement, or a transaction, that writes to several shards."""
 
-    REFUSE = "refuse"
+    ATOMIC = "atomic"
     BEST_EFFORT = "best_effort"
+    REFUSE = "refuse"
 
 
 class Scatter(StrEnum):

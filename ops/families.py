@@ -241,6 +241,14 @@ TRAFFIC = (
     gauge("buffered_bytes", "Bytes held for slow clients or backends.", total("bytes_buffered")),
 )
 
+ATOMICS = (
+    counter("atomic_transactions", "Transactions over several shards by what became of them; and parts of such that a "
+            "crash left behind, as recovery has ended them (recovered_commit, recovered_abort).",
+            lambda s: [row for row in by_reason("atomics_by_outcome")(s) if row[0] != ("in_doubt",)], "outcome"),
+    gauge("transactions_in_doubt", "Prepared parts of transactions that wait for recovery on the region's servers.",
+          lambda s: [((), n) for (outcome,), n in by_reason("atomics_by_outcome")(s) if outcome == "in_doubt"]),
+)
+
 AUDIT = (
     counter("audit_records", "Decision records on the disk.", total("audit_records")),
     counter("audit_bytes", "Their bytes.", total("audit_bytes")),
@@ -409,7 +417,8 @@ PROCESS = (
 )
 
 GROUPS: dict[str, tuple[Family, ...]] = {
-    "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Decision records": AUDIT, "Pools": POOLS,
+    "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Decision records": AUDIT,
+    "Transactions over several shards": ATOMICS, "Pools": POOLS,
     "Shards": SHARDS, "Backends": BACKENDS, "Redis": REDIS, "Workers": WORKERS, "The process": PROCESS,
 }
 FAMILIES = tuple(family for group in GROUPS.values() for family in group)

@@ -1,22 +1,23 @@
-"""Statements of several shards: reads whose rows are relayed shard by shard or merged by the engine, and best-effort
-writes.
+"""Statements of several shards: reads whose rows are relayed shard by shard or merged by the engine, and writes.
 
 Everything runs on leases, so back-pressure, transactions and the proof of idleness are the relay's. While one shard's
 rows go to the client the others wait at their credit. A write is begun on all shards, executed on all, then
-committed on all; what fails before the commits is rolled back everywhere.
+committed on all, by two-phase commit (`proxy/xa/`) unless its keyspace says that best effort will do; what fails before
+that is rolled back everywhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from _speedups.relay import StatementRef, VerdictRef
+from config.words import MultiShardWrites
 from proxy.audit import Outcome, Work
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.exposure import Toll
@@ -28,6 +29,8 @@ from proxy.mysql.packets.replies import ERR_HEAD, OkPacket
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.session import Session
+from proxy.xa import faults
+from proxy.xa.transaction import ServerSaid, errno_of
 from router import plan as plans
 from router.engine.budget import Budget, Pool
 from router.engine.recipe import Recipe
@@ -82,6 +85,17 @@ class Asked:
     binary: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What each shard is sent, and what their answers add up to: the sum of the rows, or those of one copy."""
+
+    payloads: Mapping[str, bytes]
+    execution: Execution | None
+    sum_rows: bool = True
+    inserted: Inserted | None = None
+    flags: int = WRITES
+
+
 class Branches:
     """One lease per shard, by the shard's name, with the relay's numbers as they were when the statement began."""
 
@@ -97,6 +111,12 @@ class Branches:
             self.leases[name].submit(self._numbers[name], payload, flags)
         else:
             self.leases[name].submit(self._numbers[name], execution.payload, flags, execution.statement)
+
+    async def write(self, write: Write) -> dict[str, bytes]:
+        """Each shard's answer."""
+        for name, payload in write.payloads.items():
+            self.submit(name, payload, write.execution, write.flags)
+        return await self.collect()
 
     async def collect(self) -> dict[str, bytes]:
         """The running commands' responses."""
@@ -141,18 +161,16 @@ class Executor:
                 work = partial(self._scatter, handle, session, payloads, execution, reduced, info, outcome)
             case plans.MultiWrite(sum_rows=sum_rows):
                 payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
-                work = partial(
-                    self._write, handle, session, payloads, execution, sum_rows, info, None, reduced.flags, outcome
-                )
+                write = Write(payloads, execution, sum_rows, flags=WRITES | reduced.flags)
+                work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case plans.SplitInsert():
                 if execution is not None:
                     raise refusal("PREPARED_SPLIT")
                 parts = split(planned, found, sql, mode=session.mode, charset=session.charset)
                 payloads = {shard: b"\x03" + text for shard, text in parts.items()}
                 inserted = _inserted(session, planned, plan, found)
-                work = partial(
-                    self._write, handle, session, payloads, None, True, info, inserted, reduced.flags, outcome
-                )
+                write = Write(payloads, None, inserted=inserted, flags=WRITES | reduced.flags)
+                work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self._spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
@@ -278,30 +296,54 @@ class Executor:
 
     # --- writes ---------------------------------------------------------------------------------------------
 
-    async def _write(
-        self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None, sum_rows: bool,
-        info: dict[str, Any], inserted: Inserted | None, flags: int, outcome: Outcome,
+    def _writes(self, keyspace: str) -> Callable[..., Coroutine[Any, Any, None]]:
+        """How the keyspace writes to several shards."""
+        found = self._worker.generation.topology.keyspace(keyspace)
+        assert found is not None
+        return self._atomic if found.multi_shard_writes is MultiShardWrites.ATOMIC else self._best_effort
+
+    async def _atomic(
+        self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome
+    ) -> None:  # fmt: skip
+        """As a transaction of its own, by two-phase commit."""
+        async with await self._worker.atomics.begin(session, write.payloads) as transaction:
+            try:
+                await transaction.start_all()
+                leases = {name: part.lease for name, part in transaction.parts.items()}
+                numbers = {name: part.number for name, part in transaction.parts.items()}
+                answers = await Branches(numbers, leases).write(write)
+                if (failed := _first_error(answers)) is not None:
+                    await transaction.roll_back()
+                    raise ServerSaid(failed)
+                faults.reach("executed")
+                self._worker.dispatcher.see_through(handle)
+                await transaction.commit()
+            except ServerSaid as error:
+                outcome.error = error.errno
+                self._worker.relay.reply(handle, error.packet, error=True)
+                return
+        self._answer(handle, session, answers, write, Status(info["status"]))
+
+    async def _best_effort(
+        self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
-            branches = await self._branches(stack, session, payloads)
+            branches = await self._branches(stack, session, write.payloads)
             # What is open when it fails here ends with its lease, if need be by the connection.
             failed = await branches.one_by_one(b"\x03BEGIN")
             if failed is not None:
-                outcome.error = int.from_bytes(failed[HEADER_SIZE + 1 : HEADER_SIZE + 3], "little")
+                outcome.error = errno_of(failed)
                 self._worker.relay.reply(handle, failed, error=True)
                 return
-            for name, payload in payloads.items():
-                branches.submit(name, payload, execution, WRITES | flags)
-            answers = await branches.collect()
-            failed = next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
-            if failed is not None:
-                outcome.error = int.from_bytes(failed[HEADER_SIZE + 1 : HEADER_SIZE + 3], "little")
+            answers = await branches.write(write)
+            if (failed := _first_error(answers)) is not None:
+                outcome.error = errno_of(failed)
                 await self._roll_back(branches)
                 self._worker.relay.reply(handle, failed, error=True)
                 return
             self._worker.dispatcher.see_through(handle)
             await self._commit(branches)
-            self._answer(handle, session, answers, sum_rows, Status(info["status"]), inserted)
+            self._answer(handle, session, answers, write, Status(info["status"]))
 
     async def _roll_back(self, branches: Branches) -> None:
         for name in branches.leases:
@@ -324,12 +366,11 @@ class Executor:
         raise refusal("PARTIAL_COMMIT", ", ".join(good) or "no shard", ", ".join(failed))
 
     def _answer(
-        self, handle: int, session: Session, answers: dict[str, bytes], sum_rows: bool, status: Status,
-        inserted: Inserted | None,
+        self, handle: int, session: Session, answers: dict[str, bytes], write: Write, status: Status
     ) -> None:  # fmt: skip
         """One OK packet for all shards': counts added, the first insert id."""
         oks = [OkPacket.parse(answer[HEADER_SIZE:], session.capabilities) for answer in answers.values()]
-        counted = oks if sum_rows else oks[:1]
+        counted, inserted = oks if write.sum_rows else oks[:1], write.inserted
         affected, warnings = sum(ok.affected_rows for ok in counted), sum(ok.warnings for ok in counted)
         total = OkPacket(
             affected_rows=affected,
@@ -342,6 +383,10 @@ class Executor:
         self._worker.relay.reply(
             handle, packet, affected=affected, insert_id=total.last_insert_id, warnings=total.warnings
         )
+
+
+def _first_error(answers: Mapping[str, bytes]) -> bytes | None:
+    return next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
 
 
 async def _behind(toll: Toll, work: Work) -> None:

@@ -73,8 +73,9 @@ class Inquiries:
                 self._say(message, **part(TOPICS[what](self._worker, int(message["after"]))))
             elif what == "kill":
                 self._say(message, rows=[[kill(self._worker, int(message["session"]))]], next=None)
-            elif what == "explain":
-                task = asyncio.ensure_future(self._explain(message))
+            elif what in ("explain", "transactions"):
+                work = self._explain(message) if what == "explain" else self._transactions(message)
+                task = asyncio.ensure_future(work)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
@@ -86,6 +87,15 @@ class Inquiries:
     def _say(self, message: control.Message, **answer: Any) -> None:
         # Whoever asked may be gone, or may not read: it is no business of this worker's.
         control.send(self._socket, {"verb": "answer", "id": message.get("id"), **answer})
+
+    async def _transactions(self, message: control.Message) -> None:
+        """Those of the region's servers that are prepared, told by one worker."""
+        try:
+            found = await self._worker.recovery.survey() if self._worker.start.index == 0 else []
+            self._say(message, rows=[one.row() for one in found][:PART_ROWS], next=None)
+        except Exception as error:
+            log.exception("looking for prepared transactions")
+            self._say(message, error=logs.told(error))
 
     async def _explain(self, message: control.Message) -> None:
         """EXPLAIN ROUTE as somebody, with the live schema of this worker."""

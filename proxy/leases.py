@@ -78,9 +78,10 @@ class Lease:
 
     def submit(
         self, shard: int, payload: bytes, flags: int = 0, statement: StatementRef | None = None,
-        verdict: VerdictRef | None = None,
+        verdict: VerdictRef | None = None, pins: int = 0,
     ) -> None:  # fmt: skip
-        """Start a command; `stream` or `collect` gives its response. `statement`: of a COM_STMT_EXECUTE.
+        """Start a command; `stream` or `collect` gives its response. `statement`: of a COM_STMT_EXECUTE. `pins`: why
+        the backend stays with the lease from then on, until `unpin`.
 
         On a lease that has lost its backend nothing is sent, and the response is empty.
         """
@@ -90,8 +91,12 @@ class Lease:
         self.lost = False
         self._statement = statement
         self._done = not self._leases.relay.lease_submit(
-            self.handle, shard, payload, flags=flags, statement=statement, verdict=verdict
+            self.handle, shard, payload, flags=flags, statement=statement, verdict=verdict, pins=pins
         )
+
+    def unpin(self) -> None:
+        """What it was pinned for is over: its backend goes back when no transaction is open there."""
+        self._leases.relay.lease_unpin(self.handle)
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The running command's response as it comes, framed packets cut anywhere. Not taking it stops the server."""

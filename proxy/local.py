@@ -28,6 +28,8 @@ NO_ROWS = 2**64 - 1
 HERE, UNSURE = 0, 2
 """The relay's Diagnostics: SHOW WARNINGS can be asked of the attached backend; nobody can say without asking."""
 
+UNRESOLVED = plans.ShowFairlead("unresolved")
+
 Local: TypeAlias = plans.SessionValue | plans.Names | plans.ShowRoute | plans.ShowFairlead
 LOCAL = (plans.SessionValue, plans.Names, plans.ShowRoute, plans.ShowFairlead, plans.Nothing)
 
@@ -51,12 +53,21 @@ class LocalAnswers:
         info = self._worker.relay.info(handle)
         if info is None:
             return
-        if _asks_found_rows(plan) and info["pins"] & self._worker.pin_bits("found_rows"):
+        if plan == UNRESOLVED:
+            self._worker.dispatcher.spawn(handle, self._unresolved(handle, session, info))
+        elif _asks_found_rows(plan) and info["pins"] & self._worker.pin_bits("found_rows"):
             # SQL_CALC_FOUND_ROWS has pinned the session; its backend knows.
             self._worker.relay.run_on(handle, info["shard"])
         else:
             columns, rows = self.rows(session, plan, info)
             self.send(handle, session, columns, rows, info, binary, keep_diagnostics=_keeps_diagnostics(session, plan))
+
+    async def _unresolved(self, handle: int, session: Session, info: dict[str, Any]) -> None:
+        """The servers of the region are asked for their prepared transactions."""
+        widths = {"gtrid": 64, "decider": 64, "shards": 4096, "decision": 16, "seconds": 20}
+        columns = [text_column(session, name, width) for name, width in widths.items()]
+        rows = [[str(cell) for cell in one.row()] for one in await self._worker.recovery.survey()]
+        self.send(handle, session, columns, rows, info)
 
     def send(
         self, handle: int, session: Session, columns: Sequence[ColumnDefinition41], rows: list[list[Any]],

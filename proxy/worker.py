@@ -59,6 +59,8 @@ from proxy.statements import Statements
 from proxy.trial import Beside, Canary
 from proxy.variables import Variables
 from proxy.verdicts import Verdicts
+from proxy.xa.atomics import Atomics
+from proxy.xa.recovery import Recovery
 from router.context import Context
 from router.errors import refusal
 from router.plan import Planned
@@ -113,6 +115,8 @@ class Worker:
         self.verdicts = Verdicts(self.relay)
         self.statements = Statements(self)
         self.executor = Executor(self)
+        self.atomics = Atomics(self)
+        self.recovery = Recovery(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)
@@ -157,9 +161,11 @@ class Worker:
         self._say({"verb": "ready"})
         beat = asyncio.ensure_future(self._beat())
         certificates = asyncio.ensure_future(self._watch_certificates())
+        recovery = asyncio.ensure_future(self._recover())
         await self._draining.wait()
         beat.cancel()
         certificates.cancel()
+        recovery.cancel()
         await self._stop(thread)
 
     async def _beat(self) -> None:
@@ -167,6 +173,11 @@ class Worker:
             self.loop_block.heartbeat()
             self.backends.pools.share()
             await asyncio.sleep(HEARTBEAT)
+
+    async def _recover(self) -> None:
+        """One worker of each Fairlead does it."""
+        if self.start.index == 0:
+            await self.recovery.run()
 
     async def _watch_certificates(self) -> None:
         """From time to time."""
@@ -184,6 +195,7 @@ class Worker:
             self.loop_block.heartbeat()
             await asyncio.sleep(DRAIN_POLL)
         await self.dispatcher.close()
+        self.recovery.close()
         await self.schemas.close()
         await self.backends.close()
         await self.auditor.close()
@@ -265,6 +277,7 @@ class Worker:
         slow = telemetry.slow_query if telemetry.slow_query is not None else 1e9
         self.relay.set_times(limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER)
         fill_errors(self.relay, generation, numbers)
+        self.atomics.configure()
         self.schemas.configure(generation)
         self._see_schemas()
         self.auditor.prepare(generation)

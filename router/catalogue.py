@@ -54,6 +54,7 @@ NET_READ_INTERRUPTED = (1159, "08S01")
 NET_READ_ERROR = (1158, "08S01")
 SECURE_TRANSPORT_REQUIRED = (3159, "HY000")
 LOCK_WAIT_TIMEOUT = (1205, "HY000")
+DEADLOCK = (1213, "40001")
 READ_ONLY_TRANSACTION = (1792, "25006")
 SAVEPOINT_MISSING = (1305, "42000")
 TRANSACTION_CHARACTERISTICS = (1568, "25001")
@@ -449,14 +450,14 @@ _WRITES = (
     _entry(
         "MULTI_SHARD_WRITE", 1301, NOT_SUPPORTED_YET,
         "{0} would change rows on several shards",
-        "multi_shard_writes is refuse: without two-phase commit a failure could leave it half done.",
-        "Fix the shard key to one shard, or set multi_shard_writes: best_effort for the keyspace.",
+        "multi_shard_writes of the keyspace is refuse.",
+        "Fix the shard key to one shard, or set multi_shard_writes: atomic for the keyspace.",
     ),
     _entry(
         "MULTI_SHARD_INSERT", 1302, NOT_SUPPORTED_YET,
         "the rows of this {0} belong to several shards",
-        "multi_shard_writes is refuse: without two-phase commit a failure could leave it half done.",
-        "Send one statement per shard, or set multi_shard_writes: best_effort for the keyspace.",
+        "multi_shard_writes of the keyspace is refuse, or the values assign shard keys.",
+        "Send one statement per shard, or set multi_shard_writes: atomic for the keyspace.",
     ),
     _entry(
         "ROW_SHAPES", 1327, NOT_SUPPORTED_YET,
@@ -533,7 +534,7 @@ _WRITES = (
         "REFERENCE_WRITE", 1312, NOT_SUPPORTED_YET,
         "{0} on reference table {1}",
         "It must change every copy, and multi_shard_writes is refuse.",
-        "Set multi_shard_writes: best_effort for the keyspace, or change the copies on their servers.",
+        "Set multi_shard_writes: atomic for the keyspace, or change the copies on their servers.",
     ),
     _entry(
         "REFERENCE_AUTO_INCREMENT", 1313, NOT_SUPPORTED_YET,
@@ -692,6 +693,24 @@ _SESSIONS = (
         "this session is pinned to shard {0} by {1}, and the statement needs {2}",
         "What pinned the session lives on one connection.",
         "Release it (UNLOCK TABLES, RELEASE_LOCK, reset the connection), or use a second session.",
+    ),
+    _entry(
+        "ATOMIC_REGIONS", 3021, NOT_SUPPORTED_YET,
+        "an atomic transaction over shards of several regions ({0} is of another one)",
+        "Two-phase commit reaches the shards of one region; another region's servers are not connected to.",
+        "Commit region by region, or set multi_shard_writes: best_effort for the keyspace.",
+    ),
+    _entry(
+        "ATOMIC_UNAVAILABLE", 3022, OPTION_PREVENTS,
+        "shard {0} cannot take part in a transaction over several shards: {1}",
+        "Every shard must be able to list prepared transactions and to keep decisions (docs/transactions.md).",
+        "Grant the shard's account what is missing, or keep the transaction to one shard.",
+    ),
+    _entry(
+        "ATOMIC_ABORTED", 3023, DEADLOCK,
+        "the transaction took so long to commit that it was given up, and is rolled back on all shards",
+        "Its parts were prepared for longer than transactions.in_doubt, so recovery has rolled them back.",
+        "Try restarting the transaction.",
     ),
     _entry(
         "GLOBAL_VARIABLE", 3004, SPECIFIC_ACCESS_DENIED,
@@ -1130,7 +1149,7 @@ _CONSOLE = (
     _entry(
         "SHOW_FAIRLEAD", 6012, PARSE_ERROR,
         "SHOW {0} is not answered in a session of an application",
-        "Here SHOW FAIRLEAD SESSION and SHOW FAIRLEAD STATUS are; the rest tells of others.",
+        "Here SHOW FAIRLEAD SESSION, STATUS and TRANSACTIONS UNRESOLVED are; the rest tells of others.",
         "Ask the admin console (docs/console.md).",
     ),
     _entry(

@@ -16,7 +16,7 @@ from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
 from router.policy.account import account
 from router.policy.counting import Counting
 from router.policy.enforce import plan
-from router.route import route, split
+from router.route import is_atomic, route, split
 from router.topology import Topology
 
 
@@ -163,6 +163,8 @@ def _computed(planned: Planned, shards: tuple[str, ...], error: str | None) -> I
             yield f"the values of the shard key lead to {len(shards)} shards"
     elif error is not None:
         yield error
+    if is_atomic(planned, shards):
+        yield "atomic: all shards commit or none, by two-phase commit"
 
 
 def _regions(topology: Topology, shards: tuple[str, ...]) -> tuple[str, ...]:

@@ -273,9 +273,10 @@ class ShowRoute:
 
 @dataclass(frozen=True, slots=True)
 class ShowFairlead:
-    """SHOW FAIRLEAD SESSION | STATUS: what the session, or the Fairlead, knows of itself. Never cached."""
+    """SHOW FAIRLEAD SESSION | STATUS | TRANSACTIONS UNRESOLVED: what the session, the Fairlead, or the servers of its
+    region know. Never cached."""
 
-    what: Literal["session", "status"]
+    what: Literal["session", "status", "unresolved"]
 
 
 @dataclass(frozen=True, slots=True)

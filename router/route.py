@@ -12,6 +12,7 @@ from itertools import product
 
 from _speedups import lexer
 from _speedups.lexer import LexedStatement, LiteralSlot
+from config.words import MultiShardWrites
 from config.words import Scatter as ScatterPolicy
 from router import keys as keytypes
 from router.errors import Refusal, refusal
@@ -77,8 +78,26 @@ def route(
     if isinstance(found, Refuse):
         return found
     if len(found) > 1 and not isinstance(planned.plan, AnyShard):
-        return _several_problem(planned, lexed, sql, len(found)) or found
+        return _several_problem(planned, lexed, sql, len(found)) or _out_of_reach(planned, found) or found
     return found
+
+
+def is_atomic(planned: Planned, shards: Sequence[str]) -> bool:
+    """Is this execution a write to several shards by two-phase commit?"""
+    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    if len(shards) < 2 or planned.topology is None or not isinstance(plan, MultiWrite | SplitInsert):
+        return False
+    keyspace = planned.topology.keyspace(plan.keyspace)
+    return keyspace is not None and keyspace.multi_shard_writes is MultiShardWrites.ATOMIC
+
+
+def _out_of_reach(planned: Planned, shards: Sequence[str]) -> Refuse | None:
+    """Two-phase commit is for the shards of the own region, whose servers can be asked what became of it."""
+    if not is_atomic(planned, shards) or planned.topology is None:
+        return None
+    found = [planned.topology.shard(name) for name in shards]
+    away = next((one.name for one in found if one is not None and not one.is_local), None)
+    return Refuse("ATOMIC_REGIONS", (away,)) if away is not None else None
 
 
 def _several_problem(planned: Planned, lexed: LexedStatement, sql: Text, shards: int) -> Refuse | None:

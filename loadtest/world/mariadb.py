@@ -11,6 +11,8 @@ import pymysql
 from loadtest.world import templates
 from loadtest.world.sqlserver import (
     ACCOUNT_HOST,
+    OWN_PRIVILEGES,
+    OWN_SCHEMA,
     REPLICATION_USER,
     SERVICE_USER,
     Passwords,
@@ -144,6 +146,7 @@ def _accounts() -> str:
         "FLUSH PRIVILEGES;\n"
         f"CREATE USER {service} IDENTIFIED BY '{passwords.service}';\n"
         f"GRANT BINLOG MONITOR, SLAVE MONITOR ON *.* TO {service};\n"
+        f"GRANT {OWN_PRIVILEGES} ON {OWN_SCHEMA}.* TO {service};\n"
         f"CREATE USER {replica} IDENTIFIED BY '{passwords.replication}';\n"
         f"GRANT REPLICATION SLAVE ON *.* TO {replica};\n"
         "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost';\n"

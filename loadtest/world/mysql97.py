@@ -11,6 +11,8 @@ import pymysql
 from loadtest.world import debian_sid, templates
 from loadtest.world.sqlserver import (
     ACCOUNT_HOST,
+    OWN_PRIVILEGES,
+    OWN_SCHEMA,
     REPLICATION_USER,
     SERVICE_USER,
     Passwords,
@@ -160,6 +162,8 @@ def _accounts() -> str:
     return (
         f"CREATE USER {service} IDENTIFIED BY '{passwords.service}';\n"
         f"GRANT REPLICATION CLIENT ON *.* TO {service};\n"
+        f"GRANT XA_RECOVER_ADMIN ON *.* TO {service};\n"
+        f"GRANT {OWN_PRIVILEGES} ON {OWN_SCHEMA}.* TO {service};\n"
         f"CREATE USER {replica} IDENTIFIED BY '{passwords.replication}';\n"
         f"GRANT REPLICATION SLAVE ON *.* TO {replica};\n"
     )

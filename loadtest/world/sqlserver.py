@@ -20,6 +20,9 @@ MAX_SOCKET_PATH = 107
 SERVICE_USER = "fairlead"
 REPLICATION_USER = "replica"
 ACCOUNT_HOST = "127.0.0.1"
+OWN_SCHEMA = "fairlead"
+"""Where Fairlead keeps decisions on transactions over several shards."""
+OWN_PRIVILEGES = "CREATE, SELECT, INSERT, DELETE"
 KEYSPACE_PRIVILEGES = (
     "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE TEMPORARY TABLES, "
     "LOCK TABLES, EXECUTE, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, TRIGGER, EVENT"
@@ -185,7 +188,7 @@ class SqlServer(Server):
 
     def databases(self) -> list[str]:
         """The schemas that are not the server's own."""
-        own = {"mysql", "sys", "information_schema", "performance_schema"}
+        own = {"mysql", "sys", "information_schema", "performance_schema", OWN_SCHEMA}
         return [name for (name,) in self.query("SHOW DATABASES") if name not in own]
 
     # --- role and replication -----------------------------------------------------------------------------

@@ -164,7 +164,9 @@ def _quoted(keyspace: str | None, table: str | None) -> str:
 
 
 def _fairlead(request: Request, rest: Sequence[Token]) -> Planned:
-    """SHOW FAIRLEAD SESSION | STATUS; everything else is the admin console's."""
+    """SHOW FAIRLEAD SESSION | STATUS | TRANSACTIONS UNRESOLVED; everything else is the admin console's."""
+    if words(rest, 3)[1:] == ("TRANSACTIONS", "UNRESOLVED") and len(rest) == 3:
+        return Draft(request, "show", cacheable=False).done(ShowFairlead("unresolved"))
     if len(rest) == 2 and rest[1].upper == "SESSION":
         return Draft(request, "show", cacheable=False).done(ShowFairlead("session"))
     if len(rest) == 2 and rest[1].upper == "STATUS":

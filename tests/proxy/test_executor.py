@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 import pytest
 
+from config.words import MultiShardWrites
 from proxy.executor import Executor, sum_infos
 from proxy.mysql.constants import collations
 from proxy.mysql.constants.capabilities import Capability
@@ -86,6 +87,8 @@ class FakeWorker:
         self.loop_block = SimpleNamespace(error=lambda name: None)
         self.auditor = SimpleNamespace(want=lambda *what: None)  # no record to be left
         self.is_local = lambda name: True
+        keyspace = SimpleNamespace(multi_shard_writes=MultiShardWrites.BEST_EFFORT)
+        self.generation = SimpleNamespace(topology=SimpleNamespace(keyspace=lambda name: keyspace))
         self._work: Any = None
 
     def _reply(self, handle: int, packets: bytes, **how: Any) -> bool:

@@ -80,6 +80,16 @@ TABLES = (
         ), _of_workers("pools", 10), asks="pools",
     ),
     Table(
+        "transactions", "Transactions over several shards with prepared parts on the region's servers, under way or in "
+        "doubt; the first 256.",
+        columns(
+            "worker BIGINT that tells", "gtrid TEXT its name in XA RECOVER", "decider TEXT its deciding shard",
+            "shards TEXT with prepared parts",
+            "decision TEXT commit, abort, none yet, unknown while nobody can be asked",
+            "seconds BIGINT since it was begun", "note TEXT when the worker does not answer",
+        ), _of_workers("transactions", 5), asks="transactions",
+    ),
+    Table(
         "console_sessions", "Who is at this console.",
         columns(
             "id BIGINT connection id", "user TEXT account", "client TEXT its address", "role TEXT viewer or admin",

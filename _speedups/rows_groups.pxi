@@ -238,52 +238,14 @@ cdef class Groups:
         return b"\0" + b"\xff" * ((self.shape.columns + 9) // 8)
 
     cdef int write(self, Buffer* out, Group group) except -1:
-        cdef size_t head = out.used, nulls
-        cdef int column, index
-        cdef object value
+        cdef int index
         cdef dict put_in = {}
         for index in range(self.count):
-            value = self.finish(<Combine>self.combines[index], group.values[index])
-            put_in[(<Combine>self.combines[index]).column] = value
+            put_in[(<Combine>self.combines[index]).column] = self.finish(
+                <Combine>self.combines[index], group.values[index]
+            )
         self.shape.slice(<const uint8_t*>group.row, len(group.row), self.cells)
-        grow(out, 8 + (self.shape.columns + 9) // 8)
-        out.used += 4
-        nulls = out.used + 1
-        if self.shape.binary:
-            put_byte(out, 0)
-            for index in range((self.shape.columns + 9) // 8):
-                put_byte(out, 0)
-        for column in range(self.shape.columns):
-            if column in put_in:
-                value = put_in[column]
-                if value is None:
-                    self.put_null(out, nulls, column)
-                else:
-                    self.put_value(out, column, <bytes>value)
-            elif self.cells[column].null:
-                self.put_null(out, nulls, column)
-            else:
-                put(out, <const uint8_t*>group.row + self.cells[column].begin,
-                    self.cells[column].end - self.cells[column].begin)
-        if out.used - head - 4 >= PACKET_MAX:
-            raise RowTooLong("a row of 16 MB or more")
-        set_head(out, head)
-        return 0
-
-    cdef int put_null(self, Buffer* out, size_t nulls, int column) except -1:
-        if not self.shape.binary:
-            return put_byte(out, 0xfb)
-        out.data[nulls + (column + 2) // 8] |= 1 << ((column + 2) % 8)
-        return 0
-
-    cdef int put_value(self, Buffer* out, int column, bytes value) except -1:
-        if self.shape.wire[column] == WIRE_TEXT:
-            put_length(out, len(value))
-        elif self.shape.wire[column] == WIRE_TEMPORAL:
-            put_byte(out, <uint8_t>len(value))
-        elif len(value) != self.shape.wire[column]:
-            raise ValueError("a value of another size than its column's")
-        return put(out, <const uint8_t*>value, len(value))
+        return put_row(out, self.shape, <const uint8_t*>group.row, self.cells, put_in)
 
     cdef object finish(self, Combine one, object value):
         """The value as it lies in a row, without its length; None for NULL."""
@@ -332,6 +294,69 @@ cdef class Groups:
         if self.shape.binary:
             return (<char*>&value)[:8]
         return double_text(value, decimals)
+
+
+cdef int put_row(Buffer* out, Shape shape, const uint8_t* row, Cell* cells, dict put_in) except -1:
+    """A row packet with other values in some of its columns: column -> the value as it lies, None for NULL."""
+    cdef size_t head = out.used, nulls
+    cdef int column, index
+    cdef object value
+    grow(out, 8 + (shape.columns + 9) // 8)
+    out.used += 4
+    nulls = out.used + 1
+    if shape.binary:
+        put_byte(out, 0)
+        for index in range((shape.columns + 9) // 8):
+            put_byte(out, 0)
+    for column in range(shape.columns):
+        if column in put_in:
+            value = put_in[column]
+            if value is None:
+                put_null(out, shape, nulls, column)
+            else:
+                put_value(out, shape, column, <bytes>value)
+        elif cells[column].null:
+            put_null(out, shape, nulls, column)
+        else:
+            put(out, row + cells[column].begin, cells[column].end - cells[column].begin)
+    if out.used - head - 4 >= PACKET_MAX:
+        raise RowTooLong("a row of 16 MB or more")
+    set_head(out, head)
+    return 0
+
+
+cdef int put_null(Buffer* out, Shape shape, size_t nulls, int column) except -1:
+    if not shape.binary:
+        return put_byte(out, 0xfb)
+    out.data[nulls + (column + 2) // 8] |= 1 << ((column + 2) % 8)
+    return 0
+
+
+cdef int put_value(Buffer* out, Shape shape, int column, bytes value) except -1:
+    if shape.wire[column] == WIRE_TEXT:
+        put_length(out, len(value))
+    elif shape.wire[column] == WIRE_TEMPORAL:
+        put_byte(out, <uint8_t>len(value))
+    elif len(value) != shape.wire[column]:
+        raise ValueError("a value of another size than its column's")
+    return put(out, <const uint8_t*>value, len(value))
+
+
+def with_cells(Shape shape not None, object packets, list columns not None, list rows not None) -> bytearray:
+    """The same row packets with other values in `columns`: of each row of `rows` as they lie, None for NULL."""
+    cdef Reader reader = Reader(shape)
+    cdef Buffer out
+    cdef int at = 0
+    out.data = NULL
+    out.used = out.room = 0
+    reader.give(packets)
+    try:
+        while reader.next():
+            put_row(&out, shape, reader.row, reader.cells, dict(zip(columns, rows[at], strict=True)))
+            at += 1
+        return bytearray(PyBytes_FromStringAndSize(<char*>out.data, out.used))
+    finally:
+        free(out.data)
 
 
 cdef int put_length(Buffer* out, size_t n) except -1:

@@ -22,6 +22,7 @@ from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy import commands
 from proxy.audit import Want
 from proxy.compile import GUARDED, LOAD, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
+from proxy.computing import Original
 from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
 from proxy.exposure import Toll
 from proxy.kills import number_of
@@ -30,7 +31,7 @@ from proxy.merging import Bounds, bounds_of
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
-from proxy.params import rearranged
+from proxy.params import bigint, rearranged
 from proxy.session import Session
 from proxy.text import ParkedText, SessionGone
 from router import plan as plans
@@ -559,11 +560,15 @@ class Dispatcher:
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items()}
             reduced, payload = replace(reduced, payloads=payloads), b""
+            command = Original(sql, found, session.mode)
         else:
-            refs = self.worker.statements.forms(session, execution.number, texts, len(outgoing.params))
-            payload = rearranged(execution.payload, len(params), outgoing.params, limit)
+            statements = self.worker.statements
+            refs = statements.forms(session, execution.number, texts, len(outgoing.params))
+            payload = rearranged(execution.payload, len(params), outgoing.params, bigint(limit))
             reduced = replace(reduced, statements=refs)
-        asked = Asked(shards, payload, bounds, prepared)
+            prepare = partial(statements.form, session, execution.number)
+            command = Original(sql, found, session.mode, execution.payload, len(params), prepare)
+        asked = Asked(shards, payload, bounds, command)
         self.worker.executor.merge(handle, session, found, planned, recipe, asked, reduced)
 
     def _forms_of(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from _speedups.relay import StatementRef, VerdictRef
 from config.words import MultiShardWrites
 from proxy.audit import Outcome, Work
+from proxy.computing import Original
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.exposure import Toll
 from proxy.leases import Lease
@@ -77,12 +78,17 @@ NOT_REDUCED = Reduced()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the shards of a merged read are asked, `payload`, and what of their rows the client gets."""
+    """What the shards of a merged read are asked, `payload`, by which command of the client, and what of their rows it
+    gets."""
 
     shards: tuple[str, ...]
     payload: bytes
     bounds: Bounds
-    binary: bool
+    command: Original
+
+    @property
+    def binary(self) -> bool:
+        return self.command.payload is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +242,19 @@ class Executor:
             limits = self._worker.generation.settings.limits
             self._pool.limit = limits.merge_memory_worker
             with Budget(limits.merge_memory, self._pool) as budget:
+                ask = partial(self._ask, branches, asked.shards, reduced, answer.deprecate)
                 await merge_rows(
-                    answer, cursors, recipe, asked.bounds, budget, binary=asked.binary, unlike=reduced.unlike
+                    answer, cursors, recipe, asked.bounds, budget, asked.command, ask, unlike=reduced.unlike
                 )
+
+    def _ask(
+        self, branches: Branches, shards: Sequence[str], reduced: Reduced, deprecate: bool, payload: bytes,
+        statement: StatementRef | None,
+    ) -> LeaseCursor:  # fmt: skip
+        """Send what is computed over whole groups to a shard whose part has been read: one of this region, if any."""
+        name = next((one for one in shards if self._worker.is_local(one)), shards[0])
+        branches.send(name, payload, statement, Reduced(flags=reduced.flags))
+        return LeaseCursor(name, branches.leases[name], deprecate=deprecate)
 
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,

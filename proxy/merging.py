@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 from _speedups.rows import Funnel, Groups, RowTooLong, Shape
+from proxy.computing import Ask, Computer, Original
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.result_set import Head, ResultSet, alike
 from router.engine import stream
 from router.engine.budget import Budget
 from router.engine.columns import Column
 from router.engine.having import Having, Number
-from router.engine.recipe import Grouping, Recipe
+from router.engine.recipe import COMPUTED, Condition, Grouping, Recipe
 from router.engine.typed import Typed, keys_of
 from router.errors import Refusal, refusal
 from router.keys import Unpinnable
@@ -25,6 +26,8 @@ from router.text import Text
 DRAIN_BYTES = 1 << 20
 """What is left of an answer that nobody needs is read to its end up to this; beyond, the connection is closed."""
 DRAIN_SECONDS = 1.0
+OUT_OF_RANGE = 1690
+"""ER_DATA_OUT_OF_RANGE"""
 MOST_ROWS = 2**63 - 1
 
 
@@ -44,13 +47,17 @@ class Bounds:
 def bounds_of(recipe: Recipe, sql: Text, found: Any, mode: int, params: Params) -> Bounds:
     """Raises Refusal for what is no number."""
     conditions = recipe.group.having if recipe.group is not None else ()
-    having = tuple(_number(sql, found.slots[one.slot], mode, params, negate=one.negate) for one in conditions)
+    having = tuple(_compared(one, sql, found, mode, params) for one in conditions)
     limit = recipe.limit
     if limit is None:
         return Bounds(having=having)
     slots = [limit.count] if limit.offset is None else [limit.count, limit.offset]
     count, offset = ([_rows(value(sql, found.slots[slot], mode, params)) for slot in slots] + [0])[:2]
     return Bounds(offset, count, having)
+
+
+def _compared(one: Condition, sql: Text, found: Any, mode: int, params: Params) -> Number:
+    return 1 if one.slot == COMPUTED else _number(sql, found.slots[one.slot], mode, params, negate=one.negate)
 
 
 def _number(sql: Text, slot: Any, mode: int, params: Params, *, negate: bool) -> Number:
@@ -70,15 +77,18 @@ def _rows(given: object) -> int:
 
 
 async def merge_rows(
-    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, budget: Budget, *,
-    binary: bool, unlike: bool,
+    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, budget: Budget,
+    command: Original, ask: Ask, *, unlike: bool,
 ) -> None:  # fmt: skip
-    """The whole answer: one result set, or the error of whichever shard failed first."""
+    """The whole answer: one result set, or the error of whichever shard failed first. `ask`: a shard that computes."""
     try:
-        if not await _merge(answer, cursors, recipe, bounds, budget, binary=binary, unlike=unlike):
+        if not await _merge(answer, cursors, recipe, bounds, budget, command, ask, unlike=unlike):
             return
     except ShardError as error:
-        answer.ended(error.payload)
+        if _computes(recipe) and int.from_bytes(error.payload[1:3], "little") == OUT_OF_RANGE:
+            answer.fail(refusal("AGGREGATE_EXPRESSION", "it is out of range for one shard's part of a group"))
+        else:
+            answer.ended(error.payload)
         return
     except RowTooLong:
         answer.fail(refusal("MERGE_ROW"))
@@ -94,10 +104,11 @@ async def merge_rows(
 
 
 async def _merge(
-    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, budget: Budget, *,
-    binary: bool, unlike: bool,
+    answer: ResultSet, cursors: Sequence[LeaseCursor], recipe: Recipe, bounds: Bounds, budget: Budget,
+    command: Original, ask: Ask, *, unlike: bool,
 ) -> bool:  # fmt: skip
     """False when the client is gone. Raises Refusal and ShardError."""
+    binary = command.payload is not None
     heads = [await cursor.head() for cursor in cursors]
     if not alike(heads, unlike=unlike):
         raise refusal("SHARDS_DISAGREE", " and ".join(cursor.name for cursor in cursors))
@@ -114,10 +125,15 @@ async def _merge(
     if groups is not None:
         assert recipe.group is not None
         keep = Having(recipe.group.having, bounds.having, columns, visible, shape) if bounds.having else None
-        return await stream.group(cursors, groups, keep, order, funnel, answer.send, budget)
+        compute = Computer(command, recipe, typed, shape, ask) if _computes(recipe) else None
+        return await stream.group(cursors, groups, compute, keep, order, funnel, answer.send, budget)
     if order is None:
         return await stream.concatenate(cursors, funnel, answer.send, budget)
     return await stream.merge(cursors, order, funnel, answer.send, budget)
+
+
+def _computes(recipe: Recipe) -> bool:
+    return recipe.group is not None and bool(recipe.group.computed)
 
 
 def _groups(group: Grouping, shape: Shape, typed: Typed) -> Groups:

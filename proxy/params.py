@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.mysql.constants.field_types import FieldType
 from proxy.mysql.errors import MalformedPacket
-from proxy.mysql.wire import Reader
+from proxy.mysql.wire import Reader, lenenc_int
 from router.keys import Value
 
 HEAD = 10
@@ -52,10 +52,24 @@ def with_types(command: bytes, count: int, types: bytes) -> bytes:
     return command[:at] + b"\x01" + types + command[at + 1 :]
 
 
-def rearranged(payload: bytes, count: int, order: Sequence[int], number: int) -> bytes:
+Given = tuple[bytes, bytes | None]
+"""A parameter: its type, its bytes; None for NULL."""
+
+
+def bigint(number: int) -> Given:
+    """An unsigned BIGINT."""
+    return _BIGINT, number.to_bytes(8, "little")
+
+
+def blob(data: bytes) -> Given:
+    """Bytes without a character set."""
+    return _BLOB, lenenc_int(len(data)) + data
+
+
+def rearranged(payload: bytes, count: int, order: Sequence[int], other: Given) -> bytes:
     """A COM_STMT_EXECUTE with its types in it, for a statement that has other parameters: `order` says which of the
-    `count` ones stands where; -1 is `number`, an unsigned BIGINT."""
-    given = [*_slices(payload, count), (_BIGINT, number.to_bytes(8, "little"))]
+    `count` ones stands where; -1 is the `other` one."""
+    given = [*_slices(payload, count), other]
     chosen = [given[index] for index in order]
     nulls = bytearray((len(order) + 7) // 8)
     for index, (_, data) in enumerate(chosen):
@@ -67,9 +81,10 @@ def rearranged(payload: bytes, count: int, order: Sequence[int], number: int) ->
 
 
 _BIGINT = bytes((FieldType.LONGLONG, 0x80))
+_BLOB = bytes((FieldType.LONG_BLOB, 0))
 
 
-def _slices(payload: bytes, count: int) -> list[tuple[bytes, bytes | None]]:
+def _slices(payload: bytes, count: int) -> list[Given]:
     """The type and the bytes of each parameter; None for NULL. Raises MalformedPacket."""
     if count == 0:
         return []
@@ -78,7 +93,7 @@ def _slices(payload: bytes, count: int) -> list[tuple[bytes, bytes | None]]:
     nulls = reader.take((count + 7) // 8)
     reader.skip(1)
     kinds = reader.take(2 * count)
-    found: list[tuple[bytes, bytes | None]] = []
+    found: list[Given] = []
     for index in range(count):
         kind = kinds[2 * index : 2 * index + 2]
         if nulls[index // 8] >> index % 8 & 1:

@@ -51,7 +51,9 @@ class Head:
 
     def columns(self) -> list[Column]:
         parsed = (ColumnDefinition41.parse(payload) for payload in self._payloads)
-        return [Column(one.name, int(one.type), one.collation, int(one.flags), one.decimals) for one in parsed]
+        return [
+            Column(one.name, int(one.type), one.collation, int(one.flags), one.decimals, one.length) for one in parsed
+        ]
 
     def of_first(self, count: int) -> bytearray:
         """The head of the first `count` columns alone."""

@@ -303,6 +303,12 @@ class Statements:
         assert isinstance(entry, Entry)
         return {name: entry.forms.of(text, nparams) for name, text in texts.items() if text is not None}
 
+    def form(self, session: Session, number: int, text: bytes, nparams: int) -> StatementRef:
+        """The prepared statement of another text."""
+        entry = session.prepared[number]
+        assert isinstance(entry, Entry)
+        return entry.forms.of(text, nparams)
+
     def verdict(self, session: Session, number: int, shard: str) -> VerdictRef:
         """What the policy makes of a prepared statement on one shard. Raises Refusal."""
         entry = session.prepared[number]

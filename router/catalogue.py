@@ -390,9 +390,15 @@ _READS = (
     _entry(
         "AGGREGATE_EXPRESSION", 1226, NOT_SUPPORTED_YET,
         "an expression over aggregates of several shards: {0}",
-        "The aggregates are known only when the shards' parts have been put together, and then no server computes the "
-        "expression.",
+        "The aggregates are known only when the shards' parts have been put together. Then a shard computes the "
+        "expression from their values, but here it would not be certain to come to one server's result.",
         "Select the aggregates themselves and compute with them in the application.",
+    ),
+    _entry(
+        "COMPUTE_DOMAINS", 1240, NOT_SUPPORTED_YET,
+        "an expression over aggregates of shards in several legal domains: {0}",
+        "A shard would compute the expression, and for that it would get values of other legal domains.",
+        "Select the aggregates themselves and compute with them in the application, or ask each domain.",
     ),
     _entry(
         "ROLLUP_SCATTER", 1227, NOT_SUPPORTED_YET,

@@ -28,28 +28,46 @@ def assemble(
     recipe: Recipe, given: Text, lexed: LexedStatement, mode: int, limit: int, *, prepared: bool = False
 ) -> Outgoing:
     """`limit`: how many rows each shard gives; a parameter of what is `prepared`. Raises Refusal."""
+    rows = ShardRows(b"?" if prepared else b"%d" % limit, counts=prepared)
+    text, params = spelled(recipe.pieces, recipe.tokens, given, lexed, mode, rows)
+    found = lexer.lex(text, mode)
+    if found.error or found.norm != recipe.norm:
+        raise refusal("INTERNAL", "the shards' text is not the one that was planned")
+    return Outgoing(text, params)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """What stands for `ShardLimit`; `counts`: as a parameter."""
+
+    text: bytes
+    counts: bool
+
+
+def spelled(
+    pieces: Sequence[Piece], tokens: Sequence[Token], given: Text, lexed: LexedStatement, mode: int,
+    rows: ShardRows | None = None,
+) -> tuple[bytes, tuple[int, ...]]:  # fmt: skip
+    """The text of these pieces, and which parameter each of its `?` is, as of `Outgoing`. Raises Refusal."""
     sql = bytes(given)
-    ends = {at for piece in recipe.pieces if isinstance(piece, Span) for at in (piece.first, piece.last)}
-    places = token_places(sql, lexed, recipe.tokens, ends, mode)
+    ends = {at for piece in pieces if isinstance(piece, Span) for at in (piece.first, piece.last)}
+    places = token_places(sql, lexed, tokens, ends, mode)
     out: list[bytes] = []
     params: list[int] = []
     marks = _parameters(sql, mode) if lexed.params else []
-    for piece in recipe.pieces:
+    for piece in pieces:
         if isinstance(piece, Span):
             start = places[piece.first][0] if piece.first else 0
             end = places[piece.last][1]
             out.append(sql[start:end])
             params += (number for number, at in enumerate(marks) if start <= at < end)
         elif isinstance(piece, ShardLimit):
-            out.append(b"?" if prepared else b"%d" % limit)
-            params += [-1] if prepared else []
+            assert rows is not None
+            out.append(rows.text)
+            params += [-1] if rows.counts else []
         else:
             out.append(piece.encode())
-    text = b" ".join(out)
-    found = lexer.lex(text, mode)
-    if found.error or found.norm != recipe.norm:
-        raise refusal("INTERNAL", "the shards' text is not the one that was planned")
-    return Outgoing(text, tuple(params))
+    return b" ".join(out), tuple(params)
 
 
 def _parameters(sql: bytes, mode: int) -> list[int]:

@@ -24,13 +24,15 @@ Part = tuple[int, str, bool, bytes]
 
 
 class Column(NamedTuple):
-    """What a column definition says of the values. `flags`: UNSIGNED and its kin are in it."""
+    """What a column definition says of the values. `flags`: UNSIGNED and its kin are in it; `length`: in bytes of the
+    answer's character set."""
 
     name: str
     type: int
     charset: int
     flags: int
     decimals: int
+    length: int = 0
 
     @property
     def unsigned(self) -> bool:
@@ -40,6 +42,10 @@ class Column(NamedTuple):
     def is_whole(self) -> bool:
         """A whole number."""
         return self.type in INTEGERS
+
+    @property
+    def is_number(self) -> bool:
+        return self.is_whole or self.type in (DOUBLE, DECIMAL)
 
     @property
     def is_text(self) -> bool:

@@ -77,6 +77,44 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
+class Operand:
+    """In an expression over whole groups: the value of a helper. `key` tells a text's collation."""
+
+    helper: int
+    key: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """In an expression over whole groups: AVG as MySQL computes with it, which rounds quotients, but not this one.
+    `shown`: a helper that is described as AVG is."""
+
+    total: Operand
+    count: Operand
+    shown: int
+
+
+Source: TypeAlias = Operand | Mean
+Term: TypeAlias = str | Span | Source
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """A column of whole groups whose values are those of an expression, which a server computes from `Source`s.
+
+    `real`: operands among them are right as DOUBLEs only, not as text.
+    """
+
+    at: Place
+    terms: tuple[Term, ...]
+    real: bool = False
+
+
+COMPUTED = -1
+"""In place of a slot: the condition itself is a computed column, and holds where that is 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A helper compared with a number: a literal's slot, or a parameter's; `negate`: a minus stands before it."""
 
@@ -89,11 +127,18 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Grouping:
     """Partial groups of equal `keys` are one group. None: all rows are one group, which is there without rows too.
-    `having`: of whole groups, those stay that meet every condition."""
+    `computed`: columns of whole groups that a server computes; `having`: those stay that meet every condition."""
 
     keys: tuple[Key, ...] | None
     combinations: tuple[Combination, ...]
     having: tuple[Condition, ...] = ()
+    computed: tuple[Computation, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the computed columns are computed from, each once."""
+        terms = (term for one in self.computed for term in one.terms)
+        return tuple(dict.fromkeys(term for term in terms if isinstance(term, Operand | Mean)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +177,14 @@ class Recipe:
 def _group(group: Grouping) -> str:
     keys = "all" if group.keys is None else ", ".join(_key(key) for key in group.keys)
     found = f"Aggregate({keys}: {', '.join(one.how for one in group.combinations) or 'nothing'})"
-    tests = " and ".join(f"{one.helper} {one.operator} ?{one.slot}" for one in group.having)
+    if group.computed:
+        found = f"Compute({found}, {len(group.computed)} columns on a shard)"
+    tests = " and ".join(_condition(one) for one in group.having)
     return f"Having({found}, {tests})" if tests else found
+
+
+def _condition(one: Condition) -> str:
+    return f"computed {one.helper}" if one.slot == COMPUTED else f"{one.helper} {one.operator} ?{one.slot}"
 
 
 def _key(key: Key) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from _speedups.rows import Concatenation, Encoder, Funnel, Groups, Merge, sorted_rows
 from router.engine.budget import Budget
@@ -51,9 +51,13 @@ async def concatenate(cursors: Sequence[Cursor], funnel: Funnel, sink: Sink, bud
     return await sink(funnel.take())
 
 
+Compute = Callable[[bytearray], Awaitable[bytearray]]
+"""Rows of whole groups with their computed columns in them."""
+
+
 async def group(
-    cursors: Sequence[Cursor], groups: Groups, having: Having | None, order: Encoder | None, funnel: Funnel,
-    sink: Sink, budget: Budget,
+    cursors: Sequence[Cursor], groups: Groups, compute: Compute | None, having: Having | None, order: Encoder | None,
+    funnel: Funnel, sink: Sink, budget: Budget,
 ) -> bool:  # fmt: skip
     """Put partial groups together, then give them in order. Raises Refusal beyond the budget."""
     for cursor in cursors:
@@ -62,6 +66,9 @@ async def group(
             budget.hold(groups.held)
     found = groups.rows()
     budget.hold(groups.held + len(found))
+    if compute is not None and found:
+        found = await compute(found)
+        budget.hold(groups.held + 2 * len(found))
     if having is not None:
         found = having.kept(found)
     if order is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from _speedups.rows import Combine, Encoder
 from router.engine.columns import DECIMAL, DOUBLE, LONGLONG, Column, parts_of
-from router.engine.recipe import Combination, Key, Place, Recipe
+from router.engine.recipe import Combination, Key, Operand, Place, Recipe
 from router.errors import refusal
 
 _WHOLE = frozenset({"count", "and", "or", "xor", "distinct_count"})
@@ -21,6 +21,9 @@ def keys_of(recipe: Recipe) -> Iterator[Key]:
         yield from recipe.group.keys or ()
         for one in recipe.group.combinations:
             yield from one.keys
+        for source in recipe.group.sources:
+            if isinstance(source, Operand) and source.key is not None:
+                yield source.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Typed:
 
     def combine(self, one: Combination) -> Combine:
         """Raises Refusal for values that cannot be put together here."""
-        at = self._at(one.at)
+        at = self.place(one.at)
         sources = tuple(self.visible + helper for helper in one.sources)
         column = self.columns[at]
         summed = self.columns[sources[0]] if one.how in ("average", "distinct_average") else column
@@ -54,5 +57,6 @@ class Typed:
             scale=summed.decimals, decimals=column.decimals, sample=one.sample, root=one.root,
         )  # fmt: skip
 
-    def _at(self, place: Place) -> int:
+    def place(self, place: Place) -> int:
+        """The column's number."""
         return self.visible + place.number if place.helper else place.number

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from router import functions
-from router.engine.recipe import Combination, Key, Piece, Place, Span
+from router.engine.recipe import Combination, Key, Mean, Operand, Piece, Place, Span, Term
 from router.errors import refusal
 from router.planner.clauses import Range, split_range
 from router.planner.helpers import Helpers
@@ -89,6 +89,41 @@ class Aggregates:
             self.combinations.append(Combination("deviation", at, parts, sample=sample, root=root))
         elif call.name != "ANY_VALUE":
             raise refusal("AGGREGATE_SCATTER", call.name)
+
+    def operands(self, call: Call, *, unrounded: bool) -> tuple[Term, ...]:
+        """The call's value once groups are whole, for an expression. `unrounded`: AVG has more digits than a quotient
+        has in SQL. Raises Refusal."""
+        if call.window:
+            raise refusal("WINDOW_SCATTER")
+        if call.name == "AVG":
+            total, count = (self._of_average(call, name) for name in ("SUM", "COUNT"))
+            if unrounded:
+                return (Mean(total, count, self.helpers.add(*call.pieces)),)
+            return ("(", total, "/", count, ")")
+        if call.name in _DEVIATIONS:
+            return (self._combined(self.helpers.add("(", *call.pieces, "+ 0e0)"), call),)
+        if call.name == "ANY_VALUE":
+            return (self.helpers.operand(call.pieces, None),)
+        key = self._extreme(call) if call.name in ("MIN", "MAX") else None
+        return (self._combined(self.helpers.add(*call.pieces), call, key),)
+
+    def is_real(self, call: Call, *, unrounded: bool) -> bool:
+        """Is its operand right as a number only?"""
+        return call.name in _DEVIATIONS or (unrounded and call.name == "AVG")
+
+    def _of_average(self, call: Call, name: str) -> Operand:
+        if len(call.arguments) != 1:
+            raise refusal("AGGREGATE_SCATTER", call.name)
+        first, end = call.arguments[0]
+        helper = self.helpers.add(f"{name}({'DISTINCT' if call.distinct else ''} ", Span(first, end - 1), ")")
+        return self._combined(helper, replace(call, name=name))
+
+    def _combined(self, helper: int, call: Call, key: Key | None = None) -> Operand:
+        """A helper that holds the call's value."""
+        place = Place(helper, helper=True)
+        if all(one.at != place for one in self.combinations):
+            self.combine(call, place)
+        return Operand(helper, key)
 
     def key(self, call: Call, *, descending: bool) -> Key:
         """A key to order by the call's value, once it is combined. Raises Refusal."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from _speedups import lexer
-from router.engine.recipe import Condition, Piece, Span
-from router.errors import Refusal, refusal
+from router import functions
+from router.engine.recipe import COMPUTED, Condition, Piece, Span
 from router.planner.aggregates import Aggregates, Call, calls_in
 from router.planner.clauses import Range
+from router.planner.expressions import Expressions
 from router.planner.items import Item
 from router.template import literal_slots
 from router.tokens import Token
@@ -17,6 +18,9 @@ from router.tokens import Token
 _OPERATORS = {"=": "=", "<>": "<>", "!=": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 """Each comparison and its mirror image."""
 _NUMBERS = frozenset({lexer.INT, lexer.DECIMAL, lexer.FLOAT, lexer.PARAM})
+_NUMERIC = functions.AGGREGATES - {
+    "MIN", "MAX", "AVG", "ANY_VALUE", "GROUP_CONCAT", "JSON_ARRAYAGG", "JSON_OBJECTAGG"
+}  # fmt: skip
 _JOINS = frozenset({"OR", "XOR", "BETWEEN", "CASE", "||", "&&"})
 
 
@@ -28,17 +32,23 @@ class Conditions:
     lexed: lexer.LexedStatement
     items: Sequence[Item]
     aggregates: Aggregates
+    expressions: Expressions
     asked: list[Piece] = field(default_factory=list)
     waiting: list[Condition] = field(default_factory=list)
 
     def read(self, within: Range) -> None:
-        """Raises Refusal for a condition on aggregates that is no comparison with a number."""
+        """Raises Refusal for a condition that can neither be decided by the shards nor computed behind them."""
         for first, end in self._parts(within):
             aliases = [token for token in self.tokens[first:end] if self._aggregate(token) is not None]
-            if not aliases and not list(calls_in(self.tokens, (first, end))):
+            # Shards without a row would leave a group of all rows without rows, which is another one.
+            if not self.expressions.alone and not aliases and not list(calls_in(self.tokens, (first, end))):
                 self.asked += [*(["AND"] if self.asked else []), "(", Span(first, end - 1), ")"]
             else:
-                self.waiting.append(self._comparison(first, end))
+                self.waiting.append(self._comparison(first, end) or self._computed(first, end))
+
+    def _computed(self, first: int, end: int) -> Condition:
+        pieces = self.expressions.without_aliases(first, end, self.items)
+        return Condition(self.expressions.condition(pieces), "=", COMPUTED)
 
     def _parts(self, within: Range) -> list[Range]:
         """Between the top-level ANDs."""
@@ -62,21 +72,20 @@ class Conditions:
         spans = [piece for piece in named.pieces if isinstance(piece, Span)] if named is not None else []
         return next((call for span in spans for call in calls_in(self.tokens, (span.first, span.last + 1))), None)
 
-    def _comparison(self, first: int, end: int) -> Condition:
+    def _comparison(self, first: int, end: int) -> Condition | None:
+        """An aggregate with a number, which needs no server."""
         places = [at for at in _bare(self.tokens, (first, end)) if self.tokens[at].text in _OPERATORS]
         if len(places) != 1:
-            raise _refused()
+            return None
         at = places[0]
         operator = self.tokens[at].text
         sides = [((first, at), (at + 1, end), operator), ((at + 1, end), (first, at), _OPERATORS[operator])]
         for one, other, sign in sides:
             call, number = self._call(one), self._number(other)
-            if call is not None and number is not None:
+            if call is not None and number is not None and call.name in _NUMERIC:
                 helper = self.aggregates.key(call, descending=False)
-                if helper.form != "value":
-                    raise _refused()
                 return Condition(helper.helper, "<>" if sign == "!=" else sign, *number)
-        raise _refused()
+        return None
 
     def _call(self, within: Range) -> Call | None:
         if within[1] - within[0] == 1:
@@ -105,6 +114,3 @@ def _bare(tokens: Sequence[Token], within: Range) -> Iterator[int]:
         if depth == 0:
             yield at
 
-
-def _refused() -> Refusal:
-    return refusal("AGGREGATE_EXPRESSION", "HAVING is more than comparisons of aggregates with numbers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from router.engine.collations import UnknownCollation, space_weight
-from router.engine.recipe import Key, Piece
+from router.engine.recipe import Key, Operand, Piece
 from router.errors import refusal
 from router.schema import LiveColumn
 
@@ -53,6 +53,15 @@ class Helpers:
         if kind in _BY_VALUE:
             return Key("value", ask(*pieces), descending)
         raise refusal("MERGE_TYPE", live.name)
+
+    def operand(self, pieces: tuple[Piece, ...], live: LiveColumn | None) -> Operand:
+        """The value of this text, which is the same in all rows of a group, for an expression over groups."""
+        if live is None or not self.known:
+            key = self._unknown(pieces, "", descending=False)
+            return Operand(key.helper, key)
+        helper = self.add(*pieces)
+        text = live.data_type.lower() in _TEXTS
+        return Operand(helper, Key("weights", helper, collation=live.collation) if text else None)
 
     def _unknown(self, pieces: tuple[Piece, ...], wrap: str, *, descending: bool) -> Key:
         texts: list[tuple[Piece, ...]] = [pieces, ("WEIGHT_STRING(", *pieces, ")"), ("COLLATION(", *pieces, ")")]

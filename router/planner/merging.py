@@ -17,6 +17,7 @@ from router.errors import refusal
 from router.planner.aggregates import Aggregates, Call, calls_in
 from router.planner.apart import keeps_apart
 from router.planner.clauses import Clauses, Range, clauses_of
+from router.planner.expressions import Expressions
 from router.planner.having import Conditions
 from router.planner.helpers import Helpers
 from router.planner.items import Item, items_of, live_of
@@ -59,11 +60,9 @@ class _Merging:
         distinct = bool(self.query.tree.args.get("distinct"))
         orders = Orders(self.request, self.query, self.clauses, self.helpers)
         grouped = self._grouping(orders) if self._groups_over_shards(orders, aggregates=aggregates) else None
-        if grouped is not None and distinct and grouped.grouping.keys is not None:
-            raise refusal("MERGE_FORM", "DISTINCT beside GROUP BY")
-        distinct = distinct and grouped is None
+        distinct = distinct and not (grouped is not None and grouped.keys is None)
         order = tuple(orders.keys(distinct=distinct))
-        same = tuple(self._every_column()) if distinct else None
+        same = tuple(self._every_column(orders)) if distinct else None
         whole = grouped is not None or not _limits_apart(same)
         edits = self._edits(limit, whole=whole)
         if grouped is not None:
@@ -91,25 +90,25 @@ class _Merging:
         if self.query.tree.args.get("group"):
             keys = tuple(self.helpers.key(pieces, live_of(one), wrap="MIN") for pieces, one in orders.groups())
         aggregates = Aggregates(self.helpers, self._argument)
+        flavours = frozenset(shard.flavour for shard in self.placement.keyspace.shards)
+        expressions = Expressions(self.request, self.query, aggregates, keys is None, flavours)
         for number, item in enumerate(orders.items()):
             found = [call for piece in item.pieces if isinstance(piece, Span) for call in self._calls(piece)]
             if found and item.pieces != found[0].pieces:
-                raise refusal("AGGREGATE_EXPRESSION", "in the select list")
+                expressions.compute(Place(number), item.pieces)
+                continue
             if keys is None:
                 _check_same(item, found)
             for call in found:
                 aggregates.combine(call, Place(number))
-        orders.aggregates = aggregates
-        return Grouped(keys, aggregates, self._having(orders, aggregates, alone=keys is None))
+        orders.expressions = expressions
+        return Grouped(keys, expressions, self._having(orders, expressions))
 
-    def _having(self, orders: Orders, aggregates: Aggregates, *, alone: bool) -> Conditions:
-        found = Conditions(self.tokens, self.request.lexed, orders.items(), aggregates)
+    def _having(self, orders: Orders, expressions: Expressions) -> Conditions:
+        found = Conditions(self.tokens, self.request.lexed, orders.items(), expressions.aggregates, expressions)
         within = self.clauses.clauses.get("HAVING")
         if within is not None:
             found.read(within)
-        if alone and found.asked:
-            # Shards without the row would leave the group without rows, which is another one.
-            raise refusal("AGGREGATE_EXPRESSION", "HAVING without GROUP BY is about more than aggregates")
         return found
 
     def _calls(self, span: Span) -> list[Call]:
@@ -126,7 +125,7 @@ class _Merging:
     def _group_edits(self, grouped: Grouped) -> list[Edit]:
         """Shards leave out what they cannot decide of HAVING, and group by DISTINCT values besides."""
         asked = tuple(grouped.having.asked)
-        finer = self._finer(grouped.aggregates)
+        finer = self._finer(grouped.expressions.aggregates)
         if "HAVING" not in self.clauses.begins:
             return finer
         return [*finer, Edit(self._of("HAVING"), ("HAVING", *asked) if asked else ())]
@@ -143,9 +142,10 @@ class _Merging:
         at = min(later, default=self.clauses.end)
         return [Edit((at, at), ("GROUP BY", *listed[1:]))]
 
-    def _every_column(self) -> list[Key]:
-        items = items_of(self.query, self.tokens, self.clauses.items)
-        return [self.helpers.key(item.pieces, item.live) for item in items]
+    def _every_column(self, orders: Orders) -> list[Key]:
+        if orders.expressions is not None:
+            return [orders.of_groups(item.pieces, item.live) for item in orders.items()]
+        return [self.helpers.key(item.pieces, item.live) for item in orders.items()]
 
     def _limit(self) -> Limit | None:
         """Raises Refusal for a LIMIT that is not of literals and parameters."""
@@ -196,15 +196,12 @@ class Grouped:
     """A grouping in the making: ORDER BY may still add to its aggregates."""
 
     keys: tuple[Key, ...] | None
-    aggregates: Aggregates
+    expressions: Expressions
     having: Conditions
 
-    @property
-    def grouping(self) -> Grouping:
-        return self.done()
-
     def done(self) -> Grouping:
-        return Grouping(self.keys, tuple(self.aggregates.combinations), tuple(self.having.waiting))
+        combinations = tuple(self.expressions.aggregates.combinations)
+        return Grouping(self.keys, combinations, tuple(self.having.waiting), tuple(self.expressions.computed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +235,7 @@ class Orders:
     query: Query
     clauses: Clauses
     helpers: Helpers
-    aggregates: Aggregates | None = None
+    expressions: Expressions | None = None
     _items: list[Item] | None = None
 
     def groups(self) -> list[tuple[tuple[Piece, ...], ColumnId | None]]:
@@ -287,8 +284,13 @@ class Orders:
         if end - first == 1 and (tokens[first].kind == "literal" or tokens[first].upper == "NULL"):
             return None
         item = self._item(node, tokens[first:end])
-        if self.aggregates is not None:
-            return self._of_groups(item.pieces if item is not None else None, node, (first, end), descending=descending)
+        if self.expressions is not None:
+            item = item or next((one for one in self.items() if one.node == node), None)
+            if item is None and distinct:
+                raise refusal("DISTINCT_ORDER")
+            pieces = item.pieces if item is not None else self._expression(node, first, end)
+            live = item.live if item is not None else live_of(resolve(self.query, node))
+            return self.of_groups(pieces, live, descending=descending)
         if item is None and distinct and not self._is_selected(node):
             raise refusal("DISTINCT_ORDER")
         if item is not None:
@@ -296,23 +298,19 @@ class Orders:
         pieces = self._expression(node, first, end)
         return self.helpers.key(pieces, live_of(resolve(self.query, node)), descending=descending)
 
-    def _of_groups(
-        self, listed: tuple[Piece, ...] | None, node: exp.Expr, within: Range, *, descending: bool
-    ) -> Key:
-        """A key of groups: an aggregate, or what is the same in all rows of a group. Raises Refusal."""
-        assert self.aggregates is not None
-        pieces = listed or self._expression(node, *within)
+    def of_groups(self, pieces: tuple[Piece, ...], live: LiveColumn | None, *, descending: bool = False) -> Key:
+        """A key of groups: an aggregate, an expression over some, or what is the same in all rows of a group. Raises
+        Refusal."""
+        assert self.expressions is not None
         spans = [piece for piece in pieces if isinstance(piece, Span)]
         calls = [call for span in spans for call in calls_in(self.request.tokens, (span.first, span.last + 1))]
-        if calls and pieces != calls[0].pieces:
-            raise refusal("AGGREGATE_EXPRESSION", "in ORDER BY")
-        if calls:
-            return self.aggregates.key(calls[0], descending=descending)
-        live = live_of(resolve(self.query, node)) if listed is None else self._live_of_item(listed)
-        return self.helpers.key(pieces, live, descending=descending, wrap="MIN")
-
-    def _live_of_item(self, pieces: tuple[Piece, ...]) -> LiveColumn | None:
-        return next((item.live for item in self.items() if item.pieces == pieces), None)
+        if not calls:
+            return self.helpers.key(pieces, live, descending=descending, wrap="MIN")
+        if pieces == calls[0].pieces:
+            return self.expressions.aggregates.key(calls[0], descending=descending)
+        key = self.helpers.key(pieces, None, descending=descending)
+        self.expressions.key_columns(pieces, key.helper)
+        return key
 
     def items(self) -> list[Item]:
         if self._items is None:

@@ -28,6 +28,7 @@ from router.policy.checker import check as check_again
 from router.policy.constraints import Constraints
 from router.policy.counting import Counting, counting
 from router.policy.decide import Decision, Hidden, Judge, check_writes
+from router.policy.gathering import within_domains
 from router.policy.homes import candidates
 from router.policy.lineage import Lineage, lineage
 from router.policy.model import Policy, Subject
@@ -131,10 +132,12 @@ class Enforcement:
 def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
     """The plan of one statement for the context's subject. Never raises for what a client may send."""
     planned = plan_route(lexed, sql, context)
-    if context.policy is None or context.subject is None or isinstance(planned.plan, Refuse):
+    if context.policy is None or isinstance(planned.plan, Refuse):
         return planned
     try:
-        return _Enforcer(planned, lexed, sql, context, context.policy, context.subject).enforce()
+        if context.subject is not None:
+            planned = _Enforcer(planned, lexed, sql, context, context.policy, context.subject).enforce()
+        return within_domains(planned, context.policy, context.topology)
     except Refusal as reason:
         facts = planned.facts
         return refused(reason, facts.verb, context, facts.hints, cacheable=facts.cacheable, tables=facts.tables)

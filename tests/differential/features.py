@@ -180,6 +180,74 @@ class Reads:
             return self.protocol(f"SELECT COUNT(*), MAX(credit) FROM buyers{where} HAVING COUNT(*) > 20")
         return self.protocol(sql, params, ordered=bool(order))
 
+    def aggregate_expressions(self) -> Read:
+        """Select lists and orders that are computed from whole groups."""
+        plain = self.some(AGGREGATES, 2, 3)
+        one, other = plain[0], plain[1]
+        key = self.dice.choice(("kind", "country", "small", "YEAR(born)", "born", "credit"))
+        forms = [
+            f"{one} / NULLIF({other}, 0)", "SUM(credit) / COUNT(*)", "COUNT(*) * 2", "ROUND(AVG(credit), 2)",
+            "IFNULL(SUM(small), 0)", "COALESCE(MAX(note), 'none')", "SUM(credit) * COUNT(*)",
+            "CONCAT(MIN(email), '-', COUNT(*))", "IF(COUNT(*) > 3, 'many', 'few')", "SUM(small) * 3 - 1",
+            "CASE WHEN SUM(small) > 10 THEN MAX(email) ELSE MIN(email) END", "MAX(born) + INTERVAL 1 DAY", "-SUM(id)",
+            "GREATEST(MAX(credit), MIN(credit) + 1)", "UPPER(MIN(name)) = 'ADA'", "SUM(credit) % 7", "SUM(id) DIV 7",
+            "TIMESTAMPDIFF(DAY, MIN(seen), MAX(seen))", "COUNT(*) IN (1, 2, 3)", "MAX(small) IS NULL", "HEX(MAX(raw))",
+            "SUM(IF(score = 0.1, 0.5, score)) / COUNT(*)", "CAST(AVG(credit) AS CHAR)", "BIT_OR(small) & 3",
+            "COUNT(DISTINCT name) / COUNT(*)", "SUM(DISTINCT small) + 1", "SUM(DISTINCT small) * 2",
+            "ROUND(STDDEV_POP(small), 4)", "CAST(SUM(credit) AS SIGNED)", "MAX(credit) BETWEEN 1 AND 20",
+            "MAX(seen) > MIN(seen)", "1.5 + MAX(credit)", "LENGTH(MAX(name)) + LENGTH(MIN(email))", "NOT COUNT(*) > 3",
+            "MAX(name) LIKE 'A%'", "SUM(small) <=> NULL", "IFNULL(AVG(credit), 0)", "CONCAT(AVG(small), '!')",
+        ]  # fmt: skip
+        chosen = self.some(tuple(forms), 1, 3)
+        where = self.dice.choice(FILTERS)
+        if self.dice.random() < 0.3:
+            # Among groups it is the servers' plan that decides how many digits of AVG there are.
+            means = ("AVG(small) * 3", "AVG(credit) * 7 - 1", "SUM(credit) - AVG(credit) * COUNT(*)", "AVG(id) > 2")
+            return self.protocol(f"SELECT {', '.join([*chosen, self.dice.choice(means)])} FROM buyers{where}")
+        if key != "credit" and self.dice.random() < 0.3:
+            chosen.append(f"CONCAT({key}, ':', COUNT(*))")
+        order = self.dice.choice(
+            ["", f" ORDER BY {key}", f" ORDER BY {self.dice.choice(chosen)} DESC, {key}",
+             f" ORDER BY SUM(credit) / COUNT(*), {key}", f" ORDER BY -COUNT(*), {key} LIMIT 3",
+             f" ORDER BY CONCAT(MIN(name), COUNT(*)), {key} DESC", f" ORDER BY 1, {key}"]
+        )  # fmt: skip
+        if self.dice.random() < 0.3:
+            limit = f"SELECT {key}, SUM(credit) * ? AS x, MAX(email) = ? FROM buyers{where} GROUP BY {key}"
+            value = self.dice.choice([2, 3, 1000, None])
+            return self.protocol(f"{limit} ORDER BY x, {key}", (value, "3@eu.example"), ordered=True)
+        return self.protocol(
+            f"SELECT {', '.join(chosen)} FROM buyers{where} GROUP BY {key}{order}", ordered=bool(order)
+        )
+
+    def having_expressions(self) -> Read:
+        key = self.dice.choice(("kind", "country", "small", "YEAR(born)"))
+        tests: list[tuple[str, tuple[Any, ...]]] = [
+            ("COUNT(*) > 3 OR SUM(credit) < 0", ()), ("NOT COUNT(*) > ?", (5,)), ("SUM(credit) / COUNT(*) > 1.5", ()),
+            ("COUNT(*) BETWEEN 2 AND 6", ()), ("MAX(name) > 'E'", ()), ("n * 2 > 7", ()), ("n IN (1, 3, 5, 7)", ()),
+            ("n > 2 OR a IS NULL", ()), ("MAX(credit) = MIN(credit)", ()), ("AVG(small) > (SUM(small) + ?) / 10", (1,)),
+            (f"{key} IS NULL OR COUNT(*) > 4", ()), ("MAX(born) > '1980-01-01'", ()), ("MIN(email) LIKE ?", ("1%",)),
+            ("COUNT(*) > 3 XOR MAX(small) > 10", ()), ("COUNT(DISTINCT name) > COUNT(*) / 2", ()), ("NOT (n = 3)", ()),
+            ("MAX(name) IS NOT NULL", ()), ("CASE WHEN n > 3 THEN a > 1 ELSE a < 1 END", ()), ("a + n", ()),
+        ]  # fmt: skip
+        chosen = self.dice.sample(tests, self.dice.randint(1, 2))
+        where, params = self.dice.choice(FILTERS), tuple(param for _, given in chosen for param in given)
+        having = self.dice.choice([" AND ", " OR "]).join(f"({test})" for test, _ in chosen)
+        order = self.dice.choice(["", f" ORDER BY {key}", f" ORDER BY n + ROUND(a, 1) DESC, {key} LIMIT 3"])
+        sql = f"SELECT {key}, COUNT(*) AS n, AVG(small) AS a FROM buyers{where} GROUP BY {key} HAVING {having}{order}"
+        if self.dice.random() < 0.15:
+            return self.protocol(f"SELECT COUNT(*), MAX(credit) FROM buyers{where} HAVING COUNT(*) > 20 OR MIN(id) = 1")
+        return self.protocol(sql, params, ordered=bool(order))
+
+    def distinct_groups(self) -> Read:
+        """DISTINCT over groups (MariaDB is wrong about expressions over aggregates there)."""
+        key = self.dice.choice(("kind", "country", "small", "YEAR(born)"))
+        chosen = self.some(("COUNT(*)", "MAX(kind)", "SUM(small)", "MIN(born)", "MAX(small)"), 1, 2)
+        order = f" ORDER BY {self.directed(list(chosen))}" if self.dice.random() < 0.6 else ""
+        limit, params = self.limit() if order else ("", ())
+        where = self.dice.choice(FILTERS)
+        sql = f"SELECT DISTINCT {', '.join(chosen)} FROM buyers{where} GROUP BY {key}{order}{limit}"
+        return self.protocol(sql, params, ordered=bool(order))
+
     # --- what shards compute for themselves -----------------------------------------------------------------
 
     def unions(self) -> Read:
@@ -251,6 +319,9 @@ FEATURES: dict[str, Callable[[Reads], Read]] = {
     "group_by": Reads.group_by,
     "group_by_forms": Reads.group_by_forms,
     "having": Reads.having,
+    "aggregate_expressions": Reads.aggregate_expressions,
+    "having_expressions": Reads.having_expressions,
+    "distinct_groups": Reads.distinct_groups,
     "union_all": Reads.unions,
     "window": Reads.windows,
     "subquery": Reads.subqueries,

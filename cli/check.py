@@ -20,7 +20,8 @@ from cli.simulate import schema_option, schemas_of
 from config.advice import advice
 from config.errors import ConfigError, Mistake
 from config.load import load
-from config.settings import Settings
+from config.settings import ListenerSettings, MysqlListener, Settings
+from proxy.banner import address_of
 from router.policy.compiled import CompiledPolicy
 from router.policy.compiled import build as build_policy
 from router.policy.review import labels_astray, review
@@ -89,11 +90,15 @@ def _data(
         "keyspaces": {keyspace.name: _keyspace_data(keyspace) for keyspace in topology.keyspaces},
         "users": list(settings.users),
         "listeners": {
-            name: {"kind": one.kind, "address": one.address, "port": one.port}
+            name: {"kind": one.kind, "address": one.address, "port": one.port, "socket": _socket_of(one)}
             for name, one in settings.listeners.items()
         },
         "policy": policy and _policy_data(policy),
     }
+
+
+def _socket_of(listener: ListenerSettings) -> str | None:
+    return str(listener.socket) if isinstance(listener, MysqlListener) and listener.socket is not None else None
 
 
 def _policy_data(policy: CompiledPolicy) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def _print(
     for keyspace in topology.keyspaces:
         click.echo(f"  keyspace   {keyspace.name}: {_keyspace_text(keyspace)}")
     for name, listener in settings.listeners.items():
-        click.echo(f"  listener   {name}: {listener.kind} on {listener.address}:{listener.port}")
+        click.echo(f"  listener   {name}: {listener.kind} on {address_of(listener)}")
     click.echo(f"  users      {', '.join(settings.users)}")
     if policy is not None:
         click.echo(f"  policy     {_policy_text(policy)}")

@@ -38,6 +38,7 @@ def serve(path: Path, region: str | None, workers: int | None, watch: bool) -> N
       SIGHUP           read the configuration again; a wrong one changes nothing
       SIGTERM, SIGINT  take no new clients, let transactions end (limits.drain), stop;
                        a second one stops at once
+      SIGUSR2          start this program anew and hand over to it: no client is refused
     """
     from proxy.supervisor import run
 

@@ -45,7 +45,7 @@ def _in_the_file(secret: Secret) -> bool:
 
 def _listeners(settings: Settings) -> Remark:
     for name, listener in settings.listeners_of(MysqlListener).items():
-        if listener.tls is None and not is_loopback(listener.address):
+        if listener.port is not None and listener.tls is None and not is_loopback(listener.address):
             yield (
                 ("listeners", name),
                 "offers no TLS and can be reached from other machines",

@@ -273,7 +273,7 @@ class Decoder:
         )
 
     def address(self, node: Node, path: KeyPath) -> Address:
-        return parse.address(self.text(node), DEFAULT_MYSQL_PORT)
+        return parse.server(self.text(node), DEFAULT_MYSQL_PORT)
 
     def redis_address(self, node: Node, path: KeyPath) -> RedisAddress:
         found = parse.address(self.text(node), DEFAULT_REDIS_PORT)

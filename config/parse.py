@@ -69,6 +69,20 @@ def host(text: str) -> str:
         return text
 
 
+PATH_LONGEST = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
+
+def server(text: str, default_port: int) -> Address:
+    """The same as `address`, or '/run/mysqld/mysqld.sock'."""
+    if not text.startswith("/"):
+        return address(text, default_port)
+    size = len(text.encode())
+    if size > PATH_LONGEST:
+        raise ValueError(f"the path of a Unix socket has at most {PATH_LONGEST} bytes, this one {size}")
+    return Address(text, 0)
+
+
 def address(text: str, default_port: int | None) -> Address:
     """'10.0.0.1:3306', '[::1]:3306', 'db1' -> Address."""
     if text.startswith("["):

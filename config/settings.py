@@ -33,6 +33,7 @@ from config.words import (
     RedisAccess,
     Scatter,
     SessionScope,
+    SocketAccess,
     TlsMode,
     TlsVersion,
     UnmatchedKeys,
@@ -57,12 +58,15 @@ def _empty() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a port, written `host:port`, `[::1]:port`, or `host` with the field's usual port."""
+    """A host and a port, written `host:port`, `[::1]:port`, or `host` with the field's usual port. A Unix socket is a
+    path as the host and 0 as the port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
+        if self.host.startswith("/"):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -248,7 +252,7 @@ class ReplicaSettings:
 
     short: ClassVar[str] = "address"
 
-    address: Annotated[Address, Option("Where it listens, `host:port`.")]
+    address: Annotated[Address, Option("Where it listens, `host:port` or the path of a Unix socket.")]
     region: Annotated[
         str | None,
         Option(
@@ -337,8 +341,8 @@ class ShardSettings:
     primary: Annotated[
         Address | None,
         Option(
-            "Where the primary listens at first, `host:port`; a promoted replica is followed. Needed for "
-            "the shards of the own region."
+            "Where the primary listens at first, `host:port` or the path of a Unix socket; a promoted replica is "
+            "followed. Needed for the shards of the own region."
         ),
     ] = None
     replicas: Annotated[
@@ -628,13 +632,27 @@ class ListenerLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MysqlListener:
-    """A port for MySQL clients. Several may stand side by side, told apart by name."""
+    """A port for MySQL clients, a Unix socket, or both. Several may stand side by side, told apart by name."""
 
-    port: Annotated[int, Option("The port.", low=1, high=65535)]
+    port: Annotated[int | None, Option("The port. Without it there is only `socket`.", low=1, high=65535)] = None
     kind: Annotated[
         Literal["mysql"], Option("What is spoken here. Without it, the listener's name says so.")
     ] = "mysql"
     address: Annotated[str, Option("The address to bind.")] = "127.0.0.1"
+    socket: Annotated[
+        Path | None,
+        Option(
+            "A Unix socket for clients of this machine, at most 107 bytes long. They count as `localhost`, which "
+            "users.NAME.networks does not keep out, and as secure where the listener requires TLS.",
+            PATH,
+        ),
+    ] = None
+    socket_access: Annotated[
+        SocketAccess,
+        Option(
+            "Who may connect to `socket`: owner, group (those of the process), everyone. Passwords count all the same."
+        ),
+    ] = SocketAccess.GROUP
     tls: Annotated[ListenerTls | None, Option("TLS for clients. Without it none is offered.")] = None
     consistency: Annotated[
         Consistency, Option("Where reads outside transactions go, for users that do not say.")
@@ -926,6 +944,14 @@ class Limits:
     drain: Annotated[
         float, Option("How long running work may take to end when the proxy stops.", DURATION, low=0)
     ] = 30.0
+    take_over: Annotated[
+        float,
+        Option(
+            "How long clients may stay with a process that has handed over to the next one (SIGUSR2); then it drains.",
+            DURATION,
+            low=0,
+        ),
+    ] = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,14 @@ class Flavour(StrEnum):
     MYSQL = "mysql"
 
 
+class SocketAccess(StrEnum):
+    """Who may connect to a Unix socket."""
+
+    OWNER = "owner"
+    GROUP = "group"
+    EVERYONE = "everyone"
+
+
 class TlsMode(StrEnum):
     """How a connection to a server is protected, in the words of MySQL's `--ssl-mode`."""
 

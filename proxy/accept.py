@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 from _speedups.stats import WorkerBlock
@@ -27,27 +28,30 @@ ACCEPT_BATCH = 64
 CONNECTION_BITS = 24
 """Connection ids are worker << 24 | n, so that no two workers give the same one at the same time."""
 
+SUCCESSION_SHIFT = 20
+
 Adopt = Callable[[ClientIdentity, int, str], None]
 """(identity, connection id, listener) -> the relay owns the socket. Raises HandshakeRefused or RelayFull."""
 
 
 @dataclass(slots=True)
 class ConnectionIds:
-    """Ids of one worker; they come around after 16 million connections."""
+    """Ids of one worker; they come around after 16 million connections. After a restart they begin elsewhere, since the
+    process before still has some."""
 
     worker: int
     _counter: itertools.count[int]
 
     @classmethod
-    def of(cls, worker: int) -> ConnectionIds:
-        return cls(worker, itertools.count(1))
+    def of(cls, worker: int, succession: int = 0) -> ConnectionIds:
+        return cls(worker, itertools.count(1 + (succession << SUCCESSION_SHIFT)))
 
     def next(self) -> int:
         return (self.worker + 1) << CONNECTION_BITS | next(self._counter) & (1 << CONNECTION_BITS) - 1
 
 
 class Listener:
-    """One listening socket of one worker. Others listen on the same address by SO_REUSEPORT."""
+    """One listener of one worker; others share its addresses."""
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Listener:
         adopt: Adopt,
         ids: ConnectionIds,
         block: WorkerBlock,
+        sockets: list[socket.socket],
     ) -> None:
         self.name = name
         self.settings = settings
@@ -66,27 +71,35 @@ class Listener:
         self._block = block
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
-        self._socket = listening_socket(settings.address, settings.port, settings.backlog)
+        self.door = Door(sockets, settings.backlog, self._accept)
 
     def start(self) -> None:
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+        """Raises OSError."""
+        self.door.open()
 
     def stop(self) -> None:
         """Accept no more; connections that are logging in are cut."""
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._socket.close()
+        self.door.close()
         for task in self._tasks:
             task.cancel()
 
-    def _accept(self) -> None:
+    def leave(self) -> None:
+        """Accept no more here; who is logging in comes in."""
+        self.door.close()
+
+    @property
+    def logging_in(self) -> int:
+        return len(self._tasks)
+
+    def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(ACCEPT_BATCH):
+        for _ in range(batch_of(listening)):
             if len(self._tasks) >= LOGGING_IN:
-                loop.remove_reader(self._socket.fileno())
+                self.door.pause()
                 self._paused = True
                 return
             try:
-                sock, _ = self._socket.accept()
+                sock, _ = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptors left: the next turn tries again
@@ -106,14 +119,12 @@ class Listener:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._paused and self._socket.fileno() >= 0:
+        if self._paused and not self.door.closed:
             self._paused = False
-            self.start()
+            self.door.resume()
 
     async def _log_in(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         number = self._ids.next()
         await self._admitted(serve_handshake(sock, self._handshake(), connection_id=number), number)
 
@@ -141,17 +152,53 @@ class Listener:
             log.warning("%s: connection refused: %s", self.name, error)
 
 
-def listening_socket(address: str, port: int, backlog: int) -> socket.socket:
-    """Non-blocking, shared by workers. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setblocking(False)
-        sock.bind((address, port))
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+class Door:
+    """The sockets that a listener accepts on, by `accept(socket)`."""
+
+    def __init__(
+        self, sockets: list[socket.socket], backlog: int, accept: Callable[[socket.socket], None]
+    ) -> None:
+        self._sockets = sockets
+        self._backlog = backlog
+        self._accept = accept
+        self.closed = False
+
+    @property
+    def inodes(self) -> frozenset[int]:
+        """Tell sockets apart, over processes."""
+        return inodes_of(self._sockets)
+
+    def open(self) -> None:
+        """Raises OSError."""
+        self.listen(self._backlog)
+        self.resume()
+
+    def listen(self, backlog: int) -> None:
+        """With another backlog. Raises OSError."""
+        for sock in self._sockets:
+            sock.listen(backlog)
+
+    def pause(self) -> None:
+        for sock in self._sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+
+    def resume(self) -> None:
+        for sock in self._sockets:
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.pause()
+        self.closed = True
+        for sock in self._sockets:
+            sock.close()
+
+
+def inodes_of(sockets: Iterable[socket.socket]) -> frozenset[int]:
+    return frozenset(os.fstat(sock.fileno()).st_ino for sock in sockets)
+
+
+def batch_of(listening: socket.socket) -> int:
+    """How many clients to take at once: one by one where all workers share a socket."""
+    return 1 if listening.family == socket.AF_UNIX else ACCEPT_BATCH

@@ -147,6 +147,14 @@ class Admins:
         self.child = Child("admin")
         self.start()
 
+    def retire(self) -> None:
+        """Another process has the sockets: this one ends its requests."""
+        self.child.restart_at = None
+        for sock in self.listeners.values():
+            sock.close()
+        self.listeners = {}
+        self.child.signal(signal.SIGTERM)
+
     def stop(self, wait: Callable[[float], bool]) -> None:
         """Tells it to end its requests. `wait(seconds)` returns True when there is no more patience."""
         self.child.restart_at = None

@@ -126,7 +126,7 @@ class Auditor:
         loop = asyncio.get_running_loop()
         self._set_stalled(True)  # until its thread has opened it
         self._counted = [0, 0, 0]
-        self._log = open_log(generation, self._worker.start.index, lambda: _call(loop, self._changed))
+        self._log = open_log(generation, self._worker.start.stream, lambda: _call(loop, self._changed))
 
     async def close(self) -> None:
         """Writes what is known, and seals."""

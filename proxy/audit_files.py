@@ -18,7 +18,7 @@ from proxy.audit_anchors import AnchorPublisher
 from proxy.generation import Generation
 
 
-def open_log(generation: Generation, worker: int, on_change: Callable[[], None]) -> AuditLog:
+def open_log(generation: Generation, stream: int, on_change: Callable[[], None]) -> AuditLog:
     """Of a worker. `on_change` is called in the log's thread."""
     settings, policy, metastore = generation.settings.audit, generation.policy, generation.settings.metastore
     assert settings is not None and policy is not None
@@ -27,7 +27,7 @@ def open_log(generation: Generation, worker: int, on_change: Callable[[], None])
             directory=settings.folder,
             domain=policy.domain,
             proxy=generation.settings.region,
-            worker=worker,
+            worker=stream,
             segment_bytes=settings.segment,
             segment_age=settings.segment_age,
             segments=settings.segments,

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from config.settings import (
+    Address,
     AdminListener,
     HttpListener,
     ListenerSettings,
@@ -59,7 +60,7 @@ def version() -> str:
 
 
 def _listener(listener: ListenerSettings) -> str:
-    address = _address(listener)
+    address = address_of(listener)
     if isinstance(listener, HttpListener):
         return f"http://{address}/ (live, ready, metrics)"
     if isinstance(listener, PeerListener):
@@ -74,10 +75,13 @@ def _listener(listener: ListenerSettings) -> str:
     return f"{address} (TLS {'required' if listener.tls.required else 'offered'})"
 
 
-def _address(listener: ListenerSettings) -> str:
-    host = f"[{listener.address}]" if ":" in listener.address else listener.address
-    return f"{host}:{listener.port}"
+def address_of(listener: ListenerSettings) -> str:
+    """`127.0.0.1:3306`, `/run/fairlead.sock`, or both."""
+    places = [] if listener.port is None else [str(Address(listener.address, listener.port))]
+    if isinstance(listener, MysqlListener) and listener.socket is not None:
+        places.append(str(listener.socket))
+    return " and ".join(places)
 
 
 def _addresses(settings: Settings) -> dict[str, str]:
-    return {name: _address(one) for name, one in settings.listeners.items()}
+    return {name: address_of(one) for name, one in settings.listeners.items()}

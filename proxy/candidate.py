@@ -29,6 +29,7 @@ OF_ADMIN = (HttpListener, AdminListener)
 """Listeners of the admin process; workers have the others."""
 
 Bind = tuple[str, int]
+"""(address, port), or (path, 0) for a Unix socket."""
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
@@ -152,36 +153,9 @@ def declare(page: StatsPage, candidate: Candidate) -> None:
 
 
 def address_of(listener: ListenerSettings) -> Bind:
+    """Of one that has a port."""
+    assert listener.port is not None
     return listener.address, listener.port
-
-
-def check_ports(settings: Settings, held: Iterable[Bind]) -> None:
-    """Can the ports of workers be bound? `held` are those that this Fairlead has already. Raises ConfigError.
-
-    The others are tried without SO_REUSEPORT, or a second Fairlead would share the first one's clients.
-    """
-    ports = {port for _, port in held}
-    mistakes = []
-    for name, listener in settings.listeners.items():
-        if isinstance(listener, OF_ADMIN):
-            continue
-        error = _bind_error(*address_of(listener), shared=listener.port in ports)
-        if error:
-            mistakes.append(_taken(settings, name, listener, error))
-    if mistakes:
-        raise ConfigError(mistakes)
-
-
-def _bind_error(address: str, port: int, *, shared: bool) -> OSError | None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
-        try:
-            sock.bind((address, port))
-        except OSError as error:
-            return error
-    return None
 
 
 def bind_admin(settings: Settings, held: Mapping[Bind, socket.socket]) -> dict[Bind, socket.socket]:
@@ -199,16 +173,18 @@ def bind_admin(settings: Settings, held: Mapping[Bind, socket.socket]) -> dict[B
             for other, sock in bound.items():
                 if other not in held:
                     sock.close()
-            raise ConfigError([_taken(settings, name, listener, error)]) from error
+            raise ConfigError([taken(settings, name, at, error)]) from error
     return bound
 
 
-def _taken(settings: Settings, name: str, listener: ListenerSettings, error: OSError) -> Mistake:
-    path = ("listeners", name, "port")
+def taken(settings: Settings, name: str, bind: Bind, error: OSError) -> Mistake:
+    """Why a listener cannot be bound, at its line."""
+    path = ("listeners", name, "port" if bind[1] else "socket")
     place = settings.places.get(path) or settings.places.get(path[:2])
-    address = f"{listener.address}:{listener.port}"
+    address = f"{bind[0]}:{bind[1]}" if bind[1] else bind[0]
     if error.errno == errno.EADDRINUSE:
-        message, hint = f"{address} is taken", "Stop what listens there, or choose another port"
+        what = "port" if bind[1] else "path"
+        message, hint = f"{address} is taken", f"Stop what listens there, or choose another {what}"
     else:
         message, hint = f"{address} cannot be bound: {error.strerror or error}", None
     return _mistake(place, path, message, hint)

@@ -17,9 +17,9 @@ from proxy import logs
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 """What the supervisor handles, and its children do not inherit."""
-LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGHUP)
+LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 """A terminal sends these to the whole group; children wait for the supervisor's word."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0

@@ -2,9 +2,11 @@
 
 Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pair:
 
-    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…", "config": "…", "base": null, "beside": null}
+    supervisor -> worker   {"verb": "reload", "number": N, "digest": "…", "config": "…", "base": null, "beside": null,
+                            "ports": [["127.0.0.1", 3306], …]} with a listening socket for each of the ports
                            {…, "beside": {"version": V, "kind": "shadow", "share": 0.0, "digest": …, "config": …, …}}
                            {"verb": "drain", "seconds": 30.0}
+                           {"verb": "leave", "seconds": 300.0, "drain": 30.0}    another process has the ports
     worker -> supervisor   {"verb": "ready"}   {"verb": "reloaded", "number": N}
                            {"verb": "refused", "number": N, "error": "…"}
     worker -> worker       {"verb": "kill", "to": 1, "ask": K, "session": N, "statement": true, "user": "…"}
@@ -28,11 +30,17 @@ from _speedups.stats import StatsPage
 from config.settings import Settings
 
 if TYPE_CHECKING:
+    from proxy.ports import Shares
     from proxy.trial import Beside
 
 MAX_MESSAGE = 64 * 1024
+MAX_DESCRIPTORS = 253
+"""Of one message (unix(7), SCM_RIGHTS)."""
 MAX_ERROR = 8 * 1024
 """Characters of a refusal's reason; JSON may need six bytes for one."""
+
+STREAMS, SUCCESSIONS = 1024, 8
+"""More than there are workers, and more than there are processes that have not left yet."""
 
 MALFORMED = "malformed"
 BETWEEN_WORKERS = frozenset({"kill", "killed"})
@@ -43,7 +51,8 @@ Message = dict[str, Any]
 @dataclass(frozen=True)
 class WorkerStart:
     """What a forked worker is given. `control`: its non-blocking end of the pair; `inquiries`: by which the
-    admin process asks it (`proxy.inquiries`); `secret`: for its Accounts.
+    admin process asks it (`proxy.inquiries`); `ports`: what it listens on;
+    `succession`: how many processes have handed over to the next before; `secret`: for its Accounts.
 
     `digest` is that of the files which `settings` were read from; a reload's files must match the message's. A
     reload may name another `config`, and the `base` that its relative paths have (as for `config.load`). `beside`: a
@@ -60,8 +69,15 @@ class WorkerStart:
     digest: str
     control: socket.socket
     inquiries: socket.socket
+    ports: Shares
+    succession: int
     secret: bytes = field(repr=False)
     beside: Beside | None = None
+
+    @property
+    def stream(self) -> int:
+        """The number of its decision records' stream: the process before may still write its own."""
+        return self.index + STREAMS * (self.succession % SUCCESSIONS)
 
 
 def digest_of(files: Iterable[Path]) -> str:
@@ -99,25 +115,28 @@ def decode(data: bytes) -> Message:
     return {"verb": MALFORMED}
 
 
-def send(control: socket.socket, message: Mapping[str, Any]) -> bool:
-    """False when the other side has gone or takes nothing any more."""
+def send(control: socket.socket, message: Mapping[str, Any], sockets: Iterable[socket.socket] = ()) -> bool:
+    """`sockets` go along. False when the other side has gone or takes nothing any more."""
     try:
-        control.send(encode(message))
+        socket.send_fds(control, [encode(message)], [sock.fileno() for sock in sockets])
     except OSError:
         return False
     return True
 
 
-def receive(control: socket.socket) -> list[Message] | None:
-    """All messages that are there, now; None when the other side has gone."""
+def receive(control: socket.socket, *, sockets: bool = False) -> list[Message] | None:
+    """All messages that are there, now; None when the other side has gone. `sockets`: those that came along stand in
+    the message under this name, and are the caller's."""
     messages: list[Message] = []
     while True:
         try:
-            data = control.recv(MAX_MESSAGE)
+            data, came, _, _ = socket.recv_fds(control, MAX_MESSAGE, MAX_DESCRIPTORS if sockets else 0)
         except BlockingIOError:
             return messages
         except OSError:
-            data = b""
+            data, came = b"", []
         if not data:
             return messages or None
         messages.append(decode(data))
+        if sockets:
+            messages[-1]["sockets"] = [socket.socket(fileno=fd) for fd in came]

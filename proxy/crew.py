@@ -16,6 +16,7 @@ from _speedups.stats import StatsPage
 from proxy import control, logs
 from proxy.children import Child, ending
 from proxy.control import WorkerStart
+from proxy.ports import Shares, told_of
 
 log = logging.getLogger(__name__)
 
@@ -172,13 +173,16 @@ class Crew:
 
     # --- words to workers -----------------------------------------------------------------------------------
 
-    def tell_reload(self, number: int, told: Callable[[int], dict[str, Any]]) -> None:
-        """`told`: what the worker of this index is told of the configuration."""
+    def tell_reload(
+        self, number: int, told: Callable[[int], dict[str, Any]], ports: Callable[[int], Shares]
+    ) -> None:
+        """`told`: what the worker of this index is told of the configuration; `ports`: what it listens on."""
         for worker in self.workers:
             if not worker.alive:
                 continue
-            message = {"verb": "reload", "number": number, **told(worker.index)}
-            if worker.control is None or not control.send(worker.control, message):
+            places, sockets = told_of(ports(worker.index))
+            message = {"verb": "reload", "number": number, **told(worker.index), "ports": places}
+            if worker.control is None or not control.send(worker.control, message, sockets):
                 log.warning("%s cannot be told of configuration %d", worker.name, number)
                 continue
             worker.asked = number
@@ -190,6 +194,13 @@ class Crew:
             worker.restart_at = worker.answer_by = None
             if worker.control is not None:
                 control.send(worker.control, {"verb": "drain", "seconds": seconds})
+
+    def tell_leave(self, seconds: float, drain: float) -> None:
+        """As `tell_drain`, but clients may stay for `seconds` before."""
+        for worker in self.workers:
+            worker.restart_at = worker.answer_by = None
+            if worker.control is not None:
+                control.send(worker.control, {"verb": "leave", "seconds": seconds, "drain": drain})
 
     def kill(self) -> None:
         for worker in self.workers:

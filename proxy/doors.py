@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from config.settings import MysqlListener, PeerListener, RedisListener
-from proxy.accept import ConnectionIds, Listener
+from proxy.accept import ConnectionIds, Listener, inodes_of
+from proxy.ports import Shares, binds_of
 from proxy.redis.accept import RedisDoor
 
 if TYPE_CHECKING:
@@ -20,33 +23,58 @@ class Doors:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._ids = ConnectionIds.of(worker.start.index)
+        self._ids = ConnectionIds.of(worker.start.index, worker.start.succession)
         self.listeners: dict[str, Listener] = {}
         self._redis: dict[str, RedisDoor] = {}
 
-    def open(self) -> None:
-        """Those of the generation in force; what did not change goes on. Raises OSError."""
-        wanted = {
-            name: one
+    def open(self, shares: Shares) -> None:
+        """Those of the generation in force, on these sockets; what did not change goes on. Raises OSError."""
+        left = {bind: list(sockets) for bind, sockets in shares.items()}
+        wanted: dict[str, tuple[Any, list[socket.socket]]] = {
+            name: (one, [sock for bind in binds_of(one) for sock in left.pop(bind, ())])
             for name, one in self._worker.generation.settings.listeners.items()
-            if isinstance(one, MysqlListener | PeerListener)
+            if isinstance(one, MysqlListener | PeerListener | RedisListener)
         }
-        for name in [name for name, one in self.listeners.items() if _place(wanted.get(name)) != _place(one.settings)]:
-            self.listeners.pop(name).stop()
-        for name, settings in wanted.items():
-            if name not in self.listeners:
-                self.listeners[name] = self._listener(name, settings)
+        for sockets in left.values():
+            _close(sockets)
+        self._close_others(wanted)
+        for name, (settings, sockets) in wanted.items():
+            if (kept := self.listeners.get(name) or self._redis.get(name)) is not None:
+                _close(sockets)
+                kept.door.listen(settings.backlog)
+            elif isinstance(settings, RedisListener):
+                self._open_redis(name, settings, sockets)
+            else:
+                self.listeners[name] = self._listener(name, settings, sockets)
                 self.listeners[name].start()
-        self._open_redis()
 
-    def _open_redis(self) -> None:
-        wanted = self._worker.generation.settings.listeners_of(RedisListener)
-        for name in [name for name, one in self._redis.items() if wanted.get(name) != one.settings]:
-            self._redis.pop(name).stop()
-        for name, settings in wanted.items():
-            if name not in self._redis and self._worker.redis is not None:
-                self._redis[name] = RedisDoor(name, settings, self._worker.redis, self._ids)
-                self._redis[name].start()
+    def _close_others(self, wanted: Mapping[str, tuple[Any, list[socket.socket]]]) -> None:
+        """Those that are gone, or listen elsewhere now."""
+        open_here: list[tuple[dict[str, Any], str, Any]] = [
+            (doors, name, one) for doors in (self.listeners, self._redis) for name, one in doors.items()
+        ]
+        for doors, name, one in open_here:
+            settings, sockets = wanted.get(name, (None, []))
+            kept = settings == one.settings if doors is self._redis else type(settings) is type(one.settings)
+            if not kept or one.door.inodes != inodes_of(sockets):
+                doors.pop(name).stop()
+
+    def _open_redis(self, name: str, settings: RedisListener, sockets: list[socket.socket]) -> None:
+        assert self._worker.redis is not None  # a configuration with such a listener has made it
+        self._redis[name] = RedisDoor(name, settings, self._worker.redis, self._ids, sockets)
+        self._redis[name].start()
+
+    def leave(self) -> None:
+        """New clients come to another process; who is logging in comes in."""
+        for listener in self.listeners.values():
+            listener.leave()
+        for door in self._redis.values():
+            door.leave()
+
+    @property
+    def logging_in(self) -> int:
+        open_here: list[Listener | RedisDoor] = [*self.listeners.values(), *self._redis.values()]
+        return sum(one.logging_in for one in open_here)
 
     def stop(self) -> None:
         """No new clients."""
@@ -65,13 +93,16 @@ class Doors:
             except OSError as error:
                 log.error("certificate of listener %s: %s", name, error)
 
-    def _listener(self, name: str, settings: MysqlListener | PeerListener) -> Listener:
+    def _listener(
+        self, name: str, settings: MysqlListener | PeerListener, sockets: list[socket.socket]
+    ) -> Listener:
         def handshake() -> Any:
             return self._worker.logins.handshake(name)
 
-        return Listener(name, settings, handshake, self._worker.logins.adopt, self._ids, self._worker.loop_block)
+        adopt, block = self._worker.logins.adopt, self._worker.loop_block
+        return Listener(name, settings, handshake, adopt, self._ids, block, sockets)
 
 
-def _place(settings: Any) -> tuple[Any, ...] | None:
-    """What of a listener cannot change while it listens."""
-    return None if settings is None else (type(settings), settings.address, settings.port, settings.backlog)
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

@@ -1,8 +1,8 @@
 """The supervisor: reads the configuration, forks workers and the admin process, and looks after them.
 
 One loop over control sockets and signals, no threads and no asyncio, so that it can fork at any time.
-SIGHUP reloads the configuration, SIGTERM and SIGINT drain and stop, a second one stops at once. It is not in
-the data path: what it knows is in the page and in its workers.
+SIGHUP reloads the configuration, SIGTERM and SIGINT drain and stop, a second one stops at once, SIGUSR2 starts the
+program anew and hands over to it. It is not in the data path: what it knows is in the page and in its workers.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from proxy.children import Child, Wakeup
 from proxy.control import WorkerStart
 from proxy.crew import Crew
 from proxy.following import Following, Named, Source, first_source
+from proxy.ports import Ports, Shares
+from proxy.succession import Heir, Heritage
 from proxy.trial import Tried
 
 log = logging.getLogger(__name__)
@@ -76,9 +78,12 @@ def run(
         page = candidate.page_for(first, workers)
         candidate.check_room(page, first)
         code = FAILED
-        candidate.check_ports(first.settings, ())
-        listeners = candidate.bind_admin(first.settings, {})
-    except ConfigError as error:
+        heritage = Heritage.take()
+        ports = Ports(workers, heritage.ports)
+        ports.move(ports.prepare(first.settings))
+        listeners = candidate.bind_admin(first.settings, heritage.admin)
+        heritage.close_admin_but(listeners)
+    except (ConfigError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return code
     logs.configure(first.settings.telemetry, "supervisor")
@@ -88,7 +93,7 @@ def run(
     programs = programs or real_programs()
     gc.collect()
     gc.freeze()
-    supervisor = Supervisor(source, first, seen, page, listeners, workers, programs, wakeup, watch=watch)
+    supervisor = Supervisor(source, first, seen, page, ports, listeners, heritage, programs, wakeup, watch=watch)
     if metastore is not None:
         supervisor.follow(metastore)
     return supervisor.run()
@@ -103,6 +108,14 @@ def real_programs() -> Programs:
 
     sqlglot.parse_one("SELECT 1", read="mysql")
     return Programs(run_worker, run_admin)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The sockets of a configuration that is to be put in force: the workers', and the admin process's."""
+
+    ports: Shares
+    admin: dict[Bind, socket.socket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +135,9 @@ class Supervisor:
         first: Candidate,
         seen: Signature,
         page: StatsPage,
+        ports: Ports,
         listeners: dict[Bind, socket.socket],
-        workers: int,
+        heritage: Heritage,
         programs: Programs,
         wakeup: Wakeup,
         *,
@@ -131,6 +145,12 @@ class Supervisor:
     ) -> None:
         self.source = source
         self.page = page
+        self.ports = ports
+        self.heritage = heritage
+        self.heir: Heir | None = None
+        self._due = False
+        """It is to be started as soon as our own workers serve."""
+        self.leaving = False
         self.programs = programs
         self.number = 1
         self.current = first
@@ -143,6 +163,7 @@ class Supervisor:
         self._wakeup = wakeup
         self._selector = selectors.PollSelector()
         self._selector.register(wakeup, selectors.EVENT_READ)
+        workers = ports.workers
         self.inquiries = [control.pair() for _ in range(workers)]
         """For each worker's place the pair by which the admin process asks it: (the admin's end, the worker's)."""
         self.crew = Crew(workers, page, programs.worker, self._begin, self._close_own, self._selector)
@@ -179,6 +200,7 @@ class Supervisor:
                 self._turn()
             self._stop_admin()
         finally:
+            self.ports.close()
             self._kill_all()
         log.info("stopped")
         return self.exit_code
@@ -192,6 +214,8 @@ class Supervisor:
                 self._on_version()
             elif key.data is self.admins:
                 self._on_admin()
+            elif key.data is self.heir:
+                self._on_heir()
             else:
                 self.crew.on_readable(key.data)
         self._reap()
@@ -229,13 +253,18 @@ class Supervisor:
         for number in self._wakeup.take():
             if number is signal.SIGHUP:
                 self.reload()
+            elif number is signal.SIGUSR2:
+                self._hand_over()
             elif number is not signal.SIGCHLD:
                 self.stop(number.name)
 
     def _announce(self) -> None:
         self.served = True
         log.info("ready: %d workers accept clients", len(self.crew.workers))
+        self.heritage.taken()
         systemd.ready(self._status())
+        if self._due:
+            self._hand_over()
 
     def _status(self) -> str:
         return f"configuration {self.number}, {len(self.crew.workers)} workers"
@@ -257,6 +286,8 @@ class Supervisor:
             control=theirs,
             secret=self.secret,
             inquiries=self.inquiries[index][1],
+            ports=self.ports.of(index),
+            succession=self.heritage.succession,
             beside=self.tried.beside if self.tried is not None else None,
         )
 
@@ -284,7 +315,8 @@ class Supervisor:
 
     def _close_own(self, index: int) -> None:
         """In worker `index`: what belongs to the supervisor, to the admin process and to other workers."""
-        self._wakeup.close()
+        self._close_kin()
+        self.ports.close_in_child(index)
         self.admins.close()
         for place, (asking, answering) in enumerate(self.inquiries):
             asking.close()
@@ -296,11 +328,19 @@ class Supervisor:
     def _close_for_admin(self) -> None:
         """In the admin process."""
         self.crew.close_controls()
-        self._wakeup.close()
+        self._close_kin()
+        self.ports.close_in_child()
         for _, answering in self.inquiries:
             answering.close()
         if self.following is not None:
             self.following.close()
+
+    def _close_kin(self) -> None:
+        """In a child: signals, and the processes before and behind this one."""
+        self._wakeup.close()
+        self.heritage.close()
+        if self.heir is not None:
+            self.heir.close()
 
     def _reap(self) -> None:
         self.crew.reap(self.stopping)
@@ -328,7 +368,8 @@ class Supervisor:
     def _close_for_follower(self) -> None:
         """In the follower."""
         self.crew.close_controls()
-        self._wakeup.close()
+        self._close_kin()
+        self.ports.close_in_child()
         self.admins.close()
         for pair in self.inquiries:
             for end in pair:
@@ -382,8 +423,9 @@ class Supervisor:
             systemd.reloading()
         self._seen = self._tried = candidate.signature(source.config)
         try:
-            fresh, changes, listeners = self._acceptable(source)
+            fresh, changes = self._acceptable(source)
             tried = self._acceptable_trial(named, source, fresh)
+            bound = self._bind(fresh.settings)
         except ConfigError as error:
             told = self._refuse([str(mistake) for mistake in error.mistakes[:SHOWN]], version)
         except Exception as error:
@@ -393,7 +435,7 @@ class Supervisor:
             changes += self._trial_changes(tried)
             self.source, self.tried = source, tried
             self._to_tell = bool(source.version)
-            self._put_in_force(fresh, changes, listeners)
+            self._put_in_force(fresh, changes, bound)
             told = Told(True, changes)
         if self.served:
             systemd.ready(self._status())
@@ -408,19 +450,22 @@ class Supervisor:
         log.error("configuration %d stays in force", self.number)
         return Told(False, reasons)
 
-    def _acceptable(self, source: Source) -> tuple[Candidate, list[str], dict[Bind, socket.socket]]:
-        """The new configuration, what it changes, the admin process's sockets: all checked, nothing changed yet.
-
-        Raises ConfigError.
-        """
+    def _acceptable(self, source: Source) -> tuple[Candidate, list[str]]:
+        """The new configuration and what it changes: all checked, nothing changed yet. Raises ConfigError."""
         fresh = candidate.read(source.config, source.region, self.number + 1, source.base)
         if mistake := candidate.restart_only(self.settings, fresh.settings):
             raise ConfigError([mistake])
         candidate.check_room(self.page, fresh)
-        held = {candidate.address_of(listener) for listener in self.settings.listeners.values()}
-        candidate.check_ports(fresh.settings, held)
-        changes = diff(self.settings, fresh.settings)
-        return fresh, changes, candidate.bind_admin(fresh.settings, self.admins.listeners)
+        return fresh, diff(self.settings, fresh.settings)
+
+    def _bind(self, settings: Settings) -> Bound:
+        """Raises ConfigError; then nothing new is bound."""
+        ports = self.ports.prepare(settings)
+        try:
+            return Bound(ports, candidate.bind_admin(settings, self.admins.listeners))
+        except ConfigError:
+            self.ports.discard(ports)
+            raise
 
     def _acceptable_trial(self, named: Named | None, source: Source, fresh: Candidate) -> Tried | None:
         """Raises ConfigError."""
@@ -437,9 +482,7 @@ class Supervisor:
         ends = [f"the trial of version {before.number} ends"] if before is not None else []
         return ends + ([f"version {after.number} is on trial: {after.trial}"] if after is not None else [])
 
-    def _put_in_force(
-        self, fresh: Candidate, changes: list[str], listeners: dict[Bind, socket.socket]
-    ) -> None:
+    def _put_in_force(self, fresh: Candidate, changes: list[str], bound: Bound) -> None:
         if not changes and not self.crew.behind(self.number):
             log.info("configuration read again: nothing changes")
             self.current = fresh
@@ -452,9 +495,10 @@ class Supervisor:
         candidate.declare(self.page, fresh)
         self.page.config_loaded(self.number)
         logs.configure(fresh.settings.telemetry, "supervisor")
-        self.crew.tell_reload(self.number, self._told)
+        self.ports.move(bound.ports)
+        self.crew.tell_reload(self.number, self._told, self.ports.of)
         self.admins.tell_reload(self.number, fresh.digest, self.source.config, self.source.base)
-        self.admins.move(listeners)
+        self.admins.move(bound.admin)
 
     def _told(self, index: int) -> dict[str, Any]:
         """What a worker is told of its configuration."""
@@ -489,9 +533,60 @@ class Supervisor:
 
     # --- the end --------------------------------------------------------------------------------------------
 
+    def _hand_over(self) -> None:
+        """The program is started anew, and has our sockets."""
+        if self.stopping or self.heir is not None:
+            log.warning("not handing over: %s", "stopping" if self.stopping else "a process is starting")
+            return
+        self._due = not self.served
+        if self._due:
+            log.info("handing over once the workers accept clients")
+            return
+        try:
+            self.heir = Heir(self.ports.all(), self.admins.listeners, self.heritage.succession + 1)
+        except OSError as error:
+            log.error("the program cannot be started anew: %s", error)
+            return
+        log.info("handing over to process %d", self.heir.pid)
+        self._selector.register(self.heir, selectors.EVENT_READ, self.heir)
+
+    def _on_heir(self) -> None:
+        """It has taken over, or has failed, and then all stays as it was."""
+        assert self.heir is not None
+        heir, message = self.heir, self.heir.heard()
+        if message is not None and message["verb"] != "taken":
+            return
+        self._selector.unregister(heir)
+        self.heir = None
+        if message is None:
+            log.error("process %d has not taken over; serving on", heir.pid)
+        elif not self.stopping:
+            self._leave(heir.pid)
+        heir.close()
+
+    def _leave(self, pid: int) -> None:
+        """No new clients come here; those who are here may stay a while."""
+        limits = self.settings.limits
+        self.leaving = True
+        self.stop_by = time.monotonic() + limits.take_over + limits.drain + DRAIN_GRACE
+        self.page.drain()
+        systemd.main_pid(pid)
+        log.info("process %d has taken over: leaving within %g s", pid, limits.take_over + limits.drain)
+        self.ports.close(keep_files=True)
+        self.crew.tell_leave(limits.take_over, limits.drain)
+        self._end_others()
+
+    def _end_others(self) -> None:
+        """What the next process has, too."""
+        self.admins.retire()
+        if self.following is not None:
+            self.following.child.signal(signal.SIGTERM)
+
     def stop(self, reason: str) -> None:
         """Drains; called again, kills."""
-        if self.stopping:
+        if self.leaving:
+            self.leaving = False
+        elif self.stopping:
             log.warning("%s: stopping at once", reason)
             self.stop_by = time.monotonic()
             return
@@ -500,6 +595,7 @@ class Supervisor:
         self.page.drain()
         systemd.stopping()
         log.info("%s: draining for up to %g s", reason, seconds)
+        self.ports.close()
         self.crew.tell_drain(seconds)
         if self.following is not None:
             self.following.child.signal(signal.SIGTERM)

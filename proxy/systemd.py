@@ -17,6 +17,11 @@ def reloading() -> None:
     _notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
+def main_pid(pid: int) -> None:
+    """Another process is the service from now on."""
+    _notify(f"MAINPID={pid}")
+
+
 def stopping() -> None:
     _notify("STOPPING=1", "STATUS=draining")
 

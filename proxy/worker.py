@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from proxy.pool.backends import Backends
 from proxy.pool.pools import class_of
 from proxy.pool.schemas import Schemas
 from proxy.pool.varstate import SessionState, StateUnreachable
+from proxy.ports import shares_told
 from proxy.redis.service import RedisService
 from proxy.relay_errors import fill_errors
 from proxy.session import ContextTable, Session
@@ -129,7 +131,7 @@ class Worker:
         self.backends.on_versions = self.logins.announce
         self._vindex_ids: dict[Any, int] = {}
         self._one_reload = asyncio.Lock()
-        self._reloading: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Event = asyncio.Event()
         self.generation: Generation
         self.numbers: Numbers
@@ -154,7 +156,7 @@ class Worker:
         thread.start()
         await self.schemas.first()
         await self.backends.first_verdicts(FIRST_VERDICTS)
-        self.doors.open()
+        self.doors.open(self.start.ports)
         # /ready takes a worker's first heartbeat for its word that it accepts clients.
         self.block.started(os.getpid(), self.start.number)
         gc.freeze()
@@ -205,10 +207,25 @@ class Worker:
 
     _drain_seconds = 0.0
 
+    async def _leave(self, seconds: float, drain: float) -> None:
+        """Another process has the ports: clients may stay for some time, then this one drains."""
+        self.doors.leave()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self._clients and loop.time() < deadline:
+            await asyncio.sleep(DRAIN_POLL)
+        self._drain_seconds = drain
+        self._draining.set()
+
+    @property
+    def _clients(self) -> int:
+        """Connected ones, and those that are about to be."""
+        return self.relay.clients + self.doors.logging_in + (len(self.redis.clients) if self.redis is not None else 0)
+
     # --- the supervisor's word ------------------------------------------------------------------------------
 
     def _on_control(self) -> None:
-        messages = control.receive(self.start.control)
+        messages = control.receive(self.start.control, sockets=True)
         if messages is None:
             os._exit(1)  # the supervisor is gone, and so is the reason to serve
         for message in messages:
@@ -218,14 +235,19 @@ class Worker:
         if message["verb"] == "drain":
             self._drain_seconds = float(message["seconds"])
             self._draining.set()
+        elif message["verb"] == "leave":
+            self._background(self._leave(float(message["seconds"]), float(message["drain"])))
         elif message["verb"] == "reload":
-            task = asyncio.ensure_future(self._reload(message))
-            self._reloading.add(task)
-            task.add_done_callback(self._reloading.discard)
+            self._background(self._reload(message))
         elif message["verb"] == "kill":
             self.kills.on_asked(message)
         elif message["verb"] == "killed":
             self.kills.on_answer(message)
+
+    def _background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _say(self, message: dict[str, Any]) -> None:
         if not control.send(self.start.control, message):
@@ -234,6 +256,7 @@ class Worker:
     async def _reload(self, message: dict[str, Any]) -> None:
         """Everything that may fail comes first; what is put in force then stays in force."""
         number, base = int(message["number"]), message["base"]
+        shares = shares_told(message["ports"], message["sockets"])
         async with self._one_reload:
             try:
                 settings = load(Path(message["config"]), region=self.start.region, base=base and Path(base))
@@ -249,7 +272,7 @@ class Worker:
                 self._say({"verb": "refused", "number": number, "error": logs.told(error)[:4096]})
                 return
             try:
-                self.doors.open()
+                self.doors.open(shares)
             except OSError as error:
                 log.error("configuration %d is in force, but a listener is not: %s", number, error)
             logs.configure(settings.telemetry, f"worker {self.start.index}")

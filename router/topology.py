@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from config.settings import (
+    Address,
     ColumnType,
     KeyspaceSettings,
     Peer,
@@ -74,7 +75,12 @@ class Server:
     promotable: bool = True
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(Address(self.host, self.port))
+
+    @property
+    def target(self) -> tuple[str, int] | str:
+        """What to connect to; a path for a Unix socket."""
+        return self.host if self.host.startswith("/") else (self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+from pathlib import Path
 
 from config.addresses import is_loopback
 from config.checks.names import check_plain
 from config.findings import Findings
-from config.settings import AdminListener, HttpListener, MysqlListener, PeerListener, Settings
+from config.parse import PATH_LONGEST
+from config.settings import AdminListener, HttpListener, ListenerSettings, MysqlListener, PeerListener, Settings
 
 _COLLATION = re.compile(r"[a-z0-9]+_[a-z0-9_]+|binary")
 _VERSION = re.compile(r"\d+\.\d+\.\d+[!-~]{0,48}")
@@ -29,6 +32,7 @@ def check_listeners(settings: Settings, findings: Findings) -> None:
         _console_is_guarded(settings, findings, name, console)
     for name, listener in settings.listeners_of(MysqlListener).items():
         _announcement_is_right(findings, name, listener)
+        _can_be_reached(findings, name, listener)
     _ports_differ(settings, findings)
     _peers_can_come_in(settings, findings)
 
@@ -39,6 +43,18 @@ def _announcement_is_right(findings: Findings, name: str, listener: MysqlListene
     if listener.version is not None and not _VERSION.fullmatch(listener.version):
         findings.add(
             ("listeners", name, "version"), "drivers expect a version such as 8.0.36 or 10.11.6-MariaDB"
+        )
+
+
+def _can_be_reached(findings: Findings, name: str, listener: MysqlListener) -> None:
+    if listener.port is None and listener.socket is None:
+        if "port" not in findings.declared("listeners", name):
+            findings.add(("listeners", name), "needs a port or a socket")
+    elif listener.socket is not None and (size := len(os.fsencode(listener.socket))) > PATH_LONGEST:
+        findings.add(
+            ("listeners", name, "socket"),
+            f"the path of a Unix socket has at most {PATH_LONGEST} bytes, this one {size}: {listener.socket}",
+            "Put it into a folder with a shorter name, /run/fairlead",
         )
 
 
@@ -65,14 +81,22 @@ def _ports_differ(settings: Settings, findings: Findings) -> None:
         listener = settings.listeners[name]
         for other in names[:index]:
             rival = settings.listeners[other]
-            if listener.port == rival.port and _overlap(listener.address, rival.address):
+            if listener.port is not None and listener.port == rival.port and _overlap(listener.address, rival.address):
                 message = f"port {listener.port} is listener {other}'s already"
                 findings.add(("listeners", name, "port"), message)
+            if _socket_of(listener) is not None and _socket_of(listener) == _socket_of(rival):
+                findings.add(("listeners", name, "socket"), f"is the socket of listener {other} already")
     for title, shard in settings.shards.items():
         servers = [*([shard.primary] if shard.primary else []), *(one.address for one in shard.replicas)]
         for name, listener in settings.listeners.items():
             if (listener.address, listener.port) in [(server.host, server.port) for server in servers]:
                 findings.add(("listeners", name, "port"), f"is the address of a server of shard {title}")
+            if str(_socket_of(listener)) in [server.host for server in servers]:
+                findings.add(("listeners", name, "socket"), f"is the socket of a server of shard {title}")
+
+
+def _socket_of(listener: ListenerSettings) -> Path | None:
+    return listener.socket if isinstance(listener, MysqlListener) else None
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -290,7 +290,7 @@ async def _read_response(stream: PacketStream, config: ServerHandshakeConfig) ->
         await stream.accept_tls(config.tls)
         payload = await stream.read()
     response = HandshakeResponse41.parse(payload)
-    if config.tls_required and stream.tls is None:
+    if config.tls_required and not stream.secure:
         raise HandshakeRefused(
             ErrorCode.SECURE_TRANSPORT_REQUIRED,
             "Connections using insecure transport are prohibited; connect with TLS",

@@ -79,7 +79,7 @@ class ServerConnector:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.timeout
         connection = await connect_backend(
-            (self.server.host, self.server.port),
+            self.server.target,
             BackendAccount(self.account.user, self.account.password.reveal().encode()),
             self.tls,
             capabilities=capabilities_of(capability_class),

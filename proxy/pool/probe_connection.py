@@ -272,7 +272,7 @@ async def connect(endpoint: Endpoint, timeout: float) -> ProbeConnection:
 async def _logged_in(endpoint: Endpoint, deadline: float) -> BackendConnection:
     tls = endpoint.tls
     return await connect_backend(
-        (endpoint.host, endpoint.port),
+        endpoint.host if endpoint.host.startswith("/") else (endpoint.host, endpoint.port),
         BackendAccount(endpoint.account.user, endpoint.account.password.reveal().encode()),
         BackendTls(TlsMode(tls.mode.value), tls_context(tls, endpoint.tls_minimum), tls.name),
         capabilities=CAPABILITIES,

@@ -21,7 +21,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 import aiomysql  # type: ignore[import-untyped]
 from pymysql.constants import CLIENT, COMMAND
 
-from config.settings import Account, ServerTls, TlsSettings
+from config.settings import Account, Address, ServerTls, TlsSettings
 from config.words import Flavour, TlsMode, TlsVersion
 from proxy.mysql.certificates import ClientFiles, TlsFilesError, client_context
 from proxy.mysql.certificates import TlsMode as CertificateMode
@@ -75,7 +75,7 @@ class Endpoint:
     tls_minimum: TlsVersion = TlsSettings().minimum
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return str(Address(self.host, self.port))
 
 
 def tls_context(tls: ServerTls, minimum: TlsVersion) -> ssl.SSLContext | None:
@@ -234,6 +234,7 @@ def _connection(endpoint: Endpoint) -> _Guarded:
         tls_mode=endpoint.tls.mode,
         tls_name=endpoint.tls.name,
         host=endpoint.host,
+        unix_socket=endpoint.host if endpoint.host.startswith("/") else None,
         port=endpoint.port,
         user=endpoint.account.user,
         password=password,

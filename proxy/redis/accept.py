@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from _speedups.redis_relay import RelayFull
 from config.settings import RedisListener
-from proxy.accept import ACCEPT_BATCH, LOGGING_IN, ConnectionIds, listening_socket
+from proxy.accept import ACCEPT_BATCH, LOGGING_IN, ConnectionIds, Door
 from proxy.mysql.certificates import ServerFiles, TlsFilesError, server_context
 from proxy.mysql.errors import WireError
 from proxy.mysql.tls import TLSInfo, shuttle_server
@@ -35,34 +35,49 @@ def context_of(settings: RedisListener) -> ssl.SSLContext | None:
 
 
 class RedisDoor:
-    """One listening socket of one worker. Others listen on the same address by SO_REUSEPORT."""
+    """One listener of one worker; others share its address."""
 
-    def __init__(self, name: str, settings: RedisListener, service: RedisService, ids: ConnectionIds) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: RedisListener,
+        service: RedisService,
+        ids: ConnectionIds,
+        sockets: list[socket.socket],
+    ) -> None:
         self.name = name
         self.settings = settings
         self._service = service
         self._ids = ids
         self._context = context_of(settings)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._socket = listening_socket(settings.address, settings.port, settings.backlog)
+        self.door = Door(sockets, settings.backlog, self._accept)
 
     def start(self) -> None:
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+        """Raises OSError."""
+        self.door.open()
 
     def stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._socket.close()
+        self.door.close()
         for task in self._tasks:
             task.cancel()
+
+    def leave(self) -> None:
+        """Accept no more here; who is beginning TLS comes in."""
+        self.door.close()
+
+    @property
+    def logging_in(self) -> int:
+        return len(self._tasks)
 
     def reload_certificates(self) -> None:
         """Raises OSError; then the context in use stays."""
         self._context = context_of(self.settings)
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_BATCH):
             try:
-                sock, _ = self._socket.accept()
+                sock, _ = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:

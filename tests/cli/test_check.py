@@ -67,7 +67,7 @@ def test_json(good):
     assert data["ok"] and data["findings"] == []
     assert data["keyspaces"]["shop"]["tables"] == {"orders": "sharded", "countries": "reference"}
     assert data["shards"]["us-0"] == {"region": "us", "local": False}
-    assert data["listeners"]["mysql"] == {"kind": "mysql", "address": "127.0.0.1", "port": 7306}
+    assert data["listeners"]["mysql"] == {"kind": "mysql", "address": "127.0.0.1", "port": 7306, "socket": None}
 
 
 def test_mistakes_are_findings():

@@ -21,7 +21,7 @@ def tell(line: str) -> None:
 
 def obey(start: WorkerStart, message: Message) -> bool:
     """False ends the worker."""
-    if message["verb"] == "drain":
+    if message["verb"] in ("drain", "leave"):
         return False
     tell(f"stub {start.index} heard {json.dumps(message)}")
     control.send(start.control, {"verb": "reloaded", "number": message["number"]})

@@ -264,8 +264,8 @@ def test_workers_hold_no_descriptor_of_the_supervisor(supervised: Supervised) ->
     for name in ("worker 0", "worker 1"):
         descriptors = Path(f"/proc/{supervised.pid_of(name)}/fd").iterdir()
         sockets = [one for one in descriptors if os.readlink(one).startswith("socket:")]
-        # Its end of the pair with the supervisor, and of the one by which the admin process asks it.
-        assert len(sockets) == 2, name
+        # Its end of the pair with the supervisor, of the one by which the admin process asks it, and its own port.
+        assert len(sockets) == 3, name
 
 
 # --- deaths -------------------------------------------------------------------------------------------------
@@ -338,7 +338,8 @@ def test_a_right_file_is_told_to_all_workers(supervised: Supervised) -> None:
     supervised.wait_for("configuration 2: user more is added")
     supervised.wait_for("configuration 2 is in force in all workers")
     told = [json.loads(text) for text in re.findall(r"stub \d heard (.*)", supervised.text)]
-    where = {"config": str(supervised.file), "base": None, "beside": None}
+    port = supervised.configuration["listeners"]["mysql"]["port"]
+    where = {"config": str(supervised.file), "base": None, "beside": None, "ports": [["127.0.0.1", port]]}
     assert told == [{"verb": "reload", "number": 2, "digest": digest_of([supervised.file]), **where}] * 2
     assert supervised.metric("fairlead_config_epoch") == 2
     assert supervised.metric("fairlead_config_reloads_total") == 1

@@ -60,10 +60,14 @@ class Combine:
         decimals: int = ...,
         sample: bool = ...,
         root: bool = ...,
+        order: Encoder | None = ...,
+        taken: list[int] | None = ...,
+        collector: object = ...,
     ) -> None: ...
 
 class Groups:
     held: int
+    cut: int
     def __init__(self, shape: Shape, key: Encoder | None, combines: list[Combine]) -> None: ...
     def __len__(self) -> int: ...
     def feed(self, packets: bytes | bytearray) -> None: ...

@@ -2,7 +2,7 @@
 
 OPERATIONS = (
     "count", "sum", "min", "max", "and", "or", "xor", "average", "deviation", "distinct_count", "distinct_sum",
-    "distinct_average",
+    "distinct_average", "collect",
 )
 """What becomes of a column when groups are put together; a column with none of them is the first row's."""
 
@@ -21,6 +21,7 @@ cdef enum Operation:
     OP_DISTINCT_COUNT = 9
     OP_DISTINCT_SUM = 10
     OP_DISTINCT_AVERAGE = 11
+    OP_COLLECT = 12
 
 GROUP_COST = 400
 """What a group costs besides its row and its key, roughly."""
@@ -32,15 +33,20 @@ cdef class Combine:
     else DECIMAL of `scale` digits; `decimals`: of the column itself (31: as many as it takes).
 
     'average': (sum, count). 'deviation': (count, mean, population variance), of a `sample`, and its `root`.
+    'collect': each part's cells of the columns `taken` go to a collector of the group (`router.engine.collecting`),
+    with its keys by `order` and by `key`.
     """
 
     cdef int operation, column, first, second, third, scale, decimals
     cdef bint real, sample, root
-    cdef Encoder key
+    cdef Encoder key, order
+    cdef list taken
+    cdef object collector
 
     def __cinit__(
         self, str operation, int column, tuple sources=(), Encoder key=None, bint real=False, int scale=0,
-        int decimals=0, bint sample=False, bint root=False,
+        int decimals=0, bint sample=False, bint root=False, Encoder order=None, list taken=None,
+        object collector=None,
     ):
         self.operation = OPERATIONS.index(operation)
         self.column = column
@@ -54,6 +60,9 @@ cdef class Combine:
         self.decimals = decimals
         self.sample = sample
         self.root = root
+        self.order = order
+        self.taken = taken
+        self.collector = collector
 
 
 cdef class Group:
@@ -74,6 +83,8 @@ cdef class Groups:
     cdef Buffer buffer
     cdef Cell* cells
     cdef readonly uint64_t held
+    cdef readonly uint64_t cut
+    """Values that group_concat_max_len made shorter."""
 
     def __cinit__(self, Shape shape not None, Encoder key, list combines not None):
         self.shape = shape
@@ -123,7 +134,9 @@ cdef class Groups:
         cdef Cell* cell = &cells[one.first]
         cdef object old = values[index]
         cdef int operation = one.operation
-        if operation == OP_DEVIATION:
+        if operation == OP_COLLECT:
+            self.collect(one, values, index, cells)
+        elif operation == OP_DEVIATION:
             self.spread(one, values, index, cells)
         elif operation >= OP_DISTINCT_COUNT:
             self.tell_apart(one, values, index, cells)
@@ -194,6 +207,21 @@ cdef class Groups:
                 old[1] += self.number(one, &cells[one.first])
         return 0
 
+    cdef int collect(self, Combine one, list values, int index, Cell* cells) except -1:
+        cdef int column
+        cdef list taken = []
+        if values[index] is None:
+            values[index] = one.collector()
+        for column in one.taken:
+            taken.append(None if cells[column].null else <bytes>cells[column].at[:cells[column].size])
+        self.held += values[index].add(self.key_of(one.order, cells), self.key_of(one.key, cells), taken)
+        return 0
+
+    cdef bytes key_of(self, Encoder encoder, Cell* cells):
+        self.buffer.used = 0
+        encoder.encode(&self.buffer, cells)
+        return PyBytes_FromStringAndSize(<char*>self.buffer.data, self.buffer.used)
+
     cdef int spread(self, Combine one, list values, int index, Cell* cells) except -1:
         """Count, mean and sum of squared differences of two parts together (Chan, Golub, LeVeque 1979)."""
         cdef object old = values[index]
@@ -258,6 +286,10 @@ cdef class Groups:
             return self.whole(((1 << 64) - 1 if operation == OP_AND else 0) if value is None else value)
         if value is None:
             return None
+        if operation == OP_COLLECT:
+            found = value.value()
+            self.cut += value.cut
+            return found
         if operation == OP_MIN or operation == OP_MAX:
             return value[1]
         if operation == OP_SUM:

@@ -120,13 +120,15 @@ async def _merge(
     order = typed.encoder(recipe.order) if recipe.order else None
     funnel = Funnel(shape, distinct, bounds.offset, -1 if bounds.count is None else bounds.count)
     groups = _groups(recipe.group, shape, typed) if recipe.group is not None else None
+    compute = Computer(command, recipe, typed, shape, ask) if _computes(recipe) else None
     if not await answer.send(_visible(heads[0], recipe, visible)):
         return False
     if groups is not None:
         assert recipe.group is not None
         keep = Having(recipe.group.having, bounds.having, columns, visible, shape) if bounds.having else None
-        compute = Computer(command, recipe, typed, shape, ask) if _computes(recipe) else None
-        return await stream.group(cursors, groups, compute, keep, order, funnel, answer.send, budget)
+        wanted = await stream.group(cursors, groups, compute, keep, order, funnel, answer.send, budget)
+        answer.warned(groups.cut)
+        return wanted
     if order is None:
         return await stream.concatenate(cursors, funnel, answer.send, budget)
     return await stream.merge(cursors, order, funnel, answer.send, budget)

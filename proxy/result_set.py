@@ -94,6 +94,10 @@ class ResultSet:
             self._warnings += EofPacket.parse(end).warnings
         return True
 
+    def warned(self, count: int) -> None:
+        """Of so many things that no shard warned of."""
+        self._warnings += count
+
     def fail(self, error: Refusal) -> None:
         """An error in place of the end, behind whatever rows were sent."""
         self.errno = error.errno

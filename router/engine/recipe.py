@@ -65,7 +65,7 @@ class Combination:
     """How a column of partial groups becomes the group's: `how` is one of `_speedups.rows.OPERATIONS`.
 
     `sources`: helpers that it is computed from, when not from itself; `keys`: what MIN and MAX compare and DISTINCT
-    tells values apart by; `sample` and `root`: of a deviation.
+    tells values apart by; `sample` and `root`: of a deviation; `order`: of what is collected.
     """
 
     how: str
@@ -74,6 +74,8 @@ class Combination:
     keys: tuple[Key, ...] = ()
     sample: bool = False
     root: bool = False
+    order: tuple[Key, ...] = ()
+    distinct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,41 @@ def _call(tokens: Sequence[Token], first: int, end: int) -> Call:
     return Call(tokens[first].upper, first, end, arguments, distinct, window)
 
 
+@dataclass(frozen=True, slots=True)
+class Concatenated:
+    """What is in the parentheses of GROUP_CONCAT. `order`: each with its direction, descending or not; `separator`: the
+    token of its text."""
+
+    arguments: tuple[Range, ...]
+    order: tuple[tuple[Range, bool], ...]
+    separator: int | None
+
+
+def concatenated(tokens: Sequence[Token], call: Call) -> Concatenated:
+    """Raises Refusal for what is written in another way."""
+    first, end = call.arguments[0][0], call.end - 1
+    separator = None
+    if tokens[end - 2].upper == "SEPARATOR" and tokens[end - 1].kind == "literal":
+        separator, end = end - 1, end - 2
+    words = [at for at in range(first, end) if _depth(tokens, first, at) == 0]
+    at = next((at for at in words if tokens[at].upper == "ORDER" and tokens[at + 1].upper == "BY"), end)
+    if any(tokens[one].upper in ("SEPARATOR", "LIMIT") for one in words):
+        raise refusal("AGGREGATE_SCATTER", "GROUP_CONCAT (with LIMIT)")
+    order = [_directed(tokens, one) for one in split_range(tokens, (at + 2, end))] if at < end else []
+    if any(begin + 1 >= behind and tokens[begin].kind in ("literal", "number") for (begin, behind), _ in order):
+        raise refusal("AGGREGATE_SCATTER", "GROUP_CONCAT (ordered by a place)")
+    return Concatenated(split_range(tokens, (first, at)), tuple(order), separator)
+
+
+def _depth(tokens: Sequence[Token], first: int, at: int) -> int:
+    return sum((token.text == "(") - (token.text == ")") for token in tokens[first:at])
+
+
+def _directed(tokens: Sequence[Token], within: Range) -> tuple[Range, bool]:
+    word = tokens[within[1] - 1].upper
+    return ((within[0], within[1] - 1) if word in ("ASC", "DESC") else within), word == "DESC"
+
+
 @dataclass(slots=True)
 class Aggregates:
     """Collects how columns are combined. `live_of`: what the schema knows of an argument that is a plain column.
@@ -64,6 +99,7 @@ class Aggregates:
     `finer`: expressions by which shards group besides, so that DISTINCT values come apart.
     """
 
+    tokens: Sequence[Token]
     helpers: Helpers
     live_of: Callable[[Range], LiveColumn | None]
     combinations: list[Combination] = field(default_factory=list)
@@ -73,7 +109,11 @@ class Aggregates:
         """The column at this place is this call's value. Raises Refusal."""
         if call.window:
             raise refusal("WINDOW_SCATTER")
-        if call.distinct and call.name not in ("MIN", "MAX"):
+        if call.name == "GROUP_CONCAT":
+            self._texts(call, at)
+        elif call.name in _JSON:
+            self._json(call, at)
+        elif call.distinct and call.name not in ("MIN", "MAX"):
             self._distinct(call, at)
         elif call.name in _PLAIN:
             self.combinations.append(Combination(_PLAIN[call.name], at))
@@ -105,6 +145,8 @@ class Aggregates:
         if call.name == "ANY_VALUE":
             return (self.helpers.operand(call.pieces, None),)
         key = self._extreme(call) if call.name in ("MIN", "MAX") else None
+        if call.name in COLLECTING:
+            key = self.helpers.operand(call.pieces, None).key
         return (self._combined(self.helpers.add(*call.pieces), call, key),)
 
     def is_real(self, call: Call, *, unrounded: bool) -> bool:
@@ -156,15 +198,50 @@ class Aggregates:
         live = self.live_of(call.arguments[0]) if len(call.arguments) == 1 else None
         return self.helpers.key(call.pieces, live, as_text=True)
 
+    def _texts(self, call: Call, at: Place) -> None:
+        """Shards group by the values besides, each with the number of rows that have it."""
+        parts = concatenated(self.tokens, call)
+        listed = [piece for first, end in parts.arguments for piece in (",", Span(first, end - 1))][1:]
+        value: tuple[Piece, ...] = ("CONCAT(", *listed, ")")
+        separator: Piece = "','" if parts.separator is None else Span(parts.separator, parts.separator)
+        sources = (
+            self.helpers.add("MIN(", *value, ")"), self.helpers.add("COUNT(", *value, ")"), self._longest(),
+            self.helpers.add("CONCAT(", separator, ")"), self.helpers.add("MIN(COLLATION(", *value, "))"),
+        )  # fmt: skip
+        keys = [self._finer_key(one) for one in parts.arguments] if call.distinct else []
+        order = [self._finer_key(one, descending=descending) for one, descending in parts.order]
+        if not call.distinct:
+            self._make_finer(("HEX(", *value, ")"))
+        self.combinations.append(
+            Combination("texts", at, sources, tuple(keys), order=tuple(order), distinct=call.distinct)
+        )
+
+    def _finer_key(self, within: Range, *, descending: bool = False) -> Key:
+        pieces: tuple[Piece, ...] = (Span(within[0], within[1] - 1),)
+        self._make_finer(pieces)
+        return self.helpers.key(pieces, self.live_of(within), wrap="MIN", descending=descending)
+
+    def _make_finer(self, pieces: tuple[Piece, ...]) -> None:
+        if pieces not in self.finer:
+            self.finer.append(pieces)
+
+    def _longest(self) -> int:
+        return self.helpers.add("@@group_concat_max_len")
+
+    def _json(self, call: Call, at: Place) -> None:
+        """Shards' arrays and objects are put one behind the other. MariaDB's own forms with an order are not."""
+        inside = [token.upper for token in self.tokens[call.first : call.end]]
+        if call.distinct or "ORDER" in inside or "LIMIT" in inside:
+            raise refusal("AGGREGATE_SCATTER", f"{call.name} (with DISTINCT, ORDER BY or LIMIT)")
+        array = call.name == "JSON_ARRAYAGG"
+        self.combinations.append(
+            Combination("array" if array else "object", at, (self._longest(),) if array else ())
+        )
+
     def _distinct(self, call: Call, at: Place) -> None:
         if call.name not in _DISTINCT or (call.name != "COUNT" and len(call.arguments) != 1):
             raise refusal("AGGREGATE_SCATTER", f"{call.name}(DISTINCT …)")
-        keys = []
-        for first, end in call.arguments:
-            pieces: tuple[Piece, ...] = (Span(first, end - 1),)
-            keys.append(self.helpers.key(pieces, self.live_of((first, end)), wrap="MIN"))
-            if pieces not in self.finer:
-                self.finer.append(pieces)
+        keys = [self._finer_key(one) for one in call.arguments]
         sources: tuple[int, ...] = ()
         if call.name == "AVG":
             first, end = call.arguments[0]
@@ -172,6 +249,8 @@ class Aggregates:
         self.combinations.append(Combination(_DISTINCT[call.name], at, sources, tuple(keys)))
 
 
+_JSON = frozenset({"JSON_ARRAYAGG", "JSON_OBJECTAGG"})
+COLLECTING = _JSON | {"GROUP_CONCAT"}
 _PLAIN = {"COUNT": "count", "SUM": "sum", "BIT_AND": "and", "BIT_OR": "or", "BIT_XOR": "xor"}
 _DISTINCT = {"COUNT": "distinct_count", "SUM": "distinct_sum", "AVG": "distinct_average"}
 _DEVIATIONS = {

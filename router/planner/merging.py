@@ -14,7 +14,7 @@ from sqlglot import exp
 from router.engine.assemble import norm_of
 from router.engine.recipe import Grouping, Key, Limit, Piece, Place, Recipe, ShardLimit, Span
 from router.errors import refusal
-from router.planner.aggregates import Aggregates, Call, calls_in
+from router.planner.aggregates import COLLECTING, Aggregates, Call, calls_in
 from router.planner.apart import keeps_apart
 from router.planner.clauses import Clauses, Range, clauses_of
 from router.planner.expressions import Expressions
@@ -89,7 +89,7 @@ class _Merging:
         keys = None
         if self.query.tree.args.get("group"):
             keys = tuple(self.helpers.key(pieces, live_of(one), wrap="MIN") for pieces, one in orders.groups())
-        aggregates = Aggregates(self.helpers, self._argument)
+        aggregates = Aggregates(self.tokens, self.helpers, self._argument)
         flavours = frozenset(shard.flavour for shard in self.placement.keyspace.shards)
         expressions = Expressions(self.request, self.query, aggregates, keys is None, flavours)
         for number, item in enumerate(orders.items()):
@@ -306,7 +306,7 @@ class Orders:
         calls = [call for span in spans for call in calls_in(self.request.tokens, (span.first, span.last + 1))]
         if not calls:
             return self.helpers.key(pieces, live, descending=descending, wrap="MIN")
-        if pieces == calls[0].pieces:
+        if pieces == calls[0].pieces and calls[0].name not in COLLECTING:
             return self.expressions.aggregates.key(calls[0], descending=descending)
         key = self.helpers.key(pieces, None, descending=descending)
         self.expressions.key_columns(pieces, key.helper)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.differential import bazaar
@@ -45,11 +45,13 @@ GROUP_KEYS = ("kind", "country", "small", "born", "tags", "credit", "id % 3", "Y
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """`params` None: text protocol. `ordered`: rows must come in the same order."""
+    """`params` None: text protocol. `ordered`: rows must come in the same order. `mixed`: servers put together what is
+    in a cell in an order of their own."""
 
     sql: str
     params: tuple[Any, ...] | None = None
     ordered: bool = False
+    mixed: bool = False
 
 
 class Reads:
@@ -248,6 +250,33 @@ class Reads:
         sql = f"SELECT DISTINCT {', '.join(chosen)} FROM buyers{where} GROUP BY {key}{order}{limit}"
         return self.protocol(sql, params, ordered=bool(order))
 
+    def collected(self) -> Read:
+        """GROUP_CONCAT and the JSON aggregates."""
+        key = self.dice.choice(("kind", "country", "small", "YEAR(born)", "credit"))
+        where = self.dice.choice(FILTERS)
+        exact = (
+            "GROUP_CONCAT(id ORDER BY id)", "GROUP_CONCAT(name ORDER BY id DESC SEPARATOR ' | ')",
+            "GROUP_CONCAT(DISTINCT country ORDER BY country)", "GROUP_CONCAT(DISTINCT kind ORDER BY kind DESC)",
+            "GROUP_CONCAT(name, '=', credit ORDER BY name, id SEPARATOR '')",
+            "GROUP_CONCAT(note ORDER BY email)",
+            "GROUP_CONCAT(email ORDER BY credit DESC, id)", "GROUP_CONCAT(DISTINCT small ORDER BY small SEPARATOR ';')",
+            "GROUP_CONCAT(raw ORDER BY id)", "GROUP_CONCAT(born ORDER BY seen, id)", "LENGTH(GROUP_CONCAT(name, id))",
+            "GROUP_CONCAT(id % 3 ORDER BY id % 3)", "UPPER(GROUP_CONCAT(email ORDER BY id))", "COUNT(*)", "SUM(credit)",
+            "COUNT(DISTINCT country)", "GROUP_CONCAT(IF(id % 2, 'odd', 'even') ORDER BY 'x', id)", "AVG(small)",
+        )  # fmt: skip
+        loose = (
+            "GROUP_CONCAT(id)", "GROUP_CONCAT(name SEPARATOR '/')", "JSON_ARRAYAGG(name)", "JSON_ARRAYAGG(small)",
+            "JSON_OBJECTAGG(id, name)", "JSON_OBJECTAGG(email, credit)", "JSON_ARRAYAGG(credit)", "GROUP_CONCAT(tags)",
+            "JSON_ARRAYAGG(note)", "MAX(credit)", "GROUP_CONCAT(DISTINCT kind)",
+        )  # fmt: skip
+        mixed = self.dice.random() < 0.3
+        chosen = ", ".join(self.some(loose if mixed else exact, 1, 3))
+        if self.dice.random() < 0.2:
+            return replace(self.protocol(f"SELECT {chosen} FROM buyers{where}"), mixed=mixed)
+        order = self.dice.choice(["", f" ORDER BY {key}"])
+        sql = f"SELECT {key}, {chosen} FROM buyers{where} GROUP BY {key}{order}"
+        return replace(self.protocol(sql, ordered=bool(order)), mixed=mixed)
+
     # --- what shards compute for themselves -----------------------------------------------------------------
 
     def unions(self) -> Read:
@@ -322,6 +351,7 @@ FEATURES: dict[str, Callable[[Reads], Read]] = {
     "aggregate_expressions": Reads.aggregate_expressions,
     "having_expressions": Reads.having_expressions,
     "distinct_groups": Reads.distinct_groups,
+    "collected": Reads.collected,
     "union_all": Reads.unions,
     "window": Reads.windows,
     "subquery": Reads.subqueries,

@@ -78,6 +78,12 @@ def _same_plan(answer: Answer) -> Answer:
     return replace(answer, columns=tuple(replace(one, flags=one.flags & ~BY_PLAN) for one in answer.columns))
 
 
+def _unordered(answer: Answer) -> Answer:
+    """With the bytes of each cell in order."""
+    rows = tuple(tuple(None if cell is None else bytes(sorted(cell)) for cell in row) for row in answer.rows)
+    return replace(answer, rows=rows)
+
+
 def judge(pair: Pair, read: Read) -> tuple[str, str]:
     """(same, refused, error or wrong; what)"""
     sql = read.sql.encode()
@@ -85,6 +91,8 @@ def judge(pair: Pair, read: Read) -> tuple[str, str]:
     theirs, their_prepared = ask(pair.theirs, sql, read.params)
     if mine.refused:
         return ("error", "") if theirs.kind == "error" else ("refused", f"{mine.message[:90]} | {read.sql}")
+    if read.mixed:
+        mine, theirs = _unordered(mine), _unordered(theirs)
     found = differences(_same_plan(mine), _same_plan(theirs), ordered=read.ordered, allowed=ALLOWED)
     if prepared is not None and their_prepared is not None and theirs.kind != "error":
         found += [f"PREPARE: {one}" for one in differences(prepared, their_prepared)]

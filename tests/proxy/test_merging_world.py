@@ -67,3 +67,13 @@ def test_a_client_that_goes_away_while_rows_are_merged(world: World, fairlead: F
         connection.send(b"\x03" + large.encode())
     with client(fairlead) as connection:
         until(lambda: value(connection, "SELECT COUNT(*) FROM customers"), "the pool serves on", fairlead)
+
+
+def test_group_concat_is_cut_as_the_session_says(world: World, fairlead: Fairlead) -> None:
+    with client(fairlead) as connection:
+        everyone = ",".join(str(key) for (key,) in ask(connection, "SELECT id FROM customers ORDER BY id"))
+        ask(connection, "SET group_concat_max_len = 20")
+        assert value(connection, "SELECT GROUP_CONCAT(id ORDER BY id) FROM customers") == everyone[:20]
+        assert value(connection, "SELECT GROUP_CONCAT(id SEPARATOR 'é') FROM customers")[-1:] != "\ufffd"
+        computed = value(connection, "SELECT HEX(GROUP_CONCAT(id ORDER BY id)) FROM customers")
+        assert bytes.fromhex(computed).decode() == everyone[:20]

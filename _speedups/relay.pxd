@@ -80,6 +80,7 @@ cdef enum Behind:               # what is due when the session's command ends
     BEHIND_NOTIFY = 1           # EVENT_DONE
     BEHIND_HOLD = 2             # no further command is taken until `release`
     BEHIND_RECORD = 4           # a Record for the audit log
+    BEHIND_REPLACED = 8         # nothing: the command is not the client's own any more
 
 cdef enum RecordError:          # besides servers' and the catalogue's numbers
     RECORD_UNKNOWN = 1105       # ER_UNKNOWN_ERROR

@@ -527,10 +527,11 @@ cdef class Relay:
 
     def run_on(self, uint64_t handle, int32_t shard, *, uint32_t flags=0, uint32_t pins=0, bytes extra=b"",
                bint notify=False, bint hold=False, VerdictRef verdict=None, int consistency=-1, int64_t max_lag_ms=-1,
-               uint32_t digest=0, uint32_t digest_generation=0, uint32_t record=0):
+               uint32_t digest=0, uint32_t digest_generation=0, uint32_t record=0, bytes payload=b""):
         """Send the parked command to `shard`.
 
         `extra`: framed packets to be sent first, each answered by one OK. `verdict`: what the policy makes of it.
+        `payload`: what is sent in place of the client's command, its command byte in front.
         `notify`: EVENT_DONE when it is complete; `hold`: and the next command waits for `release`.
         `consistency`, `max_lag_ms`: by which the backend is chosen, for this command only. `record`: how it ends is
         told by `records` under this number; 0: it is not.
@@ -540,18 +541,25 @@ cdef class Relay:
         cdef Session* s
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(extra)
         cdef size_t n = PyBytes_GET_SIZE(extra)
+        cdef const uint8_t* command = <const uint8_t*>PyBytes_AS_STRING(payload)
+        cdef size_t length = PyBytes_GET_SIZE(payload)
         cdef Verdict* ruled = verdict.verdict if verdict is not None else NULL
         cdef uint8_t level
         cdef uint32_t lag
+        cdef bint held
         with nogil:
             self.lock()
             s = self.parked(handle)
             if s != NULL:
                 unpark(c, s)
                 s.phase = PHASE_BUSY
+                held = length == 0 or replace_command(c, s, command, length)
                 s.flags = <uint16_t>flags
                 s.cmd_pins = pins
                 s.behind = (BEHIND_NOTIFY if notify else 0) | (BEHIND_HOLD if hold else 0)
+                if length:
+                    s.behind |= BEHIND_REPLACED
+                    c.lexed_for = NULL
                 if record:
                     s.behind |= BEHIND_RECORD
                     s.flags |= PLAN_AUDIT
@@ -568,7 +576,7 @@ cdef class Relay:
                     take_verdict(s, ruled)
                     if ruled.kind == VERDICT_PREPARED:
                         s.exec = ruled.statement
-                if not put_extra(s, p, n):
+                if not held or not put_extra(s, p, n):
                     s.hangup = 1
                     reply_err(c, s, ERR_INTERNAL, ERROR_INTERNAL)
                 elif s.exec != NULL and s.cmd_len < execute_size(s.exec):
@@ -1902,6 +1910,10 @@ cdef void resume_command(Core* c, Session* s) noexcept nogil:
     s.awaiting_way = 0
     if awaited and s.backend != NULL and not s.linger and not s.backend.busy:
         advance(c, s)
+        return
+    if s.behind & BEHIND_REPLACED:
+        # Not the client's own words: what they mean was decided when they were put in its place.
+        reply_err(c, s, ERR_UNAVAILABLE, ERROR_NO_PRIMARY)
         return
     drop_verdict(c, s)          # it is decided anew
     if is_lexed:

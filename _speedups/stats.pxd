@@ -255,6 +255,8 @@ cdef struct WorkerStats:
     uint64_t failover_refusals  # of them, those that found none in time, and those for which there was no room
     uint64_t sessions_given     # to the process that took over
     uint64_t sessions_taken     # from the process before
+    uint64_t ids_given          # AUTO_INCREMENT values of Fairlead's
+    uint64_t id_blocks          # blocks of them that were reserved
     # gauges: set back when the worker starts anew
     uint64_t clients_connected
     uint64_t transactions_open
@@ -273,6 +275,7 @@ cdef struct WorkerStats:
     uint64_t config_epoch
     uint64_t draining
     uint64_t ready
+    uint64_t spare[6]           # up to a cache line; for the next counters
     # by reason
     uint64_t parks_by_reason[16]
     uint64_t errors_by_class[16]

@@ -52,6 +52,7 @@ _COLD = (
     "backend_lost", "pool_waits", "pool_wait_us", "pool_timeouts", "stmt_prepares", "stmt_reprepares",
     "peer_queries", "kills", "audit_records", "audit_bytes", "audit_refusals", "audit_failures", "audit_unrecorded",
     "audit_waits", "failover_waits", "failover_wait_us", "failover_refusals", "sessions_given", "sessions_taken",
+    "ids_given", "id_blocks",
 )
 CHANGES = ("same", "refused", "allowed", "changed")
 EXPOSURES = ("shown", "refused", "failed")
@@ -63,6 +64,8 @@ GAUGES = (
     "statements", "parked", "audit_waiting", "audit_unpublished", "failover_waiting", "failover_waiting_bytes",
 )
 STATES = ("started_ns", "pid", "config_epoch", "draining", "ready")
+SPARE = 6
+"""Fields of a worker's block that are not used yet."""
 ARRAYS = {
     "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES,
     "pins_by_reason": PIN_REASONS, "pins_total_by_reason": PIN_REASONS, "shadows_by_change": CHANGES,
@@ -74,7 +77,7 @@ SHARD_COUNTERS = (
 SHARD_GAUGES = ("in_use", "idle", "want", "connecting")
 
 _WORKER_INDEX = {name: i for i, name in enumerate(_HOT + _COLD + GAUGES + STATES)}
-_ARRAY_INDEX = {name: len(_WORKER_INDEX) + REASONS * i for i, name in enumerate(ARRAYS)}
+_ARRAY_INDEX = {name: len(_WORKER_INDEX) + SPARE + REASONS * i for i, name in enumerate(ARRAYS)}
 _SHARD_INDEX = {name: i for i, name in enumerate(SHARD_COUNTERS + SHARD_GAUGES)}
 
 
@@ -1033,7 +1036,7 @@ cdef check_layout():
     padded = (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry),
               sizeof(SlowRing), sizeof(BackendHealth), sizeof(NameEntry))
     right = (
-        (len(_WORKER_INDEX) + REASONS * len(ARRAYS)) * sizeof(uint64_t) == sizeof(WorkerStats)
+        (len(_WORKER_INDEX) + SPARE + REASONS * len(ARRAYS)) * sizeof(uint64_t) == sizeof(WorkerStats)
         and all(_WORKER_INDEX[name] * sizeof(uint64_t) == place for name, place in worker_marks.items())
         and all(_SHARD_INDEX[name] * sizeof(uint64_t) == place for name, place in shard_marks.items())
         and all(_ARRAY_INDEX[name] * sizeof(uint64_t) == place for name, place in array_marks.items())

@@ -23,6 +23,7 @@ from config.transactions import TransactionSettings
 from config.words import (
     AuthPlugin,
     Consistency,
+    ExplicitIds,
     Flavour,
     Hint,
     KeyAction,
@@ -467,6 +468,40 @@ VINDEX_ARITY: Mapping[str, int] = MappingProxyType(
 
 # --- keyspaces and tables -----------------------------------------------------------------------------------
 
+_SIZE = Option("How many ids a worker reserves at a time.", low=1, high=1_000_000)
+_EXPLICIT = Option(
+    "A value of the application's own: refuse, since it could be one that is about to be given; allow: the application "
+    "keeps out of the sequence's way."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockIds:
+    """Ids from one sequence, 1, 2, 3 … with gaps, as InnoDB counts. Only the Fairlead of its region gives them."""
+
+    column: Annotated[str, Option("The AUTO_INCREMENT column.")]
+    on: Annotated[str, Option("The shard that keeps the sequence.")]
+    size: Annotated[int, _SIZE] = 1000
+    explicit: Annotated[ExplicitIds, _EXPLICIT] = ExplicitIds.REFUSE
+    kind: Annotated[Literal["block"], Option("What kind of ids.")] = "block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionIds:
+    """Ids that carry the region of the Fairlead that gives them, and are counted in each region by itself."""
+
+    column: Annotated[str, Option("The AUTO_INCREMENT column.")]
+    vindex: Annotated[
+        str, Option("The keyspace's vindex `region_bits` that says where in an id its region stands.")
+    ]
+    on: Annotated[Mapping[str, str], Option("Region -> its shard that keeps its sequence.")]
+    size: Annotated[int, _SIZE] = 1000
+    explicit: Annotated[ExplicitIds, _EXPLICIT] = ExplicitIds.REFUSE
+    kind: Annotated[Literal["region"], Option("What kind of ids.")] = "region"
+
+
+IdSettings = BlockIds | RegionIds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardedTable:
@@ -481,6 +516,10 @@ class ShardedTable:
             "without a type counts as bigint."
         ),
     ]
+    auto_increment: Annotated[
+        IdSettings | None,
+        Option("Fairlead gives the values of its AUTO_INCREMENT column. Without it the servers do, each by itself."),
+    ] = None
     kind: Annotated[Literal["sharded"], Option("What kind of table.")] = "sharded"
 
 

@@ -59,6 +59,13 @@ class MultiShardWrites(StrEnum):
     REFUSE = "refuse"
 
 
+class ExplicitIds(StrEnum):
+    """What happens to a value for a column whose ids Fairlead gives."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
 class Scatter(StrEnum):
     """What happens to a read that has to ask several shards."""
 

@@ -205,6 +205,8 @@ STATEMENTS = (
             total("stmt_reprepares")),
     counter("peer_queries", "Statements sent to another region's Fairlead.", total("peer_queries")),
     counter("slow_queries", "Entries ever written to the slow log.", state("slow_seq")),
+    counter("ids_given", "AUTO_INCREMENT values that Fairlead gave.", total("ids_given")),
+    counter("id_blocks", "Blocks of AUTO_INCREMENT values that were reserved on a shard.", total("id_blocks")),
     counter("kills", "Statements and connections killed on a client's demand.", total("kills")),
     gauge("digests", "Statement shapes with a slot of their own, all workers.",
           one(lambda s: s.digest_use[0])),

@@ -31,6 +31,7 @@ from proxy.merging import Bounds, bounds_of
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
+from proxy.numbering import Form
 from proxy.params import bigint, rearranged
 from proxy.session import Session
 from proxy.text import ParkedText, SessionGone
@@ -477,14 +478,17 @@ class Dispatcher:
             self.worker.kills.begin(handle, session, number, statement=plan.statement)
         elif isinstance(plan, LOCAL):
             self.worker.local.answer(handle, session, plan, execution is not None)
+        elif isinstance(plan, plans.Numbered):
+            self.worker.numbering.begin(handle, session, sql, found, planned, params, execution)
         else:
-            self._on_shards(handle, session, sql, found, planned, compiled, params, execution)
+            self.on_shards(handle, session, sql, found, planned, compiled, params, execution)
 
-    def _on_shards(
+    def on_shards(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,
-        params: Params, execution: Execution | None,
+        params: Params, execution: Execution | None, form: Form | None = None,
     ) -> None:  # fmt: skip
-        """Where this execution goes: one shard by the relay, several by the executor."""
+        """Where this execution goes: one shard by the relay, several by the executor. `form`: the statement is not the
+        client's own. Raises Refusal."""
         shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
         if isinstance(shards, plans.Refuse):
             raise refusal_of(shards, planned.facts)
@@ -513,16 +517,33 @@ class Dispatcher:
             return
         if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
             reduced = replace(self._reduced(session, sql, found, planned, shards, execution), toll=toll)
-            self.count(handle, session, found, shards)
-            self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced)
+            self.count(handle, session, found if form is None else form.client, shards)
+            first = form.insert_id if form is not None else 0
+            self.worker.executor.begin(handle, session, sql, found, planned, plan, shards, execution, reduced, first)
             return
         if planned.facts.implicit_commit and "opaque" not in planned.facts.pins:
             # A transaction that has reached no shard yet ends here; an open one is committed by its server, as is one
             # that begins there for what is not understood: that may be no more than a slip of the pen.
             self.relay.drop_pending(handle)
         shard = self._one_of(shards, planned, info)
-        verdict = self._verdict(session, sql, found, planned, shard, execution)
-        self._on_one_shard(handle, session, found, planned, compiled, shard, info, verdict, toll)
+        if form is None:
+            verdict = self._verdict(session, sql, found, planned, shard, execution)
+            self._on_one_shard(handle, session, found, planned, compiled, shard, info, verdict, toll)
+            return
+        self.worker.ensure_way(session, shard, session.capabilities)
+        verdict = self._ruled(planned, shard, form)
+        client, payload = form.client, form.payload
+        self._on_one_shard(handle, session, client, planned, compiled, shard, info, verdict, toll, payload)
+
+    def _ruled(self, planned: Planned, shard: int, form: Form) -> VerdictRef | None:
+        """What the policy makes of a form on one shard: it passes as it is, or not at all. Raises Refusal."""
+        policy = planned.policy
+        part = policy.part(self.worker.shard_of_number(shard).name) if policy is not None else None
+        if part is not None and not part.as_it_is:
+            raise refusal("POLICY_FORM", "a statement that ids are written into")
+        if form.statement is not None:
+            return self.worker.verdicts.prepared(part, form.statement)
+        return self.worker.verdicts.passes(part) if part is not None else None
 
     def _by_row(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
@@ -632,7 +653,7 @@ class Dispatcher:
 
     def _on_one_shard(
         self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
-        shard: int, info: dict[str, Any], verdict: VerdictRef | None, toll: Toll | None,
+        shard: int, info: dict[str, Any], verdict: VerdictRef | None, toll: Toll | None, payload: bytes = b"",
     ) -> None:  # fmt: skip
         facts = planned.facts
         extra = b""
@@ -659,6 +680,7 @@ class Dispatcher:
             extra=extra,
             hold=facts.ddl,
             verdict=verdict,
+            payload=payload,
             consistency=consistency,
             max_lag_ms=max_lag,
         )

@@ -28,14 +28,17 @@ from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import ERR_HEAD, OkPacket
 from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.params import rearranged
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.session import Session
 from proxy.xa import faults
 from proxy.xa.transaction import ServerSaid, errno_of
 from router import plan as plans
+from router.engine.assemble import Outgoing
 from router.engine.budget import Budget, Pool
 from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
+from router.literals import Params
 from router.plan import Planned
 from router.route import split
 from router.text import Text
@@ -51,11 +54,13 @@ WRITES = 2
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A COM_STMT_EXECUTE: what is executed, the payload with its types in it, and the client's number for it."""
+    """A COM_STMT_EXECUTE: what is executed, the payload with its types in it, the client's number for it, and the
+    parameters."""
 
     statement: StatementRef
     payload: bytes
     number: int = 0
+    params: Params = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +98,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What each shard is sent, and what their answers add up to: the sum of the rows, or those of one copy."""
+    """What each shard is sent, as text or to execute, and what their answers add up to: the sum of the rows, or those
+    of one copy."""
 
     payloads: Mapping[str, bytes]
-    execution: Execution | None
+    executions: Mapping[str, Execution] = field(default_factory=dict)
     sum_rows: bool = True
     inserted: Inserted | None = None
     flags: int = WRITES
@@ -121,7 +127,7 @@ class Branches:
     async def write(self, write: Write) -> dict[str, bytes]:
         """Each shard's answer."""
         for name, payload in write.payloads.items():
-            self.submit(name, payload, write.execution, write.flags)
+            self.submit(name, payload, write.executions.get(name), write.flags)
         return await self.collect()
 
     async def collect(self) -> dict[str, bytes]:
@@ -149,9 +155,10 @@ class Executor:
 
     def begin(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.Plan,
-        shards: Sequence[str], execution: Execution | None, reduced: Reduced = NOT_REDUCED,
+        shards: Sequence[str], execution: Execution | None, reduced: Reduced = NOT_REDUCED, insert_id: int = 0,
     ) -> None:  # fmt: skip
-        """Carry out a parked statement on `shards`; some get another form of it. Raises Refusal."""
+        """Carry out a parked statement on `shards`; some get another form of it. `insert_id`: the first one, where it
+        was made here. Raises Refusal."""
         info = self._free(handle, planned)
         if info is None:
             return
@@ -167,19 +174,31 @@ class Executor:
                 work = partial(self._scatter, handle, session, payloads, execution, reduced, info, outcome)
             case plans.MultiWrite(sum_rows=sum_rows):
                 payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
-                write = Write(payloads, execution, sum_rows, flags=WRITES | reduced.flags)
+                executions = dict.fromkeys(shards, execution) if execution is not None else {}
+                write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags)
                 work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case plans.SplitInsert():
-                if execution is not None:
-                    raise refusal("PREPARED_SPLIT")
-                parts = split(planned, found, sql, mode=session.mode, charset=session.charset)
-                payloads = {shard: b"\x03" + text for shard, text in parts.items()}
-                inserted = _inserted(session, planned, plan, found)
-                write = Write(payloads, None, inserted=inserted, flags=WRITES | reduced.flags)
+                params = execution.params if execution is not None else ()
+                parts = split(planned, found, sql, params, mode=session.mode, charset=session.charset)
+                payloads = {shard: b"\x03" + part.text for shard, part in parts.items()}
+                executions = self._executions(session, execution, parts) if execution is not None else {}
+                inserted = _inserted(session, planned, plan, found, insert_id)
+                write = Write(payloads, executions, inserted=inserted, flags=WRITES | reduced.flags)
                 work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self._spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
+
+    def _executions(
+        self, session: Session, execution: Execution, parts: Mapping[str, Outgoing]
+    ) -> dict[str, Execution]:
+        """Of each shard's rows, with the parameters that stand in them."""
+        found: dict[str, Execution] = {}
+        for shard, part in parts.items():
+            statement = self._worker.statements.form(session, execution.number, part.text, len(part.params))
+            payload = rearranged(execution.payload, len(execution.params), part.params)
+            found[shard] = Execution(statement, payload, execution.number)
+        return found
 
     def _spawn(
         self, handle: int, session: Session, planned: Planned, fingerprint: int, shards: tuple[str, ...],
@@ -388,9 +407,10 @@ class Executor:
         oks = [OkPacket.parse(answer[HEADER_SIZE:], session.capabilities) for answer in answers.values()]
         counted, inserted = oks if write.sum_rows else oks[:1], write.inserted
         affected, warnings = sum(ok.affected_rows for ok in counted), sum(ok.warnings for ok in counted)
+        given = inserted.first if inserted is not None else 0
         total = OkPacket(
             affected_rows=affected,
-            last_insert_id=next((ok.last_insert_id for ok in oks if ok.last_insert_id), 0),
+            last_insert_id=given or next((ok.last_insert_id for ok in oks if ok.last_insert_id), 0),
             status=status,
             warnings=min(warnings, 0xFFFF),
             info=inserted.info(oks, warnings) if inserted is not None else sum_infos([ok.info for ok in counted]),
@@ -418,11 +438,13 @@ def _cursor(toll: Toll | None, name: str, lease: Lease, *, deprecate: bool, bina
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """A split INSERT: how many rows the whole statement has, and what its verb makes of rows that are there."""
+    """A split INSERT: how many rows the whole statement has, and what its verb makes of rows that are there. `first`:
+    the insert id that was made here, if any."""
 
     rows: int
     ignores: bool
     counts_found: bool
+    first: int = 0
 
     def info(self, oks: Sequence[OkPacket], warnings: int) -> bytes:
         """`Records: 3  Duplicates: 0  Warnings: 0`, which servers leave out for the one row that a shard got.
@@ -447,12 +469,13 @@ class Inserted:
         return max(ok.affected_rows - 1, 0)
 
 
-def _inserted(session: Session, planned: Planned, plan: plans.SplitInsert, found: Any) -> Inserted:
+def _inserted(session: Session, planned: Planned, plan: plans.SplitInsert, found: Any, first: int) -> Inserted:
     upserts = planned.facts.verb == "insert" and b"on duplicate key" in found.norm.lower()
     return Inserted(
         rows=found.slots[plan.rows_slot].count,
         ignores=_IGNORE.match(found.norm) is not None,
         counts_found=upserts and bool(session.capabilities & Capability.FOUND_ROWS),
+        first=first,
     )
 
 

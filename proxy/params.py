@@ -66,11 +66,11 @@ def blob(data: bytes) -> Given:
     return _BLOB, lenenc_int(len(data)) + data
 
 
-def rearranged(payload: bytes, count: int, order: Sequence[int], other: Given) -> bytes:
+def rearranged(payload: bytes, count: int, order: Sequence[int], *others: Given) -> bytes:
     """A COM_STMT_EXECUTE with its types in it, for a statement that has other parameters: `order` says which of the
-    `count` ones stands where; -1 is the `other` one."""
-    given = [*_slices(payload, count), other]
-    chosen = [given[index] for index in order]
+    `count` ones stands where; -1, -2 … are the first, second … of the `others`."""
+    given = _slices(payload, count)
+    chosen = [given[at] if at >= 0 else others[-1 - at] for at in order]
     nulls = bytearray((len(order) + 7) // 8)
     for index, (_, data) in enumerate(chosen):
         nulls[index // 8] |= (data is None) << index % 8

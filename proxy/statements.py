@@ -35,6 +35,9 @@ STORE_BYTES = 32 << 20
 OVERHEAD = 1024
 """What an entry costs besides its text and metadata, roughly."""
 
+FORMS_MAX = 64
+"""Other texts kept of one statement; who executes one that is gone by then still holds it."""
+
 PARAMETER = ColumnDefinition41.string("?", 0)
 
 Key = tuple[int, int, bytes, int]
@@ -73,11 +76,13 @@ class Forms:
         self._head = head
         self._fixed = Compiled(flags=compiled.flags, pins=compiled.pins, park_reason=PREPARE).arguments()
         self._fixed |= {"ctx": worker.contexts.number(session.context()), "epoch": epoch}
-        self._made: dict[bytes, StatementRef] = {}
+        self._made: OrderedDict[bytes, StatementRef] = OrderedDict()
 
     def of(self, text: bytes, nparams: int | None = None) -> StatementRef:
         """`nparams`: of this text, when it has other parameters than the client's."""
-        if text not in self._made:
+        if text in self._made:
+            self._made.move_to_end(text)
+        else:
             self._made[text] = self._worker.relay.statement_new(
                 text=frame(b"\x16" + text, 0),
                 nparams=self._head.params if nparams is None else nparams,
@@ -85,6 +90,8 @@ class Forms:
                 fingerprint=self._found.fingerprint,
                 **self._fixed,
             )
+        if len(self._made) > FORMS_MAX:
+            self._made.popitem(last=False)
         return self._made[text]
 
 
@@ -211,7 +218,7 @@ class Statements:
                 return compiler.shard(shard)
             case plans.AnyShard(_, shards) | plans.Scatter(shards=shards):
                 return compiler.nearest(shards)
-            case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards):
+            case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.Numbered(shards=shards):
                 return compiler.nearest(shards)
             case ByKey():
                 keyspace = self._worker.generation.topology.keyspace(plan.keyspace)
@@ -290,7 +297,7 @@ class Statements:
         if self._worker.relay.has_long_data(handle, number):
             raise refusal("KEY_TYPE", "of this statement", "it was sent by COM_STMT_SEND_LONG_DATA")
         params = decode_params(command, entry.nparams, types, session.charset)
-        execution = Execution(entry.ref, with_types(command, entry.nparams, types), number)
+        execution = Execution(entry.ref, with_types(command, entry.nparams, types), number, params)
         self._worker.dispatcher.carry_out(
             handle, session, entry.text, entry.found, entry.planned, entry.compiled, params, execution
         )
@@ -304,7 +311,7 @@ class Statements:
         return {name: entry.forms.of(text, nparams) for name, text in texts.items() if text is not None}
 
     def form(self, session: Session, number: int, text: bytes, nparams: int) -> StatementRef:
-        """The prepared statement of another text."""
+        """Another text than the client's, with so many parameters, as a prepared statement."""
         entry = session.prepared[number]
         assert isinstance(entry, Entry)
         return entry.forms.of(text, nparams)

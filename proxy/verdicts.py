@@ -40,9 +40,9 @@ class Verdicts:
         """For what goes out as it is, or was put together before."""
         return self._relay.verdict(PASSES, allowed=part.witness)
 
-    def prepared(self, part: Part, statement: StatementRef) -> VerdictRef:
-        """For executions of another statement than the client has prepared."""
-        return self._relay.verdict(PREPARED, statement=statement, allowed=part.witness)
+    def prepared(self, part: Part | None, statement: StatementRef) -> VerdictRef:
+        """For executions of another statement than the client has prepared. Without a policy there is no part."""
+        return self._relay.verdict(PREPARED, statement=statement, allowed=part.witness if part is not None else None)
 
     # --- all executions of a plan -----------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import SessionTrack, Status
 from proxy.mysql.packets.replies import OkPacket, StateChange
 from proxy.mysql.wire import frame
+from proxy.numbering import Numbering
 from proxy.numbers import Numbers
 from proxy.pool.backends import Backends
 from proxy.pool.pools import class_of
@@ -55,6 +56,7 @@ from proxy.pool.varstate import SessionState, StateUnreachable
 from proxy.ports import shares_told
 from proxy.redis.service import RedisService
 from proxy.relay_errors import fill_errors
+from proxy.sequences import Sequences
 from proxy.session import ContextTable, Session
 from proxy.shadow import Shadow
 from proxy.statements import Statements
@@ -119,6 +121,8 @@ class Worker:
         self.executor = Executor(self)
         self.atomics = Atomics(self)
         self.recovery = Recovery(self)
+        self.sequences = Sequences(self)
+        self.numbering = Numbering(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)
@@ -396,6 +400,7 @@ class Worker:
             policy=generation.policy,
             subject=session.subject,
             bound=session.bound is not None,
+            numbered="fresh" if session.hop else None,
         )
 
     def identify(self, session: Session) -> None:

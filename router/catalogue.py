@@ -483,14 +483,45 @@ _WRITES = (
         "KEY_AUTO_INCREMENT", 1304, NOT_SUPPORTED_YET,
         "shard key {0} of table {1} is left to AUTO_INCREMENT",
         "Each shard would count on its own, and the shard must be known before the number is.",
-        "Generate the id in the application and send it.",
+        "Give the table auto_increment in the configuration, or generate the id in the application and send it.",
     ),
     _entry(
         "AUTO_INCREMENT", 1326, NOT_SUPPORTED_YET,
         "AUTO_INCREMENT column {0} of sharded table {1} is left to the servers, and key {2} lacks the shard "
         "key",
         "Each shard counts on its own, so the same number would be given on several shards.",
-        "Generate the id in the application and send it, or add the shard key to the unique key.",
+        "Give the table auto_increment in the configuration, send ids of the application's own, or add the shard key "
+        "to the unique key.",
+    ),
+    _entry(
+        "AUTO_INCREMENT_EXPLICIT", 1330, NOT_SUPPORTED_YET,
+        "a value for {0}, whose ids in table {1} Fairlead gives",
+        "The id could be one that is about to be given to another row, on another shard.",
+        "Leave the column out, or set auto_increment.explicit: allow and keep out of the sequence's way.",
+    ),
+    _entry(
+        "AUTO_INCREMENT_VALUE", 1331, NOT_SUPPORTED_YET,
+        "{0} of table {1}, whose ids Fairlead gives, is given {2}",
+        "Only the server could say whether the value is one, or asks for an id.",
+        "Leave the column out, or send NULL.",
+    ),
+    _entry(
+        "AUTO_INCREMENT_SELECT", 1332, NOT_SUPPORTED_YET,
+        "{0} … SELECT into table {1}, whose ids Fairlead gives",
+        "How many ids are needed is only known once the rows have been read.",
+        "Read the rows and insert them.",
+    ),
+    _entry(
+        "AUTO_INCREMENT_UPSERT", 1333, NOT_SUPPORTED_YET,
+        "IGNORE or ON DUPLICATE KEY UPDATE over several rows of table {0}, whose ids Fairlead gives",
+        "The insert id is that of the first row that is new, which only the server knows.",
+        "Send the rows one by one.",
+    ),
+    _entry(
+        "AUTO_INCREMENT_ELSEWHERE", 1334, NOT_SUPPORTED_YET,
+        "the ids of table {0} are not given in region {1}, but in {2}",
+        "A sequence is counted on a shard that only the Fairlead of its region connects to.",
+        "Insert there, or use auto_increment.kind: region with a shard for every region.",
     ),
     _entry(
         "KEY_NULL", 1305, BAD_NULL,
@@ -797,12 +828,6 @@ _SESSIONS = (
         "Send it as text.",
     ),
     _entry(
-        "PREPARED_SPLIT", 3017, NOT_SUPPORTED_YET,
-        "a prepared statement whose rows belong to several shards",
-        "The parameters of one execution would have to be split.",
-        "Send one execution per shard key, or send it as text.",
-    ),
-    _entry(
         "LOCAL_INFILE", 3018, LOCAL_FILES_DISABLED,
         "Loading local data is disabled: {0}",
         "The server asks the client for a file in the middle of the statement.",
@@ -960,6 +985,24 @@ _BACKENDS = (
         "Query execution was interrupted",
         "KILL QUERY stopped it, or KILL ended the session itself.",
         "Run it again if it is still wanted.",
+    ),
+    _entry(
+        "SEQUENCE_TABLE", 4030, UNKNOWN_ERROR,
+        "keyspace {0} has no table fairlead_sequences on shard {1}, and Fairlead's account cannot create it",
+        "The sequence of an AUTO_INCREMENT column is a row of that table.",
+        "Create it there: {2}.",
+    ),
+    _entry(
+        "SEQUENCE_FAILED", 4031, UNKNOWN_ERROR,
+        "no ids for table {0}: shard {1} says {2}",
+        "The next block of ids has to be reserved on the shard that keeps the sequence.",
+        "Send the statement again once the shard is well.",
+    ),
+    _entry(
+        "SEQUENCE_EXHAUSTED", 4032, UNKNOWN_ERROR,
+        "the ids of table {0} are used up: the sequence on shard {1} has no room left",
+        "The bits below the region's are all there is to count in.",
+        "Give the table another vindex for its ids, or a sequence of kind block.",
     ),
     _entry(
         "IDLE_TIMEOUT", 4024, NET_READ_INTERRUPTED,

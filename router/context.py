@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from router.policy.model import Policy, Subject
 from router.privileges import Grants
@@ -21,7 +22,8 @@ class Context:
     `schemas`: the live schema per keyspace. `offline`: there are no servers to ask (`fairlead explain`), so
     declared types stand in for a missing schema; otherwise a sharded keyspace without one is refused.
     `policy` in force, if any, and who asks (`subject`). `bound`: the statement is one shard's part of a larger one,
-    and somebody else puts the answers together.
+    and somebody else puts the answers together. `numbered`: the ids of its rows have been written into it, in `fresh`
+    ones all of them just now.
     """
 
     topology: Topology
@@ -34,6 +36,7 @@ class Context:
     policy: Policy | None = None
     subject: Subject | None = None
     bound: bool = False
+    numbered: Literal["fresh", "given"] | None = None
 
     @property
     def keyspace(self) -> Keyspace | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from _speedups import lexer
 from _speedups.lexer import LexedStatement
@@ -12,11 +12,12 @@ from router import plan as plans
 from router.context import Context
 from router.errors import CATALOGUE, Refusal
 from router.literals import Params
+from router.numbering import survey, table_of, written
 from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
 from router.policy.account import account
 from router.policy.counting import Counting
 from router.policy.enforce import plan
-from router.route import is_atomic, route, split
+from router.route import Execution, is_atomic, route, split
 from router.topology import Topology
 
 
@@ -102,7 +103,28 @@ def explain(sql: str | bytes, context: Context, params: Params = ()) -> Explanat
     text = sql.encode("utf-8", "surrogateescape") if isinstance(sql, str) else sql
     lexed = lexer.lex(text, context.mode)
     planned = plan(lexed, text, context)
+    if isinstance(planned.plan, plans.Numbered):
+        return _explain_numbered(planned, planned.plan, lexed, text, context, params)
     return explain_planned(planned, lexed, text, context, params)
+
+
+def _explain_numbered(
+    planned: Planned, numbered: plans.Numbered, lexed: LexedStatement, sql: bytes, context: Context, params: Params
+) -> Explanation:
+    """As it would be with the first ids of the sequence, which are not taken."""
+    given = Execution(sql, lexed, context.topology, context.mode, params)
+    try:
+        rows = survey(numbered, given, zero_is_kept=False)
+        sequence = table_of(numbered, given)[1].sequences[context.topology.region.name]
+        text = written(given, rows, sequence.base + 1, prepared=False).text
+    except Refusal as reason:
+        refused = Planned(Refuse(reason.entry.name, reason.filling), planned.facts, planned.reasons, planned.topology)
+        return explain_planned(refused, lexed, sql, context, params)
+    fresh: Literal["fresh", "given"] = "fresh" if len(rows.spots) == rows.rows else "given"
+    inner = replace(context, numbered=fresh)
+    found = explain(text, inner, params)
+    reasons = (*planned.reasons, f"it gets {len(rows.spots)} id(s) and is planned with them, here with the first ones")
+    return replace(found, reasons=(*reasons, *found.reasons), plan=f"{describe(numbered)}: {found.plan}")
 
 
 def explain_planned(
@@ -120,7 +142,7 @@ def explain_planned(
         tables=tuple((f"{use.keyspace}.{use.table}", use.access) for use in facts.tables),
         reasons=(*planned.reasons, *_computed(planned, shards, error)),
         plan=describe(planned.plan),
-        sql=_texts(planned, lexed, sql, context, shards),
+        sql=_texts(planned, lexed, sql, context, shards, params),
         error=error,
         pins=facts.pins,
         replica_ok=facts.replica_ok,
@@ -173,16 +195,16 @@ def _regions(topology: Topology, shards: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _texts(
-    planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, shards: tuple[str, ...]
+    planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, shards: tuple[str, ...], params: Params
 ) -> dict[str, str]:
     if planned.policy is not None:
         given = planned.policy.parts
         return {shard: given[shard].template for shard in shards if shard in given and given[shard].splices}
     plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
-    if not isinstance(plan, plans.SplitInsert) or len(shards) < 2 or lexed.params:
+    if not isinstance(plan, plans.SplitInsert) or len(shards) < 2:
         return {}
-    parts = split(planned, lexed, sql, mode=context.mode)
-    return {shard: text.decode("utf-8", "replace") for shard, text in parts.items()}
+    parts = split(planned, lexed, sql, params, mode=context.mode)
+    return {shard: part.text.decode("utf-8", "replace") for shard, part in parts.items()}
 
 
 # --- plans in words ---------------------------------------------------------------------------------------
@@ -203,6 +225,8 @@ def describe(plan: Plan) -> str:
             return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged})"
         case plans.SplitInsert():
             return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
+        case plans.Numbered():
+            return f"Numbered({plan.keyspace}.{plan.table}, rows={plan.rows_slot}, value={plan.position})"
         case plans.Refuse(entry, args):
             return f"Refuse({', '.join((entry, *args))})"
         case _:

@@ -14,6 +14,7 @@ from router.engine.recipe import Recipe
 from router.errors import CATALOGUE, Refusal
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
+from router.tokens import Token
 from router.topology import Topology
 
 if TYPE_CHECKING:
@@ -138,6 +139,40 @@ class ByKey:
     otherwise: Otherwise
     when_empty: str | None = None
     stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowTokens:
+    """A row that is not one of a ROWS slot, by tokens of norm: where its id is written (-1: nowhere), and its closing
+    parenthesis; of INSERT … SET, the word SET."""
+
+    first: int
+    last: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Write ids into an INSERT whose AUTO_INCREMENT column Fairlead fills (`router.numbering`), then plan that text as
+    if the client had sent it.
+
+    Its rows are those of `rows_slot`, the id being the `position`-th value of each (None: it is left out); without
+    such a slot, `rows` say where theirs is. `head`: the token that closes the list of columns when the column has to be
+    added to it, `alone`: as its only one. `assigns`: it is INSERT … SET. `one_row`: with several rows it is refused,
+    because what becomes of each is only known to the server.
+    """
+
+    keyspace: str
+    table: str
+    shards: tuple[str, ...]
+    rows_slot: int | None
+    position: int | None
+    rows: tuple[RowTokens, ...]
+    head: int | None
+    alone: bool
+    assigns: bool
+    one_row: bool
+    tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
 
 
 TransactionVerb: TypeAlias = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "release"]
@@ -291,6 +326,7 @@ Plan: TypeAlias = (
     | Scatter
     | SplitInsert
     | MultiWrite
+    | Numbered
     | Transaction
     | SetSession
     | UseDatabase

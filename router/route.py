@@ -6,6 +6,7 @@ decides whatever the relay leaves to Python.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +16,7 @@ from _speedups.lexer import LexedStatement, LiteralSlot
 from config.words import MultiShardWrites
 from config.words import Scatter as ScatterPolicy
 from router import keys as keytypes
+from router.engine.assemble import Outgoing, parameters
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn, NoMatch, Unpinnable, Value
 from router.literals import Params, value
@@ -151,7 +153,7 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
         case Scatter() | MultiWrite():
             return _some(plan, execution)
         case SplitInsert():
-            return tuple(_split(plan, execution))
+            return _shards_of_rows(plan, execution)
         case Refuse():
             return plan
         case _:
@@ -294,30 +296,47 @@ def _decoded(item: LiteralSlot, ref: KeyRef, execution: Execution) -> Value:
 
 
 def split(
-    planned: Planned, lexed: LexedStatement, sql: Text, *, mode: int = 0, charset: str = "utf8mb4"
-) -> dict[str, bytes]:
-    """Shard -> its text: everything before the rows, the shard's rows in their order, everything after.
+    planned: Planned, lexed: LexedStatement, sql: Text, params: Params = (), *, mode: int = 0,
+    charset: str = "utf8mb4",
+) -> dict[str, Outgoing]:  # fmt: skip
+    """Shard -> its text: everything before the rows, the shard's rows in their order, everything after; and which of
+    the parameters are in it.
 
-    Of a plan that is a SplitInsert or a ByKey whose `otherwise` is one; text statements only. Raises Refusal.
+    Of a plan that is a SplitInsert or a ByKey whose `otherwise` is one. Raises Refusal.
     """
     plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
     if not isinstance(plan, SplitInsert):
         raise refusal("INTERNAL", "a plan that splits nothing")
-    return _split(plan, _execution(planned, lexed, sql, (), mode, charset))
+    return _split(plan, _execution(planned, lexed, sql, params, mode, charset))
 
 
-def _split(plan: SplitInsert, execution: Execution) -> dict[str, bytes]:
+def _split(plan: SplitInsert, execution: Execution) -> dict[str, Outgoing]:
     sql, slot = execution.sql, execution.lexed.slots[plan.rows_slot]
     spans = lexer.row_spans(sql, execution.mode, slot)
     homes = _homes(plan, execution)
     if len(homes) != len(spans):
         raise refusal("INTERNAL", "rows and keys of an INSERT differ in number")
     begin, end = slot.offset, slot.offset + slot.length
-    parts: dict[str, bytes] = {}
+    marks = parameters(sql, execution.mode) if execution.lexed.params else []
+    parts: dict[str, Outgoing] = {}
     for home in sorted(set(homes)):
-        rows = [sql[at : at + size] for (at, size), own in zip(spans, homes, strict=True) if own == home]
-        parts[execution.topology.shards[home].name] = sql[:begin] + b",".join(rows) + sql[end:]
+        rows = [(at, at + size) for (at, size), own in zip(spans, homes, strict=True) if own == home]
+        text = sql[:begin] + b",".join(sql[at:to] for at, to in rows) + sql[end:]
+        params = _within(marks, [(0, begin), *rows, (end, len(sql))])
+        parts[execution.topology.shards[home].name] = Outgoing(text, params)
     return parts
+
+
+def _within(marks: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """The numbers of the parameters that stand in the spans, which rise."""
+    found: list[int] = []
+    for start, end in spans:
+        found += range(bisect_left(marks, start), bisect_left(marks, end))
+    return tuple(found)
+
+
+def _shards_of_rows(plan: SplitInsert, execution: Execution) -> tuple[str, ...]:
+    return tuple(execution.topology.shards[home].name for home in sorted(set(_homes(plan, execution))))
 
 
 def _homes(plan: SplitInsert, execution: Execution) -> list[int]:

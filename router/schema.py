@@ -254,6 +254,10 @@ def _table_findings(by_name: Mapping[str, ShardSchema], keyspace: Keyspace, decl
     for shard, table in found.items():
         for text in _differences(first, table):
             yield finding("error", "drift", f"{text} on {first_shard} and {shard}")
+    if declared.ids is not None:
+        column = first.column(declared.ids.column)
+        if column is None or not column.auto_increment:
+            yield finding("error", "auto-increment", f"has no AUTO_INCREMENT column {declared.ids.column}")
     if declared.kind is TableKind.SHARDED:
         for severity, code, text in _key_findings(declared, first):
             yield finding(severity, code, text)
@@ -294,7 +298,7 @@ def _key_findings(declared: Table, live: LiveTable) -> Iterable[tuple[Severity, 
             yield ("error", "key-column-generated", f"shard key {name} is a generated column")
         if column.nullable:
             yield ("warning", "key-column-nullable", f"shard key {name} may be NULL; such rows are refused")
-        if column.auto_increment:
+        if column.auto_increment and (declared.ids is None or declared.ids.column.lower() != name.lower()):
             yield ("warning", "key-auto-increment", f"shard key {name} is AUTO_INCREMENT; ids must be given")
         try:
             key = key_column_of(column.column_type, column.collation)

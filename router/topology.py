@@ -25,6 +25,7 @@ from config.settings import (
 )
 from config.words import Flavour, MultiShardWrites, Scatter
 from router.declared import check_declared
+from router.ids import Ids, ids_of
 from router.vindexes import registry
 from router.vindexes.registry import Place
 from router.vindexes.vindex import Vindex
@@ -108,7 +109,8 @@ class Table:
     """A declared table. `index` counts over all keyspaces.
 
     sharded: `vindex` over `columns`, rows on `vindex.shards`; reference: the same rows on every one of
-    `shards`; pinned: all rows on `shard`. `types` are declared types, None where only the live schema knows.
+    `shards`; pinned: all rows on `shard`. `types` are declared types, None where only the live schema knows. `ids`:
+    those that Fairlead gives to an AUTO_INCREMENT column.
     """
 
     index: int
@@ -119,6 +121,7 @@ class Table:
     vindex: Vindex | None = None
     columns: tuple[str, ...] = ()
     types: tuple[ColumnType | None, ...] = ()
+    ids: Ids | None = None
 
     @property
     def shard(self) -> int:
@@ -266,8 +269,9 @@ def _keyspace(
         homes={shard.name: shard.region.name for shard in own},
     )
     vindexes = {title: registry.build(title, one, place) for title, one in given.vindexes.items()}
+    homes = {shard.name: shard.settings for shard in own}
     tables = {
-        title: _table(first + position, name, title, table, vindexes, place)
+        title: _table(first + position, name, title, table, vindexes, place, _ids(given, table, homes))
         for position, (title, table) in enumerate(given.tables.items())
     }
     return Keyspace(
@@ -283,13 +287,19 @@ def _keyspace(
     )
 
 
+def _ids(keyspace: KeyspaceSettings, table: TableSettings, shards: Mapping[str, ShardSettings]) -> Ids | None:
+    given = table.auto_increment if isinstance(table, ShardedTable) else None
+    return ids_of(given, keyspace.vindexes, shards)
+
+
 def _table(
-    index: int, keyspace: str, name: str, given: TableSettings, vindexes: Mapping[str, Vindex], place: Place
-) -> Table:
+    index: int, keyspace: str, name: str, given: TableSettings, vindexes: Mapping[str, Vindex], place: Place,
+    ids: Ids | None,
+) -> Table:  # fmt: skip
     if isinstance(given, ShardedTable):
         vindex = vindexes[given.vindex]
         columns, types = tuple(given.columns), tuple(given.columns.values())
-        return Table(index, keyspace, name, TableKind.SHARDED, vindex.shards, vindex, columns, types)
+        return Table(index, keyspace, name, TableKind.SHARDED, vindex.shards, vindex, columns, types, ids)
     if isinstance(given, PinnedTable):
         return Table(index, keyspace, name, TableKind.PINNED, (place.shards[given.shard],))
     return Table(index, keyspace, name, TableKind.REFERENCE, tuple(place.shards.values()))

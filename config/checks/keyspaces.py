@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from config.checks.ids import check_ids
 from config.checks.names import check_identifier, check_known
 from config.checks.vindexes import check_vindex
 from config.findings import Findings, KeyPath, item
@@ -25,7 +26,7 @@ def check_keyspaces(settings: Settings, findings: Findings) -> None:
         _shards_fit(settings, findings, keyspace, (*path, "shards"))
         for title, vindex in keyspace.vindexes.items():
             check_vindex(settings, findings, keyspace, vindex, (*path, "vindexes", title))
-        _tables_fit(findings, name, keyspace)
+        _tables_fit(settings, findings, name, keyspace)
 
 
 def _shards_fit(settings: Settings, findings: Findings, keyspace: KeyspaceSettings, path: KeyPath) -> None:
@@ -41,7 +42,7 @@ def _shards_fit(settings: Settings, findings: Findings, keyspace: KeyspaceSettin
         findings.add(path, "the shards are of different flavours", "One keyspace lies on servers of one kind")
 
 
-def _tables_fit(findings: Findings, name: str, keyspace: KeyspaceSettings) -> None:
+def _tables_fit(settings: Settings, findings: Findings, name: str, keyspace: KeyspaceSettings) -> None:
     path = ("keyspaces", name)
     if len(keyspace.shards) > 1 and not findings.declared(*path, "tables"):
         findings.add(
@@ -54,6 +55,7 @@ def _tables_fit(findings: Findings, name: str, keyspace: KeyspaceSettings) -> No
         check_identifier(findings, where, title)
         if isinstance(table, ShardedTable):
             _columns_fit(findings, path, keyspace, table, where)
+            check_ids(settings, findings, keyspace, table, where)
         elif isinstance(table, PinnedTable):
             check_known(findings, (*where, "shard"), table.shard, keyspace.shards, "shard")
 

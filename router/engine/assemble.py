@@ -17,8 +17,8 @@ from router.tokens import Token
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A statement as shards get it. `params`: for each `?` of it, which of the client's parameters it is; -1: how many
-    rows each shard gives."""
+    """A statement as shards get it. `params`: for each `?` of it, which of the client's parameters it is; -1, -2 …: of
+    those that are put in, as which there is one for how many rows each shard gives."""
 
     text: bytes
     params: tuple[int, ...] = ()
@@ -54,7 +54,7 @@ def spelled(
     places = token_places(sql, lexed, tokens, ends, mode)
     out: list[bytes] = []
     params: list[int] = []
-    marks = _parameters(sql, mode) if lexed.params else []
+    marks = parameters(sql, mode) if lexed.params else []
     for piece in pieces:
         if isinstance(piece, Span):
             start = places[piece.first][0] if piece.first else 0
@@ -70,7 +70,7 @@ def spelled(
     return b" ".join(out), tuple(params)
 
 
-def _parameters(sql: bytes, mode: int) -> list[int]:
+def parameters(sql: bytes, mode: int) -> list[int]:
     """Where each `?` that is a parameter stands; lists hold some that have no slot of their own."""
     pattern, _ = patterns(mode)
     text = sql.decode("latin-1")  # so that positions are those of bytes

@@ -13,6 +13,7 @@ from router.errors import Refusal, refusal
 from router.keys import KeyColumn
 from router.pinning import Ref, key_ref
 from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert
+from router.planner import numbering
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
     Placement,
@@ -85,6 +86,8 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft,
         return whole_tables(request, placement)
     check_vindexes(placement)
     row = Row(request, parsed, tree, target, table, columns_of(request, target))
+    if table.ids is not None and request.context.numbered is None:
+        return numbering.plan(row, placement, draft)
     row.check_conflicts()
     if parsed.query is not None:
         return _from_query(row, placement, draft, parsed.query)
@@ -108,6 +111,12 @@ class Row:
     @property
     def verb(self) -> str:
         return "REPLACE" if self.parsed.template.replace else "INSERT"
+
+    @property
+    def upserts(self) -> bool:
+        """Does it, other than REPLACE, leave rows out or change others instead?"""
+        modifiers, tree = self.parsed.template.modifiers, self.tree
+        return tree.args.get("conflict") is not None or bool(tree.args.get("ignore")) or "IGNORE" in modifiers
 
     def names(self) -> list[str]:
         """The columns that values are given for, in order, lower case."""
@@ -148,8 +157,12 @@ class Row:
                 raise refusal("UNIQUE_WITHOUT_KEY", what, self.table.name, key.name)
 
     def _never_conflicts(self, key: UniqueKey) -> bool:
-        """A key over an AUTO_INCREMENT column that the statement leaves to the server."""
-        return any(self._left_to_count(name) for name in key.columns) and key.exact
+        """A key over an AUTO_INCREMENT column that the statement leaves to the server, or to Fairlead."""
+        return any(self._left_to_count(name) or self._is_fresh(name) for name in key.columns) and key.exact
+
+    def _is_fresh(self, name: str) -> bool:
+        ids = self.table.ids
+        return ids is not None and self.request.context.numbered == "fresh" and name.lower() == ids.column.lower()
 
     def _left_to_count(self, name: str) -> bool:
         column = self.target.live.column(name) if self.target.live else None

@@ -66,8 +66,14 @@ SCHEMA = [
     """CREATE TABLE settings (
         name VARCHAR(64) NOT NULL PRIMARY KEY,
         value VARCHAR(255) NOT NULL)""",
+    """CREATE TABLE bills (
+        id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        buyer_id BIGINT NOT NULL,
+        note VARCHAR(40) NOT NULL DEFAULT 'none',
+        amount INT NULL,
+        UNIQUE KEY note_once (buyer_id, note))""",
 ]
-TABLES = ("buyers", "purchases", "items", "codes", "years", "visits", "countries", "settings")
+TABLES = ("buyers", "purchases", "items", "codes", "years", "visits", "countries", "settings", "bills")
 REFERENCE, PINNED = ("countries",), ("settings",)
 
 CONFIG: dict[str, Any] = {
@@ -97,6 +103,10 @@ CONFIG: dict[str, Any] = {
         "visits": {"kind": "sharded", "vindex": "by_place", "columns": ["country", "user_id"]},
         "countries": {"kind": "reference"},
         "settings": {"kind": "pinned", "shard": "eu-0"},
+        "bills": {
+            "kind": "sharded", "vindex": "by_home", "columns": ["buyer_id"],
+            "auto_increment": {"kind": "block", "column": "id", "on": "eu-1", "size": 10},
+        },
     },
 }
 

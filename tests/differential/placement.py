@@ -28,6 +28,8 @@ def home_of(table: str, row: Sequence[Any]) -> str | None:
     match table:
         case "buyers" | "purchases":
             return by_bucket(row[0].to_bytes(8, "little", signed=True), HOMES[row[0] >> 40 & 0xFF])
+        case "bills":
+            return by_bucket(row[1].to_bytes(8, "little", signed=True), HOMES[row[1] >> 40 & 0xFF])
         case "items":
             return by_bucket(row[0].rstrip(" ").encode(), bazaar.SHARDS)
         case "codes":

@@ -98,7 +98,7 @@ def decided(sql: str, database: str) -> tuple[Plan, tuple[str, ...], dict[str, s
         found = OneShard(shards[0]) if len(shards) == 1 else found.otherwise
     texts = dict.fromkeys(shards, sql)
     if isinstance(found, SplitInsert):
-        texts = {shard: part.decode() for shard, part in split(planned, lexed, text).items()}
+        texts = {shard: part.text.decode() for shard, part in split(planned, lexed, text).items()}
     return found, shards, texts
 
 

@@ -123,7 +123,7 @@ def test_variables_set_by_an_optimizer_hint_stay_on_one_shard() -> None:
 
 def parts(sql: str) -> dict[str, str]:
     found, lexed, text = planned(sql, "best")
-    return {shard: part.decode() for shard, part in split(found, lexed, text).items()}
+    return {shard: part.text.decode() for shard, part in split(found, lexed, text).items()}
 
 
 def test_split_copies_everything_around_the_rows() -> None:

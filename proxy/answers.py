@@ -63,6 +63,8 @@ PLANNED_MAX = 8192
 """Plans kept on this side, so that what fell out of the relay's cache need not be parsed again."""
 LONG_TEXT = 16 << 10
 """Templates longer than this are planned in a thread."""
+CARRIED_OUT = plans.MultiWrite | plans.SplitInsert | plans.Scatter | plans.SchemaChange
+"""Plans that the executor carries out on several shards."""
 SCHEMA_WAIT = 2.0
 """Seconds that a session waits at most, behind its DDL, for the schema to be read."""
 RETRIES = 3
@@ -515,7 +517,7 @@ class Dispatcher:
         if toll is not None and toll.persons is None and len(shards) == 1:
             self._by_row(handle, session, sql, found, planned, shards, execution, toll, info)
             return
-        if len(shards) > 1 and isinstance(plan, plans.MultiWrite | plans.SplitInsert | plans.Scatter):
+        if len(shards) > 1 and isinstance(plan, CARRIED_OUT):
             reduced = replace(self._reduced(session, sql, found, planned, shards, execution), toll=toll)
             self.count(handle, session, found if form is None else form.client, shards)
             first = form.insert_id if form is not None else 0

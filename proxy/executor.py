@@ -30,6 +30,7 @@ from proxy.mysql.packets.replies import ERR_HEAD, OkPacket
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import rearranged
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
+from proxy.rollout import Rollout
 from proxy.session import Session
 from proxy.xa import faults
 from proxy.xa.transaction import ServerSaid, errno_of
@@ -177,6 +178,8 @@ class Executor:
                 executions = dict.fromkeys(shards, execution) if execution is not None else {}
                 write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags)
                 work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
+            case plans.SchemaChange():
+                work = partial(self._change_schema, handle, session, plan, sql, found, info, outcome)
             case plans.SplitInsert():
                 params = execution.params if execution is not None else ()
                 parts = split(planned, found, sql, params, mode=session.mode, charset=session.charset)
@@ -379,6 +382,18 @@ class Executor:
             self._worker.dispatcher.see_through(handle)
             await self._commit(branches)
             self._answer(handle, session, answers, write, Status(info["status"]))
+
+    async def _change_schema(
+        self, handle: int, session: Session, plan: plans.SchemaChange, sql: Text, found: Any, info: dict[str, Any],
+        outcome: Outcome,
+    ) -> None:  # fmt: skip
+        answers = await Rollout(self._worker, session, plan, sql, found).run(handle)
+        failed = _first_error(answers)
+        if failed is not None:
+            outcome.error = int.from_bytes(failed[HEADER_SIZE + 1 : HEADER_SIZE + 3], "little")
+            self._worker.relay.reply(handle, failed, error=True)
+        else:
+            self._answer(handle, session, answers, Write({}, {}), Status(info["status"]))
 
     async def _roll_back(self, branches: Branches) -> None:
         for name in branches.leases:

@@ -610,6 +610,42 @@ _WRITES = (
         "Run it once per shard with a hint: /* fairlead: shard=… */.",
     ),
     _entry(
+        "DDL_FORM", 1340, NOT_SUPPORTED_YET,
+        "a change of a sharded keyspace's schema with {0}",
+        "Tables are changed on all their shards one at a time, by themselves: their names are those of the "
+        "configuration, and what a foreign key, a query or a file means on each shard is another thing than on one "
+        "server.",
+        "Change one table's columns and indexes at a time, or run it once per shard with a hint: "
+        "/* fairlead: shard=… */.",
+    ),
+    _entry(
+        "DDL_DIFFERS", 1341, UNKNOWN_ERROR,
+        "table {0} is not the same on {1}, and this statement does not lead from the one to the other",
+        "A change goes on where an earlier one stopped: it is sent to those shards that it would bring to what the "
+        "others have already. Here it would not.",
+        "Bring the table into line, shard by shard with a hint (/* fairlead: shard=… */); SHOW CREATE TABLE with that "
+        "hint tells how it is there.",
+    ),
+    _entry(
+        "DDL_PARTIAL", 1342, UNKNOWN_ERROR,
+        "table {0} was changed on {1} and not on {2}",
+        "MySQL cannot undo a change of schema. Until it is whole, statements about several of these shards may be "
+        "refused.",
+        "Mend what is wrong there and send the same statement again: it goes on with the shards that lack it.",
+    ),
+    _entry(
+        "DDL_KEY", 1343, NOT_SUPPORTED_YET,
+        "the change of {0} touches its shard key {1}",
+        "Where a row lies depends on its shard key's type; as another type it could be looked for elsewhere.",
+        "Keep the column as it is; a new key takes a new table.",
+    ),
+    _entry(
+        "DDL_UNIQUE", 1344, NOT_SUPPORTED_YET,
+        "a unique key of {0} without its shard key {1}",
+        "Each shard would see to it for its own rows only, and the same value could be on two of them.",
+        "Add the shard key's columns to the unique key, or make a plain index of it.",
+    ),
+    _entry(
         "TEMPORARY_TABLE", 1319, NOT_SUPPORTED_YET,
         "temporary tables on sharded keyspace {0}",
         "A temporary table lives on one connection of one shard.",

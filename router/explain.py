@@ -227,6 +227,8 @@ def describe(plan: Plan) -> str:
             return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
         case plans.Numbered():
             return f"Numbered({plan.keyspace}.{plan.table}, rows={plan.rows_slot}, value={plan.position})"
+        case plans.SchemaChange():
+            return f"SchemaChange({plan.keyspace}.{plan.table}: {', '.join(plan.shards)})"
         case plans.Refuse(entry, args):
             return f"Refuse({', '.join((entry, *args))})"
         case _:

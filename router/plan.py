@@ -116,6 +116,22 @@ class SplitInsert:
     rows_slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """Change one table on all its shards, which MySQL cannot undo: with care, and so that it can be gone on with.
+
+    `name`: the first and last token of the table's name. `keys`: the shard key's columns, which may not change.
+    `tried`: on an empty copy first, which TRUNCATE does not need.
+    """
+
+    keyspace: str
+    table: str
+    shards: tuple[str, ...]
+    name: tuple[int, int]
+    keys: tuple[str, ...] = ()
+    tried: bool = True
+
+
 Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Refuse
 
 
@@ -327,6 +343,7 @@ Plan: TypeAlias = (
     | SplitInsert
     | MultiWrite
     | Numbered
+    | SchemaChange
     | Transaction
     | SetSession
     | UseDatabase

@@ -31,6 +31,7 @@ from router.plan import (
     Planned,
     Refuse,
     Scatter,
+    SchemaChange,
     SplitInsert,
 )
 from router.text import Text
@@ -108,7 +109,7 @@ def _several_problem(planned: Planned, lexed: LexedStatement, sql: Text, shards:
         return Refuse("UNSTABLE_FUNCTION", ("the optimizer hint SET_VAR",))
     carried = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
     keyspace = planned.topology.keyspace(getattr(carried, "keyspace", "")) if planned.topology is not None else None
-    copies = isinstance(carried, MultiWrite) and not carried.sum_rows
+    copies = isinstance(carried, SchemaChange) or (isinstance(carried, MultiWrite) and not carried.sum_rows)
     if keyspace is None or keyspace.fan_out is None or copies or planned.facts.hints.scatter is True:
         return None
     if shards > keyspace.fan_out:
@@ -146,7 +147,7 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
     match plan:
         case OneShard(shard):
             return (shard,)
-        case AnyShard(_, shards):
+        case AnyShard(_, shards) | SchemaChange(_, _, shards):
             return shards
         case ByKey():
             return _by_key(plan, execution)

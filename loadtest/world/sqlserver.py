@@ -27,6 +27,8 @@ KEYSPACE_PRIVILEGES = (
     "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE TEMPORARY TABLES, "
     "LOCK TABLES, EXECUTE, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, TRIGGER, EVENT"
 )
+TRIAL_PRIVILEGES = r"SELECT, INSERT, CREATE, DROP, ALTER, INDEX ON `fairlead\_trial\_%`.*"
+"""For the copies on which changes of schema are tried."""
 """What the service account needs on a keyspace to run any statement of an unsharded one, and nothing on other
 schemas."""
 
@@ -184,6 +186,7 @@ class SqlServer(Server):
         self.run(
             f"CREATE DATABASE IF NOT EXISTS `{database}`",
             f"GRANT {KEYSPACE_PRIVILEGES} ON `{database}`.* TO {SERVICE_USER}@'{ACCOUNT_HOST}'",
+            f"GRANT {TRIAL_PRIVILEGES} TO {SERVICE_USER}@'{ACCOUNT_HOST}'",
         )
 
     def databases(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Statements that belong to one server: DDL, maintenance, procedures, locks, prepared statements in SQL.
 
 On an unsharded keyspace they pass as they are; on a sharded one each needs a shard named by a hint, or is
-refused.
+refused, but for changes of one table (`rollout.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from router.errors import refusal
 from router.functions import calls
 from router.gate import Family, created, gate
 from router.plan import OneShard, Pin, Planned
-from router.planner import opaque
+from router.planner import opaque, rollout
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood, literal_slots
 from router.tokens import decode, tokenize
@@ -80,7 +80,11 @@ def plan(request: Request) -> Planned:
     elif "TEMPORARY" in upper:
         kind = Kind((Verb.CREATE_TEMPORARY_TABLES,), "TEMPORARY_TABLE", commits=False)
     else:
-        kind = Kind(_all_verbs(request, verb), "DDL", ddl=True)
+        verbs = _all_verbs(request, verb)
+        rolled_out = rollout.plan(request, verbs) if what in ("TABLE", "INDEX") else None
+        if rolled_out is not None:
+            return rolled_out
+        kind = Kind(verbs, "DDL", ddl=True)
     return _one_server(request, kind)
 
 

@@ -144,7 +144,7 @@ def _groups(group: Grouping, shape: Shape, typed: Typed) -> Groups:
 
 
 def _visible(head: Head, recipe: Recipe, visible: int) -> bytearray:
-    return head.of_first(visible) if recipe.helpers else bytearray(head.packets)
+    return head.of_first(visible, nameless=recipe.nameless) if recipe.helpers else bytearray(head.packets)
 
 
 async def _collations(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from _speedups.packet import split_packets
@@ -55,9 +56,13 @@ class Head:
             Column(one.name, int(one.type), one.collation, int(one.flags), one.decimals, one.length) for one in parsed
         ]
 
-    def of_first(self, count: int) -> bytearray:
-        """The head of the first `count` columns alone."""
-        payloads = [lenenc_int(count), *self._payloads[:count], *([self._eof] if self._eof else [])]
+    def of_first(self, count: int, *, nameless: bool = False) -> bytearray:
+        """The head of the first `count` columns alone; `nameless`: without the names of their tables."""
+        payloads = self._payloads[:count]
+        if nameless:
+            parsed = (ColumnDefinition41.parse(payload) for payload in payloads)
+            payloads = [replace(one, table="", org_table="", schema="").build() for one in parsed]
+        payloads = [lenenc_int(count), *payloads, *([self._eof] if self._eof else [])]
         return bytearray(b"".join(frame(payload, 0) for payload in payloads))
 
 

@@ -147,6 +147,8 @@ class Grouping:
 class Recipe:
     """`pieces`: the shards' text, which must lex to `norm`. `helpers`: how many columns are behind the client's.
 
+    `nameless`: the client's columns are no table's.
+
     Partial groups are combined first (`group`). Rows are merged by `order` (empty: shard by shard), of those that are
     equal by `distinct` the first stays, and of what is left the client gets those of `limit`.
     """
@@ -159,6 +161,7 @@ class Recipe:
     group: Grouping | None = None
     norm: bytes = field(default=b"", repr=False)
     tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
+    nameless: bool = False
 
     @property
     def whole(self) -> bool:

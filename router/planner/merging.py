@@ -21,18 +21,22 @@ from router.planner.expressions import Expressions
 from router.planner.having import Conditions
 from router.planner.helpers import Helpers
 from router.planner.items import Item, items_of, live_of
+from router.planner.limits import limit_of
 from router.planner.parsed import Parsed
 from router.planner.placement import Placement
 from router.planner.request import Request
+from router.planner.unions import union_recipe
 from router.relations import ColumnId, Query, resolve
 from router.schema import LiveColumn
-from router.template import literal_slots, places
+from router.template import places
 from router.tokens import Token
 
 
 def recipe_of(request: Request, parsed: Parsed, placement: Placement) -> Recipe | None:
     """How the statement's rows are merged; None: by concatenating them. Raises Refusal."""
     tree = parsed.tree
+    if isinstance(tree, exp.SetOperation):
+        return union_recipe(request, parsed, placement)
     aggregates = any(not call.window for call in calls_in(request.tokens, (0, len(request.tokens))))
     if not aggregates and not any(tree.args.get(part) for part in ("order", "limit", "offset", "distinct", "group")):
         return None
@@ -56,7 +60,7 @@ class _Merging:
         return self.request.tokens
 
     def recipe(self, *, aggregates: bool) -> Recipe:
-        limit = self._limit()
+        limit = limit_of(self.tokens, self.request.lexed, self.clauses.clauses.get("LIMIT"))
         distinct = bool(self.query.tree.args.get("distinct"))
         orders = Orders(self.request, self.query, self.clauses, self.helpers)
         grouped = self._grouping(orders) if self._groups_over_shards(orders, aggregates=aggregates) else None
@@ -146,23 +150,6 @@ class _Merging:
         if orders.expressions is not None:
             return [orders.of_groups(item.pieces, item.live) for item in orders.items()]
         return [self.helpers.key(item.pieces, item.live) for item in orders.items()]
-
-    def _limit(self) -> Limit | None:
-        """Raises Refusal for a LIMIT that is not of literals and parameters."""
-        within = self.clauses.clauses.get("LIMIT")
-        if within is None:
-            return None
-        tokens = self.tokens[within[0] : within[1]]
-        words = ["?" if token.kind == "literal" else token.upper for token in tokens]
-        slots = literal_slots(self.request.lexed)
-        values = [slots[token.literal] for token in tokens if token.kind == "literal"]
-        if words == ["?"]:
-            return Limit(values[0])
-        if words == ["?", ",", "?"]:
-            return Limit(values[1], values[0])
-        if words == ["?", "OFFSET", "?"]:
-            return Limit(*values)
-        raise refusal("MERGE_FORM", "LIMIT in an unusual form")
 
     def _edits(self, limit: Limit | None, *, whole: bool) -> list[Edit]:
         edits: list[Edit] = []

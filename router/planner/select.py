@@ -20,6 +20,7 @@ from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
 from router.planner.request import Draft, Request
+from router.planner.unions import union_problem
 from router.relations import SYSTEM, Query, Relation, resolve
 from router.template import NotUnderstood
 from router.topology import Keyspace
@@ -150,19 +151,10 @@ def _shape_problem(query: Query, placement: Placement) -> Refusal | None:
 
 
 def _union_problem(query: Query, placement: Placement) -> Refusal | None:
-    """UNION ALL of filters is what the shards' unions give side by side."""
-    tree = query.tree
-    if not isinstance(tree, exp.Union) or any(tree.args.get(part) for part in ("distinct", "order", "limit", "offset")):
-        return refusal("CROSS_SHARD_UNION")
-    for arm in query.arms:
-        # Rows of reference tables alone would come from every shard.
-        anchored = any(_is_sharded(one, placement) for one in arm.relations)
-        if not arm.arms and not (arm.simple and anchored):
-            return refusal("CROSS_SHARD_UNION")
-        problem = _shape_problem(arm, placement)
-        if problem is not None:
-            return problem
-    return None
+    """Arms that each shard can put together for itself, and each of them one whose rows shards can give."""
+    problem = union_problem(query, placement)
+    anchored = (arm for arm in query.all_arms() if any(one in placement.sharded for one in arm.tables()))
+    return problem or next(filter(None, (_shape_problem(arm, placement) for arm in anchored)), None)
 
 
 def _part_problem(query: Query, placement: Placement) -> Refusal | None:

@@ -57,11 +57,14 @@ def _in_aggregate(node: exp.Expr) -> bool:
 
 def outputs_of(tree: exp.Expr) -> list[str] | None:
     """The labels of the result; None where the text alone does not say them."""
+    if isinstance(tree, exp.SetOperation):
+        return outputs_of(tree.this)  # the first arm names them
+    if isinstance(tree, exp.Subquery) and tree.args.get("alias") is None:
+        return outputs_of(tree.this)
     if isinstance(tree, exp.Select):
         starred = any(item.is_star for item in tree.expressions)
         return None if starred else [item.alias_or_name.lower() for item in tree.expressions]
-    queries = isinstance(tree, exp.SetOperation | exp.Subquery)
-    return None if queries or tree.args.get("returning") is not None else []
+    return None if isinstance(tree, exp.Subquery) or tree.args.get("returning") is not None else []
 
 
 def written_by(tree: exp.Expr) -> list[str] | None:

@@ -292,6 +292,34 @@ class Reads:
         ]
         return self.protocol(self.dice.choice(forms))
 
+    def set_operations(self) -> Read:
+        where, other = self.dice.choice(FILTERS), self.dice.choice(FILTERS)
+        arms = [
+            (f"SELECT id, name FROM buyers{where}", "SELECT n, item FROM purchases"),
+            (f"SELECT country AS k, kind FROM buyers{where}", f"SELECT kind, country FROM buyers{other}"),
+            (f"SELECT kind, small FROM buyers{where}", f"SELECT country, credit FROM buyers{other}"),
+            (f"SELECT name AS n, note FROM buyers{where}", "SELECT name, code FROM countries"),
+            ("SELECT code AS c, name FROM countries", f"SELECT country, email FROM buyers{other}"),
+            (f"SELECT born AS d, seen FROM buyers{where}", f"SELECT born, seen FROM buyers{other}"),
+            (f"SELECT small AS a, raw FROM buyers{where}", "SELECT qty, NULL FROM purchases"),
+            (f"SELECT DISTINCT country AS c, 1 AS one FROM buyers{where}", "SELECT 'DE', 1"),
+        ]
+        first, second = self.dice.choice(arms)
+        word = self.dice.choice(("UNION", "UNION", "UNION DISTINCT", "UNION ALL"))
+        if "countries" in first + second or "DISTINCT" in first:
+            word = "UNION"
+        if self.dice.random() < 0.2:
+            keys = ["SELECT id FROM buyers" + where, "SELECT buyer_id FROM purchases", "SELECT id FROM buyers" + other]
+            self.dice.shuffle(keys)
+            word = self.dice.choice(("INTERSECT", "EXCEPT", "UNION"))
+            tail = self.dice.choice(["", " ORDER BY 1", " ORDER BY 1 DESC LIMIT 4"])
+            return self.protocol(f"{keys[0]} {word} {keys[1]}{tail}", ordered=bool(tail))
+        third = f" {word} SELECT name, currency FROM countries" if word == "UNION" and "name AS n" in first else ""
+        order = self.dice.choice(["", " ORDER BY 1, 2", " ORDER BY 2 DESC, 1", " ORDER BY 1 DESC, 2"])
+        limit, params = self.limit() if order else ("", ())
+        parts = (f"({first})", f"({second})") if self.dice.random() < 0.3 else (first, second)
+        return self.protocol(f"{parts[0]} {word} {parts[1]}{third}{order}{limit}", params, ordered=bool(order))
+
     def windows(self) -> Read:
         call = self.dice.choice(
             ("ROW_NUMBER()", "RANK()", "SUM(amount)", "COUNT(*)", "MAX(item)", "LAG(n)", "AVG(qty)", "DENSE_RANK()")
@@ -353,6 +381,7 @@ FEATURES: dict[str, Callable[[Reads], Read]] = {
     "distinct_groups": Reads.distinct_groups,
     "collected": Reads.collected,
     "union_all": Reads.unions,
+    "set_operations": Reads.set_operations,
     "window": Reads.windows,
     "subquery": Reads.subqueries,
     "derived": Reads.derived,

@@ -116,6 +116,10 @@ cdef enum Suspect:
     SUSPECT_KILL = 2            # a KILL QUERY is on its way, and may come when its statement is over
     SUSPECT_ONCE = 4            # a SET TRANSACTION may still wait there for a transaction
 
+cdef enum Draining:             # what becomes of a session between two transactions
+    DRAIN_CLOSE = 1             # it ends
+    DRAIN_MOVE = 2              # it moves to the process that has taken over, when it holds nothing here
+
 cdef enum LastError:
     NO_ERROR = 0
     SERVER_ERROR = 1
@@ -150,7 +154,16 @@ cdef enum Event:
     EVENT_DRAINED = 4           # the client has taken what was written
     EVENT_DATA = 8              # a lease's buffer has bytes up to its credit
     EVENT_DONE = 16             # a lease's (or a notified) command is complete
+    EVENT_LEAVES = 64           # nothing is under way and no command is taken: `part` or `release` it
     EVENT_LOST = 32             # it failed without a server's answer: the buffer holds our ERR packet and nothing else
+
+cdef struct Outcome:            # of a session's last statement, as it goes from process to process
+    uint8_t autocommit_off
+    uint8_t last_error
+    uint8_t diagnostics
+    uint16_t warnings
+    uint64_t affected
+    uint64_t insert_id
 
 cdef struct Session
 cdef struct Backend
@@ -264,7 +277,7 @@ cdef struct Session:
     uint8_t autocommit_off
     uint8_t capclass
     uint8_t session_track       # the client negotiated CLIENT_SESSION_TRACK (peers)
-    uint8_t draining
+    uint8_t draining            # enum Draining
     uint8_t role                # of the current command: 0 primary, 1 replica
     uint8_t park_reason
     uint8_t begin
@@ -459,6 +472,7 @@ cdef struct Core:
     int event_fd                # relay -> uvloop side
     bint stopping
     bint draining
+    bint moving                 # some sessions are DRAIN_MOVE
     uint32_t epoch
     uint64_t now                # ns, refreshed by every receive
     uint64_t slow_us

@@ -1,3 +1,4 @@
+from array import array
 from collections.abc import Collection
 from typing import Any
 
@@ -7,6 +8,9 @@ from _speedups.stats import WorkerBlock
 class RelayFull(Exception): ...
 
 def source_number(text: bytes) -> int: ...
+
+Outcome = tuple[int, int, int, int, int, int, bytes]
+"""(autocommit off, affected rows, insert id, warnings, last error, diagnostics, own error)"""
 
 class StatementRef:
     id: int
@@ -63,7 +67,11 @@ class Relay:
         consistency: int = ...,
         max_lag_ms: int = ...,
         hop: bool = ...,
+        outcome: Outcome | None = ...,
+        positions: array[int] | None = ...,
     ) -> int: ...
+    def leave(self, handle: int) -> bool: ...
+    def part(self, handle: int) -> tuple[int, Outcome, list[int]] | None: ...
     def statement(self, handle: int) -> tuple[LexedStatement, int] | None: ...
     def command(self, handle: int, start: int = 0, stop: int = ...) -> bytes | None: ...
     def resume(self, handle: int) -> bool: ...

@@ -27,6 +27,8 @@ next session's command) and are to be inlined.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
+from array import array
+
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
@@ -93,6 +95,7 @@ cdef extern from *:
     FL_APART void __pyx_f_9_speedups_5relay_send_guarded(FL_CORE, FL_SESSION, FL_BACKEND);
     FL_APART void __pyx_f_9_speedups_5relay_send_watched(FL_CORE, FL_SESSION, FL_BACKEND, size_t);
     FL_APART int __pyx_f_9_speedups_5relay_do_what_is_due(FL_CORE, FL_SESSION);
+    FL_APART int __pyx_f_9_speedups_5relay_leave_now(FL_CORE, FL_SESSION);
     """
 
 cdef enum:
@@ -111,5 +114,6 @@ include "relay_script.pxi"
 include "relay_upload.pxi"
 include "relay_client.pxi"
 include "relay_backend.pxi"
+include "relay_moves.pxi"
 include "relay_loop.pxi"
 include "relay_api.pxi"

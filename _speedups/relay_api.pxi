@@ -256,8 +256,57 @@ cdef class Relay:
             self.core.draining = True
             for i in range(self.core.session_cap):
                 if self.core.sessions[i] != NULL:
-                    self.core.sessions[i].draining = 1
+                    self.core.sessions[i].draining = DRAIN_CLOSE
             self.unlock()
+
+    def leave(self, uint64_t handle):
+        """The client is to move to another process: EVENT_LEAVES when it can. -> False when it is gone."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL and not s.draining:
+                s.draining = DRAIN_MOVE
+                self.core.moving = True
+                if s.backend == NULL and s.trx == TRX_NONE:
+                    leave_now(&self.core, s)
+            self.unlock()
+        return s != NULL
+
+    def part(self, uint64_t handle):
+        """Let go of a client behind its EVENT_LEAVES, as if it had left: -> (its descriptor, which is the caller's,
+        the outcome of its last statement, its positions by shard); None when it is gone."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Session copy
+        cdef uint8_t own[ERROR_ROOM]
+        cdef size_t n = 0
+        cdef int fd = -1
+        cdef uint64_t[::1] positions = array("Q", bytes(8 * self.core.nroutes))
+        cdef uint32_t i
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.phase == PHASE_PARKED and s.cmd == NULL and s.draining == DRAIN_MOVE:
+                memcpy(&copy, s, sizeof(Session))
+                n = s.own_error.len
+                memcpy(own, buf_head(&s.own_error), n)
+                for i in range(<uint32_t>positions.shape[0]):
+                    if s.user < c.nusers and c.user_positions[s.user] != NULL:
+                        positions[i] = fl_load64(&c.user_positions[s.user][i])
+                    elif s.positions != NULL:
+                        positions[i] = s.positions[i]
+                if not s.broken:
+                    fd = s.fd
+                    unwatch(c, fd)
+                    s.fd = -1
+                session_close(c, s)
+            self.unlock()
+        if fd < 0:
+            return None
+        return fd, (copy.autocommit_off, copy.affected, copy.insert_id, copy.warnings, copy.last_error,
+                    DIAG_GONE if copy.diagnostics == DIAG_HERE else copy.diagnostics,
+                    PyBytes_FromStringAndSize(<char*>own, n)), list(positions)
 
     @property
     def clients(self):
@@ -399,11 +448,28 @@ cdef class Relay:
 
     # ------------------------------------------------------------ clients
     def adopt(self, int fd, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t lexmode, uint32_t user,
-              int consistency=0, uint32_t max_lag_ms=0, bint hop=False, uint64_t[::1] positions=None):
-        """Own a client's authenticated descriptor (non-blocking) from now on. -> handle. Raises RelayFull."""
+              int consistency=0, uint32_t max_lag_ms=0, bint hop=False, tuple outcome=None,
+              uint64_t[::1] positions=None):
+        """Own a client's authenticated descriptor (non-blocking) from now on. -> handle. Raises RelayFull.
+
+        `outcome`, `positions`: of a session that comes from another process, as `part` told them there, the positions
+        by this relay's shards.
+        """
         cdef Core* c = &self.core
         cdef Session* s
         cdef uint64_t handle = 0
+        cdef Outcome left
+        cdef const uint64_t* at = NULL
+        cdef uint32_t n = 0
+        cdef bytes own = b""
+        memset(&left, 0, sizeof(Outcome))
+        if outcome is not None:
+            (left.autocommit_off, left.affected, left.insert_id, left.warnings, left.last_error, left.diagnostics,
+             own) = outcome
+        if positions is not None and positions.shape[0]:
+            at, n = &positions[0], <uint32_t>positions.shape[0]
+        cdef const uint8_t* told = <const uint8_t*>PyBytes_AS_STRING(own)
+        cdef size_t told_size = PyBytes_GET_SIZE(own)
         with nogil:
             self.lock()
             s = session_new(c, fd, KIND_CLIENT)
@@ -418,8 +484,10 @@ cdef class Relay:
                 s.consistency = <uint8_t>consistency
                 s.max_lag_ms = max_lag_ms
                 s.hop = hop
-                s.draining = c.draining
+                s.draining = DRAIN_CLOSE if c.draining else 0
                 s.readable = 1
+                if not take_outcome(c, s, &left, at, n, told, told_size):
+                    s.broken = 1
                 handle = event_key(s.index, s.gen)
                 c.stats.clients_connected += 1
                 c.stats.clients_total += 1

@@ -916,7 +916,7 @@ cdef inline void settle_idle(Core* c, Session* s, Backend* b) noexcept nogil:
             return
         add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
     if s.pins == 0:
-        if (s.warnings == 0 and not s.last_error) or s.broken or s.kind == KIND_LEASE or s.draining \
+        if (s.warnings == 0 and not s.last_error) or s.broken or s.kind == KIND_LEASE or s.draining == DRAIN_CLOSE \
                 or s.diagnostics != DIAG_HERE:
             detach(c, s)
         else:

@@ -287,7 +287,10 @@ cdef void end_command(Core* c, Session* s) noexcept nogil:
 cdef inline void after_command(Core* c, Session* s) noexcept nogil:
     """Between two commands: go, look for the next, or close once the client has taken its last answer."""
     if s.draining and s.backend == NULL and s.trx == TRX_NONE and s.script == NULL:
-        s.hangup = 1
+        if s.draining == DRAIN_CLOSE:
+            s.hangup = 1
+        elif leave_now(c, s):
+            return
     if s.broken or (s.hangup and s.out.len == 0):
         session_close(c, s)
     elif s.readable or s.inb.len:

@@ -99,7 +99,7 @@ cdef void sweep(Core* c) noexcept nogil:
             b.owner.diagnostics = DIAG_GONE
             release_linger(c, b.owner)
         trim_pool(c, pool)
-    if c.now - c.swept_clients > CLIENT_SWEEP_NS or c.draining:
+    if c.now - c.swept_clients > CLIENT_SWEEP_NS or c.draining or c.moving:
         c.swept_clients = c.now
         sweep_clients(c)
 
@@ -126,6 +126,8 @@ cdef void sweep_clients(Core* c) noexcept nogil:
         if s.phase != PHASE_IDLE:
             if s.uploading and too_long(c.now, s.t_last, c.idle_trx_ns):
                 session_close(c, s)     # it holds a server's thread for a file that does not come
+            continue
+        if s.draining == DRAIN_MOVE and s.backend == NULL and s.trx == TRX_NONE and leave_now(c, s):
             continue
         if c.draining and s.backend == NULL and s.trx == TRX_NONE and s.out.len:
             s.hangup = 1        # once it has taken its answer

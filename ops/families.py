@@ -220,6 +220,8 @@ SESSIONS = (
     counter("clients_rejected", "Client connections refused for a limit.", total("clients_rejected")),
     counter("handshake_failures", "Client handshakes that did not end well.", total("handshake_failures")),
     counter("auth_failures", "Clients that failed to authenticate.", total("auth_failures")),
+    counter("clients_moved", "Clients that came from the process before (in) or moved to the next one (out).",
+            totals(in_="sessions_taken", out="sessions_given"), "direction"),
     counter("logins_paused", "Logins refused unseen because too many of that user from that address had failed.",
             total("logins_paused")),
     counter("transactions", "Transactions begun.", total("transactions")),

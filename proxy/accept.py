@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from _speedups.stats import WorkerBlock
 from config.settings import MysqlListener, PeerListener
@@ -41,13 +41,25 @@ class ConnectionIds:
 
     worker: int
     _counter: itertools.count[int]
+    taken: set[int] = field(default_factory=set)
+    """Those of clients that came from the process before."""
 
     @classmethod
     def of(cls, worker: int, succession: int = 0) -> ConnectionIds:
         return cls(worker, itertools.count(1 + (succession << SUCCESSION_SHIFT)))
 
     def next(self) -> int:
+        while (number := self._next()) in self.taken:
+            pass
+        return number
+
+    def _next(self) -> int:
         return (self.worker + 1) << CONNECTION_BITS | next(self._counter) & (1 << CONNECTION_BITS) - 1
+
+
+def place_of(number: int, workers: int) -> int:
+    """Which worker's a connection id is. One that came from a process with more workers is somebody's, too."""
+    return ((number >> CONNECTION_BITS) - 1) % workers
 
 
 class Listener:

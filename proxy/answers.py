@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARKED, CLOSED, DRAINED, DONE = 1, 2, 4, 16
+PARKED, CLOSED, DRAINED, DONE, LEAVES = 1, 2, 4, 16, 64
 CONNECT, TRANSACTION, SESSION, OTHER, AUDIT = map(
     PARK_REASONS.index, ("connect", "transaction", "session", "other", "audit")
 )
@@ -135,6 +135,8 @@ class Dispatcher:
             self._drained[handle].set()
         if bits & DONE and (done := self._done.pop(handle, None)) is not None:
             done()
+        if bits & LEAVES:
+            self.worker.moves.on_leaves(handle)
         if bits & PARKED:
             self._on_parked(handle, reason, command)
 

@@ -6,7 +6,8 @@ Messages are JSON objects with a `verb`, one per datagram of a SOCK_SEQPACKET pa
                             "ports": [["127.0.0.1", 3306], …]} with a listening socket for each of the ports
                            {…, "beside": {"version": V, "kind": "shadow", "share": 0.0, "digest": …, "config": …, …}}
                            {"verb": "drain", "seconds": 30.0}
-                           {"verb": "leave", "seconds": 300.0, "drain": 30.0}    another process has the ports
+                           {"verb": "leave", "seconds": 300.0, "drain": 30.0}    another process has the
+                            ports, and the workers there the other ends of the sockets that come along
     worker -> supervisor   {"verb": "ready"}   {"verb": "reloaded", "number": N}
                            {"verb": "refused", "number": N, "error": "…"}
     worker -> worker       {"verb": "kill", "to": 1, "ask": K, "session": N, "statement": true, "user": "…"}
@@ -42,6 +43,9 @@ MAX_ERROR = 8 * 1024
 STREAMS, SUCCESSIONS = 1024, 8
 """More than there are workers, and more than there are processes that have not left yet."""
 
+CLIENTS = 1
+"""The format of what is told of a client that moves; only a process that reads the same one is given any."""
+
 MALFORMED = "malformed"
 BETWEEN_WORKERS = frozenset({"kill", "killed"})
 
@@ -52,7 +56,8 @@ Message = dict[str, Any]
 class WorkerStart:
     """What a forked worker is given. `control`: its non-blocking end of the pair; `inquiries`: by which the
     admin process asks it (`proxy.inquiries`); `ports`: what it listens on;
-    `succession`: how many processes have handed over to the next before; `secret`: for its Accounts.
+    `succession`: how many processes have handed over to the next before; `estate`: where clients of the one before come
+    from; `secret`: for its Accounts.
 
     `digest` is that of the files which `settings` were read from; a reload's files must match the message's. A
     reload may name another `config`, and the `base` that its relative paths have (as for `config.load`). `beside`: a
@@ -71,6 +76,7 @@ class WorkerStart:
     inquiries: socket.socket
     ports: Shares
     succession: int
+    estate: socket.socket | None
     secret: bytes = field(repr=False)
     beside: Beside | None = None
 

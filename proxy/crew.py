@@ -195,12 +195,12 @@ class Crew:
             if worker.control is not None:
                 control.send(worker.control, {"verb": "drain", "seconds": seconds})
 
-    def tell_leave(self, seconds: float, drain: float) -> None:
-        """As `tell_drain`, but clients may stay for `seconds` before."""
+    def tell_leave(self, seconds: float, drain: float, heirs: list[socket.socket]) -> None:
+        """As `tell_drain`, but clients may move to the `heirs` or stay for `seconds` before."""
         for worker in self.workers:
             worker.restart_at = worker.answer_by = None
             if worker.control is not None:
-                control.send(worker.control, {"verb": "leave", "seconds": seconds, "drain": drain})
+                control.send(worker.control, {"verb": "leave", "seconds": seconds, "drain": drain}, heirs)
 
     def kill(self) -> None:
         for worker in self.workers:

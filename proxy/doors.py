@@ -23,7 +23,7 @@ class Doors:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._ids = ConnectionIds.of(worker.start.index, worker.start.succession)
+        self.ids = ConnectionIds.of(worker.start.index, worker.start.succession)
         self.listeners: dict[str, Listener] = {}
         self._redis: dict[str, RedisDoor] = {}
 
@@ -61,7 +61,7 @@ class Doors:
 
     def _open_redis(self, name: str, settings: RedisListener, sockets: list[socket.socket]) -> None:
         assert self._worker.redis is not None  # a configuration with such a listener has made it
-        self._redis[name] = RedisDoor(name, settings, self._worker.redis, self._ids, sockets)
+        self._redis[name] = RedisDoor(name, settings, self._worker.redis, self.ids, sockets)
         self._redis[name].start()
 
     def leave(self) -> None:
@@ -100,7 +100,7 @@ class Doors:
             return self._worker.logins.handshake(name)
 
         adopt, block = self._worker.logins.adopt, self._worker.loop_block
-        return Listener(name, settings, handshake, adopt, self._ids, block, sockets)
+        return Listener(name, settings, handshake, adopt, self.ids, block, sockets)
 
 
 def _close(sockets: Iterable[socket.socket]) -> None:

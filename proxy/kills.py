@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from proxy import control
-from proxy.accept import CONNECTION_BITS
+from proxy.accept import place_of
 from proxy.compile import error_payload
 from proxy.mysql.wire import frame
 from proxy.session import Session
@@ -46,12 +46,12 @@ class Kills:
 
     def begin(self, handle: int, session: Session, number: int, *, statement: bool) -> None:
         """Answer a parked KILL. Raises Refusal."""
-        place = (number >> CONNECTION_BITS) - 1
+        place = place_of(number, self._worker.start.workers)
         if number == session.connection_id:
             self._worker.relay.reply(
                 handle, frame(error_payload(refusal("INTERRUPTED")), 1), error=True, close=not statement
             )
-        elif place == self._worker.start.index or not 0 <= place < self._worker.start.workers:
+        elif place == self._worker.start.index:
             self._answer(handle, number, self._kill(number, self._whose(session), statement))
         elif len(self._asked) >= ASKED_MAX:
             raise refusal("MEMORY_LIMIT", "KILLs that wait for other workers")

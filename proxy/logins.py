@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from array import array
 from collections import Counter
 from collections.abc import Collection
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.settings import MysqlListener, PeerListener, UserSettings
 from config.words import Flavour, RedisAccess
@@ -26,6 +28,7 @@ from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
+from proxy.pool.varstate import SessionState
 from proxy.session import (
     CERTIFICATE_ATTRIBUTE,
     LISTENER_ATTRIBUTE,
@@ -40,6 +43,7 @@ from proxy.versions import REPLICATION_PREFIX, greeting_version, is_mariadb, ver
 from router.errors import Refusal, refusal
 
 if TYPE_CHECKING:
+    from _speedups.relay import Outcome
     from proxy.worker import Worker
 
 FALLBACK_VERSION = {Flavour.MARIADB: "10.11.0-MariaDB-fairlead", Flavour.MYSQL: "8.4.0-fairlead"}
@@ -239,24 +243,66 @@ class Logins:
         worker.variables.begin(session)
         database = identity.database if identity.database is not None else user.default_database
         session.state = session.state.use(database)
+        self._enter(session, identity.sock)
+
+    def _enter(
+        self, session: Session, sock: socket.socket, outcome: Outcome | None = None, positions: array[int] | None = None
+    ) -> None:
+        """The session begins; `outcome`, `positions`: of one that comes from another process."""
+        worker = self._worker
         level, lag = worker.level_of(session)
         session.handle = worker.relay.adopt(
-            identity.sock.fileno(),
-            caps=int(capabilities),
+            sock.fileno(),
+            caps=int(session.capabilities),
             ctx=worker.contexts.number(session.context()),
             state=worker.variables.number(session.state),
             lexmode=session.mode,
             user=worker.attested(session).number,
             consistency=level,
             max_lag_ms=lag,
-            hop=peer,
+            hop=session.hop,
+            outcome=outcome,
+            positions=positions,
         )
-        identity.sock.detach()
+        sock.detach()
         worker.sessions[session.handle] = session
-        self._users[name] += 1
-        self._listeners[listener] += 1
+        self._users[session.user] += 1
+        self._listeners[session.listener] += 1
+        worker.moves.on_entered(session)
+
+    def take(self, told: dict[str, Any], sock: socket.socket) -> None:
+        """A client of the process before, which does not notice. Raises RelayFull, Refusal, ValueError, KeyError for
+        what cannot be so here."""
+        worker, login = self._worker, told["login"]
+        settings = worker.generation.settings.listeners.get(told["listener"])
+        collation = collations.by_id(told["collation"], "mariadb" if self.mariadb else "mysql")
+        if not isinstance(settings, MysqlListener) or collation is None or told["mariadb"] is not self.mariadb:
+            raise ValueError("the listener or the servers are others")
+        identity = ClientIdentity(
+            sock=sock, user=told["user"], account=self._accounts.find(told["user"]), database=told["state"]["database"],
+            capabilities=Capability(login["capabilities"]), collation=collation, attributes=login["attributes"],
+            max_packet=login["max_packet"], plugin=login["plugin"], peer=told["peer"], tls=None, local=login["local"],
+            nonce=bytes.fromhex(login["nonce"]),
+        )  # fmt: skip
+        self._check(identity, told["listener"])
+        session = Session(
+            handle=0, connection_id=told["id"], user=told["user"], peer=told["peer"],
+            capabilities=Capability(told["capabilities"]), collation=collation, listener=told["listener"],
+            mariadb=self.mariadb, state=SessionState.told(told["state"]), initial=SessionState.told(told["initial"]),
+        )  # fmt: skip
+        session.identity, session.login = self._identity_of(identity, told["listener"]), identity
+        worker.identify(session)
+        outcome = (*told["outcome"][:-1], bytes.fromhex(told["outcome"][-1]))
+        found = worker.shard_numbers()
+        positions = array("Q", bytes(8 * (max(found.values(), default=-1) + 1)))
+        for shard, position in told["positions"].items():
+            if shard in found:
+                positions[found[shard]] = position
+        worker.doors.ids.taken.add(session.connection_id)
+        self._enter(session, sock, outcome, positions)
 
     def left(self, session: Session) -> None:
+        self._worker.doors.ids.taken.discard(session.connection_id)
         self._users[session.user] -= 1
         self._listeners[session.listener] -= 1
 

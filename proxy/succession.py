@@ -6,7 +6,8 @@ sockets over a SOCK_SEQPACKET pair (messages as in `proxy.control`, descriptors 
     old -> new   {"verb": "ports", "binds": [["127.0.0.1", 3306], …]} and the sockets, as often as needed
                  {"verb": "admin", "binds": […]} and the sockets of the admin process
                  {"verb": "all", "succession": N}
-    new -> old   {"verb": "taken", "pid": P}     all its workers accept clients
+    new -> old   {"verb": "taken", "pid": P, "clients": 1}     all its workers accept clients, and are reached by the
+                                                               sockets that come along (`proxy.moves`)
 
 Both accept until the old one hears that, so connections that wait to be accepted are never lost. A new process that
 fails leaves the old one as it was.
@@ -119,10 +120,11 @@ class Heritage:
             if bind not in kept:
                 sock.close()
 
-    def taken(self) -> None:
-        """All clients come here from now on."""
+    def taken(self, ways: list[socket.socket]) -> None:
+        """All clients come here from now on; `ways`: to our workers, for those who move."""
         if self._before is not None:
-            control.send(self._before, {"verb": "taken", "pid": os.getpid()})
+            told = {"verb": "taken", "pid": os.getpid(), "clients": control.CLIENTS}
+            control.send(self._before, told, ways[: control.MAX_DESCRIPTORS])
             self.close()
 
     def close(self) -> None:

@@ -166,6 +166,8 @@ class Supervisor:
         workers = ports.workers
         self.inquiries = [control.pair() for _ in range(workers)]
         """For each worker's place the pair by which the admin process asks it: (the admin's end, the worker's)."""
+        self.estates = [control.pair() for _ in range(workers)] if heritage.succession else []
+        """By worker: how clients of the process before come to it. (that process's end, the worker's)"""
         self.crew = Crew(workers, page, programs.worker, self._begin, self._close_own, self._selector)
         self.admins = Admins(listeners, programs.admin, self._begin_admin, self._close_for_admin, self._selector)
         self.following: Following | None = None
@@ -261,7 +263,9 @@ class Supervisor:
     def _announce(self) -> None:
         self.served = True
         log.info("ready: %d workers accept clients", len(self.crew.workers))
-        self.heritage.taken()
+        self.heritage.taken([way for way, _ in self.estates])
+        for way, _ in self.estates:
+            way.close()
         systemd.ready(self._status())
         if self._due:
             self._hand_over()
@@ -288,6 +292,7 @@ class Supervisor:
             inquiries=self.inquiries[index][1],
             ports=self.ports.of(index),
             succession=self.heritage.succession,
+            estate=self.estates[index][1] if self.estates else None,
             beside=self.tried.beside if self.tried is not None else None,
         )
 
@@ -315,7 +320,7 @@ class Supervisor:
 
     def _close_own(self, index: int) -> None:
         """In worker `index`: what belongs to the supervisor, to the admin process and to other workers."""
-        self._close_kin()
+        self._close_kin(index)
         self.ports.close_in_child(index)
         self.admins.close()
         for place, (asking, answering) in enumerate(self.inquiries):
@@ -335,10 +340,14 @@ class Supervisor:
         if self.following is not None:
             self.following.close()
 
-    def _close_kin(self) -> None:
-        """In a child: signals, and the processes before and behind this one."""
+    def _close_kin(self, index: int | None = None) -> None:
+        """In a child: signals, and the processes before and behind this one, but for worker `index`'s estate."""
         self._wakeup.close()
         self.heritage.close()
+        for place, (way, estate) in enumerate(self.estates):
+            way.close()
+            if place != index:
+                estate.close()
         if self.heir is not None:
             self.heir.close()
 
@@ -561,11 +570,11 @@ class Supervisor:
         if message is None:
             log.error("process %d has not taken over; serving on", heir.pid)
         elif not self.stopping:
-            self._leave(heir.pid)
+            self._leave(heir.pid, message["sockets"] if message.get("clients") == control.CLIENTS else [])
         heir.close()
 
-    def _leave(self, pid: int) -> None:
-        """No new clients come here; those who are here may stay a while."""
+    def _leave(self, pid: int, heirs: list[socket.socket]) -> None:
+        """No new clients come here; those who are here move to the heirs, or may stay a while."""
         limits = self.settings.limits
         self.leaving = True
         self.stop_by = time.monotonic() + limits.take_over + limits.drain + DRAIN_GRACE
@@ -573,7 +582,9 @@ class Supervisor:
         systemd.main_pid(pid)
         log.info("process %d has taken over: leaving within %g s", pid, limits.take_over + limits.drain)
         self.ports.close(keep_files=True)
-        self.crew.tell_leave(limits.take_over, limits.drain)
+        self.crew.tell_leave(limits.take_over, limits.drain, heirs)
+        for heir in heirs:
+            heir.close()
         self._end_others()
 
     def _end_others(self) -> None:

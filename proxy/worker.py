@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Coroutine
@@ -43,6 +44,7 @@ from proxy.kills import Kills
 from proxy.leases import Lease, Leases
 from proxy.local import LocalAnswers
 from proxy.logins import Logins
+from proxy.moves import Moves
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import SessionTrack, Status
 from proxy.mysql.packets.replies import OkPacket, StateChange
@@ -130,6 +132,7 @@ class Worker:
         self.logins = Logins(self)
         self.inquiries = Inquiries(self)
         self.kills = Kills(self)
+        self.moves = Moves(self)
         self.redis: RedisService | None = None
         self.doors = Doors(self)
         self.backends.on_versions = self.logins.announce
@@ -161,6 +164,7 @@ class Worker:
         await self.schemas.first()
         await self.backends.first_verdicts(FIRST_VERDICTS)
         self.doors.open(self.start.ports)
+        self.moves.open()
         # /ready takes a worker's first heartbeat for its word that it accepts clients.
         self.block.started(os.getpid(), self.start.number)
         gc.freeze()
@@ -211,9 +215,10 @@ class Worker:
 
     _drain_seconds = 0.0
 
-    async def _leave(self, seconds: float, drain: float) -> None:
-        """Another process has the ports: clients may stay for some time, then this one drains."""
+    async def _leave(self, seconds: float, drain: float, heirs: list[socket.socket]) -> None:
+        """Another process has the ports: clients move there (`heirs`) or stay for some time, then this one drains."""
         self.doors.leave()
+        self.moves.leave_to(heirs)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self._clients and loop.time() < deadline:
@@ -240,15 +245,15 @@ class Worker:
             self._drain_seconds = float(message["seconds"])
             self._draining.set()
         elif message["verb"] == "leave":
-            self._background(self._leave(float(message["seconds"]), float(message["drain"])))
+            self.background(self._leave(float(message["seconds"]), float(message["drain"]), message["sockets"]))
         elif message["verb"] == "reload":
-            self._background(self._reload(message))
+            self.background(self._reload(message))
         elif message["verb"] == "kill":
             self.kills.on_asked(message)
         elif message["verb"] == "killed":
             self.kills.on_answer(message)
 
-    def _background(self, work: Coroutine[None, None, None]) -> None:
+    def background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -492,6 +497,9 @@ class Worker:
     def shard_of_number(self, number: int) -> Shard:
         index = self.numbers.shards.index(number)
         return self.generation.topology.shards[index]
+
+    def shard_numbers(self) -> dict[str, int]:
+        return dict(zip((one.name for one in self.generation.topology.shards), self.numbers.shards, strict=True))
 
     def is_local(self, shard: str) -> bool:
         """Does this Fairlead serve the shard's rows itself?"""

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from config.words import Flavour
 
@@ -226,6 +226,18 @@ class SessionState:
 
     database: str | None = None
     settings: tuple[Setting, ...] = ()
+
+    def tell(self) -> dict[str, Any]:
+        """As JSON has it, for another process."""
+        return {"database": self.database, "settings": [list(one) for one in self.settings]}
+
+    @classmethod
+    def told(cls, state: dict[str, Any]) -> SessionState:
+        """The way back. Raises ValueError for a variable that is not known here."""
+        settings = tuple((name, assigned, literal) for name, assigned, literal in state["settings"])
+        if unknown := [name for name, _, _ in settings if name not in _ORDER]:
+            raise ValueError(f"{unknown[0]} is not carried between connections")
+        return cls(state["database"], settings)
 
     def use(self, database: str | None) -> SessionState:
         """After COM_INIT_DB or USE. Raises VariableRefused for a name that is none."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from _speedups.relay import StatementRef, VerdictRef
 from config.words import MultiShardWrites
 from proxy.audit import Outcome, Work
+from proxy.clock import set_one_time, set_own_times
 from proxy.computing import Original
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.exposure import Toll
@@ -100,13 +101,14 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Write:
     """What each shard is sent, as text or to execute, and what their answers add up to: the sum of the rows, or those
-    of one copy."""
+    of one copy. `clock`: at one time on all of them."""
 
     payloads: Mapping[str, bytes]
     executions: Mapping[str, Execution] = field(default_factory=dict)
     sum_rows: bool = True
     inserted: Inserted | None = None
     flags: int = WRITES
+    clock: bool = False
 
 
 class Branches:
@@ -126,10 +128,15 @@ class Branches:
             self.leases[name].submit(self._numbers[name], execution.payload, flags, execution.statement)
 
     async def write(self, write: Write) -> dict[str, bytes]:
-        """Each shard's answer."""
+        """Each shard's answer. A transaction is open on all of them."""
+        if write.clock and (failed := await set_one_time(self._numbers, self.leases)) is not None:
+            return failed
         for name, payload in write.payloads.items():
             self.submit(name, payload, write.executions.get(name), write.flags)
-        return await self.collect()
+        answers = await self.collect()
+        if write.clock:
+            await set_own_times(self._numbers, self.leases)
+        return answers
 
     async def collect(self) -> dict[str, bytes]:
         """The running commands' responses."""
@@ -173,20 +180,21 @@ class Executor:
                 payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
                 payloads = {name: reduced.payloads.get(name, payload) for name in shards}
                 work = partial(self._scatter, handle, session, payloads, execution, reduced, info, outcome)
-            case plans.MultiWrite(sum_rows=sum_rows):
+            case plans.MultiWrite(sum_rows=sum_rows, clock=clock):
                 payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
                 executions = dict.fromkeys(shards, execution) if execution is not None else {}
-                write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags)
+                write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags, clock=clock)
                 work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case plans.SchemaChange():
                 work = partial(self._change_schema, handle, session, plan, sql, found, info, outcome)
-            case plans.SplitInsert():
+            case plans.SplitInsert(clock=clock):
                 params = execution.params if execution is not None else ()
                 parts = split(planned, found, sql, params, mode=session.mode, charset=session.charset)
                 payloads = {shard: b"\x03" + part.text for shard, part in parts.items()}
                 executions = self._executions(session, execution, parts) if execution is not None else {}
                 inserted = _inserted(session, planned, plan, found, insert_id)
-                write = Write(payloads, executions, inserted=inserted, flags=WRITES | reduced.flags)
+                flags = WRITES | reduced.flags
+                write = Write(payloads, executions, inserted=inserted, flags=flags, clock=clock)
                 work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")

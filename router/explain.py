@@ -222,9 +222,11 @@ def describe(plan: Plan) -> str:
         case plans.Scatter() | plans.MultiWrite():
             limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
             merged = f", {plan.merge.describe()}" if isinstance(plan, plans.Scatter) and plan.merge is not None else ""
-            return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged})"
+            clock = ", one time" if isinstance(plan, plans.MultiWrite) and plan.clock else ""
+            return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged}{clock})"
         case plans.SplitInsert():
-            return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot})"
+            clock = ", one time" if plan.clock else ""
+            return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot}{clock})"
         case plans.Numbered():
             return f"Numbered({plan.keyspace}.{plan.table}, rows={plan.rows_slot}, value={plan.position})"
         case plans.SchemaChange():

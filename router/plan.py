@@ -90,7 +90,7 @@ class MultiWrite:
     """Send the same write to several shards (begin all, execute all, commit all) and sum the affected rows.
 
     `keys` as in Scatter. `sum_rows` False: a reference table, where every copy reports the same count and
-    the first shard's answer is the client's.
+    the first shard's answer is the client's. `clock`: it asks for the time, which has to be one for all.
     """
 
     keyspace: str
@@ -98,6 +98,7 @@ class MultiWrite:
     vindex: str | None = None
     keys: tuple[Key, ...] | None = None
     sum_rows: bool = True
+    clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class SplitInsert:
 
     `keys` as in ByKey, over the rows of `rows_slot`, the ROWS slot that spans them all.
     `router.route.split` gives the text of every part: everything before the rows, the shard's rows,
-    everything after.
+    everything after. `clock` as in MultiWrite.
     """
 
     keyspace: str
@@ -114,6 +115,7 @@ class SplitInsert:
     vindex: str
     keys: tuple[Key, ...]
     rows_slot: int
+    clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)

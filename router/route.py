@@ -81,7 +81,8 @@ def route(
     if isinstance(found, Refuse):
         return found
     if len(found) > 1 and not isinstance(planned.plan, AnyShard):
-        return _several_problem(planned, lexed, sql, len(found)) or _out_of_reach(planned, found) or found
+        problem = _several_problem(planned, lexed, sql, len(found))
+        return problem or _out_of_reach(planned, found) or _one_time(planned, found) or found
     return found
 
 
@@ -101,6 +102,16 @@ def _out_of_reach(planned: Planned, shards: Sequence[str]) -> Refuse | None:
     found = [planned.topology.shard(name) for name in shards]
     away = next((one.name for one in found if one is not None and not one.is_local), None)
     return Refuse("ATOMIC_REGIONS", (away,)) if away is not None else None
+
+
+def _one_time(planned: Planned, shards: Sequence[str]) -> Refuse | None:
+    """The time is set on connections to servers, which other regions' shards are not reached by."""
+    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    if not isinstance(plan, MultiWrite | SplitInsert) or not plan.clock or planned.topology is None:
+        return None
+    found = [planned.topology.shard(name) for name in shards]
+    away = next((one.name for one in found if one is not None and not one.is_local), None)
+    return Refuse("UNSTABLE_FUNCTION", (f"the time on {away}, another region's shard,",)) if away is not None else None
 
 
 def _several_problem(planned: Planned, lexed: LexedStatement, sql: Text, shards: int) -> Refuse | None:

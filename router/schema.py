@@ -41,7 +41,12 @@ class LiveColumn:
     @property
     def unstable_default(self) -> bool:
         """Is the default computed anew on every server: the time, a random number?"""
-        return self.default is not None and not UNSTABLE.isdisjoint(_WORD.findall(self.default.upper()))
+        return bool(self.unstable_words)
+
+    @property
+    def unstable_words(self) -> frozenset[str]:
+        """The functions of the default by which it is."""
+        return UNSTABLE.intersection(_WORD.findall(self.default.upper())) if self.default is not None else frozenset()
 
 
 _WORD = re.compile(r"[A-Z_][A-Z_0-9]*")

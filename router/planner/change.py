@@ -10,7 +10,7 @@ from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
 from router.pinning import key_ref
 from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
-from router.planner.insert import reference_write, touched_problem
+from router.planner.insert import reference_write
 from router.planner.parsed import Parsed, assigned, describe, home, read, reads
 from router.planner.placement import (
     Placement,
@@ -23,7 +23,7 @@ from router.planner.placement import (
     whole_tables,
 )
 from router.planner.request import Draft, Request
-from router.planner.select import unstable_problem
+from router.planner.volatile import Volatile, volatile
 from router.relations import Relation, resolve
 from router.schema import holds_key
 from router.template import NotUnderstood
@@ -153,7 +153,12 @@ def _several(
     if problem is not None:
         return Refuse(problem.entry.name, problem.filling)
     vindex = placement.vindex.name if keys is not None else None
-    return MultiWrite(placement.keyspace.name, placement.shards, vindex, keys)
+    clock = _volatile(request, parsed).clock
+    return MultiWrite(placement.keyspace.name, placement.shards, vindex, keys, clock=clock)
+
+
+def _volatile(request: Request, parsed: Parsed) -> Volatile:
+    return volatile(request, parsed, parsed.targets[0], None, copies=False)
 
 
 def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Refusal | None:
@@ -171,7 +176,7 @@ def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draf
         return refusal("WRITE_LIMIT", verb, "LIMIT" if tree.args.get("limit") else "ORDER BY")
     if tree.args.get("returning") is not None:
         return refusal("RETURNING_SCATTER", verb)
-    return unstable_problem(request, parsed) or touched_problem(parsed)
+    return _volatile(request, parsed).problem
 
 
 def _check_ignore(parsed: Parsed) -> None:

@@ -26,7 +26,7 @@ from router.planner.placement import (
     whole_tables,
 )
 from router.planner.request import Draft, Request
-from router.planner.select import unstable_problem
+from router.planner.volatile import Volatile, volatile
 from router.relations import Query, Relation, resolve
 from router.schema import UniqueKey, holds_key
 from router.template import NotUnderstood
@@ -309,7 +309,8 @@ def _several(row: Row, placement: Placement, draft: Draft, keys: Sequence[Key], 
         assert problem is not None
         draft.because(f"rows of several shards are refused: {problem.entry.id}")
         return Refuse(problem.entry.name, problem.filling)
-    return SplitInsert(placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot)
+    clock = volatile_of(row).clock
+    return SplitInsert(placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot, clock)
 
 
 def _split_problem(row: Row, placement: Placement) -> Refusal | None:
@@ -317,11 +318,11 @@ def _split_problem(row: Row, placement: Placement) -> Refusal | None:
         return refusal("RETURNING_SCATTER", row.verb)
     if len(placement.sharded) > 1 or _assigns_key(row):
         return refusal("MULTI_SHARD_INSERT", row.verb)
-    return (
-        unstable_problem(row.request, row.parsed)
-        or computed_problem(row.request, row.target, row.names())
-        or _counted_problem(row)
-    )
+    return volatile_of(row).problem or _counted_problem(row)
+
+
+def volatile_of(row: Row) -> Volatile:
+    return volatile(row.request, row.parsed, row.target, row.names(), copies=False)
 
 
 def _counted_problem(row: Row) -> Refusal | None:
@@ -329,15 +330,6 @@ def _counted_problem(row: Row) -> Refusal | None:
     for column in row.target.live.columns if row.target.live else ():
         if column.auto_increment and column.name.lower() not in row.names():
             return refusal("UNSTABLE_FUNCTION", f"AUTO_INCREMENT column {column.name}")
-    return None
-
-
-def computed_problem(request: Request, target: Relation, given: Sequence[str]) -> Refusal | None:
-    """A default that every server computes for itself: NOW(), UUID()."""
-    by_word = any(token.upper == "DEFAULT" for token in request.tokens)
-    for column in target.live.columns if target.live else ():
-        if column.unstable_default and (by_word or column.name.lower() not in given):
-            return refusal("UNSTABLE_FUNCTION", f"the default of column {column.name}")
     return None
 
 
@@ -418,16 +410,13 @@ def reference_write(
         raise refusal("MIXED_WRITE", verb, name)
     if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
         raise refusal("REFERENCE_WRITE", verb, name)
-    problem = (
-        unstable_problem(request, parsed)
-        or _copies_problem(parsed, target, verb, insert)
-        or (computed_problem(request, target, _given(insert, target)) if insert is not None else None)
-        or (touched_problem(parsed) if insert is None else None)
-    )
+    given = _given(insert, target) if insert is not None else None
+    found = volatile(request, parsed, target, given, copies=True)
+    problem = found.problem or _copies_problem(parsed, target, verb, insert)
     if problem is not None:
         raise problem
     draft.because("every copy of the reference table is changed alike")
-    return MultiWrite(placement.keyspace.name, placement.shards, sum_rows=False)
+    return MultiWrite(placement.keyspace.name, placement.shards, sum_rows=False, clock=found.clock)
 
 
 def _given(insert: exp.Insert, target: Relation) -> list[str]:
@@ -435,18 +424,6 @@ def _given(insert: exp.Insert, target: Relation) -> list[str]:
     if isinstance(insert.this, exp.Schema):
         return [column.name.lower() for column in insert.this.expressions]
     return [column.name.lower() for column in target.live.insertable] if target.live else []
-
-
-def touched_problem(parsed: Parsed) -> Refusal | None:
-    """ON UPDATE CURRENT_TIMESTAMP, of a column that an UPDATE does not set itself."""
-    tree, target = parsed.tree, parsed.targets[0]
-    if not isinstance(tree, exp.Update):
-        return None
-    assigned = {one.this.name.lower() for one in tree.expressions if isinstance(one, exp.EQ)}
-    for column in target.live.columns if target.live else ():
-        if column.on_update and column.name.lower() not in assigned:
-            return refusal("UNSTABLE_FUNCTION", f"ON UPDATE of column {column.name}")
-    return None
 
 
 def _copies_problem(parsed: Parsed, target: Relation, verb: str, insert: exp.Insert | None) -> Refusal | None:

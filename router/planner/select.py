@@ -239,14 +239,14 @@ def unstable_problem(request: Request, parsed: Parsed) -> Refusal | None:
     if any(token.kind == "user_variable" for token in request.tokens):
         return refusal("SELECT_INTO" if parsed.template.into else "USER_VARIABLE_SCATTER")
     for call in parsed.calls:
-        if call.upper in _UNSTABLE:
+        if call.upper in UNSTABLE:
             return refusal("UNSTABLE_FUNCTION", call.upper)
     if any(token.kind == "system_variable" for token in request.tokens):
         return refusal("UNSTABLE_FUNCTION", "a system variable")
     return None
 
 
-_UNSTABLE = functions.UNSTABLE | functions.CONNECTION | functions.WAITS | (functions.SERVER - {"DATABASE", "SCHEMA"})
+UNSTABLE = functions.UNSTABLE | functions.CONNECTION | functions.WAITS | (functions.SERVER - {"DATABASE", "SCHEMA"})
 
 
 def _policy_problem(request: Request, keyspace: Keyspace) -> Refusal | None:

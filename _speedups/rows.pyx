@@ -11,7 +11,7 @@ Binary rows: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_bin
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from _speedups.packet cimport PACKET_MAX, u24, u32, u64
 from _speedups.scanner cimport lenenc

@@ -165,14 +165,19 @@ cdef class Groups:
 
     cdef int compare(self, Combine one, list values, int index, Cell* cells) except -1:
         cdef Cell* cell = &cells[one.column]
-        cdef bytes key
         cdef object old = values[index]
+        cdef int order
         self.buffer.used = 0
         one.key.encode(&self.buffer, cells)
-        key = PyBytes_FromStringAndSize(<char*>self.buffer.data, self.buffer.used)
-        if old is None or (key < old[0] if one.operation == OP_MIN else key > old[0]):
-            values[index] = (key, <bytes>cell.at[:cell.size])
-            self.held += len(key) + cell.size if old is None else 0
+        if old is not None:
+            order = compared(&self.buffer, <bytes>(<tuple>old)[0])
+            if (order >= 0) if one.operation == OP_MIN else (order <= 0):
+                return 0
+        else:
+            self.held += self.buffer.used + cell.size
+        values[index] = (
+            PyBytes_FromStringAndSize(<char*>self.buffer.data, self.buffer.used), <bytes>cell.at[:cell.size]
+        )
         return 0
 
     cdef int bits(self, Combine one, list values, int index, uint64_t value) except -1:
@@ -313,7 +318,9 @@ cdef class Groups:
             return None
         if one.real:
             return self.double(<double>total / <double>count, one.decimals)
-        return decimal_text(divided(total, count, one.decimals - one.scale), one.decimals)
+        if count != 1 or one.decimals != one.scale:
+            total = divided(total, count, one.decimals - one.scale)
+        return decimal_text(total, one.decimals)
 
     cdef object deviation(self, Combine one, tuple value):
         cdef double n = value[0], squares = value[2], result
@@ -389,6 +396,13 @@ def with_cells(Shape shape not None, object packets, list columns not None, list
         return bytearray(PyBytes_FromStringAndSize(<char*>out.data, out.used))
     finally:
         free(out.data)
+
+
+cdef inline int compared(Buffer* key, bytes other) noexcept:
+    """As bytes are ordered: negative where `key` comes first."""
+    cdef size_t size = PyBytes_GET_SIZE(other)
+    cdef int order = memcmp(key.data, PyBytes_AS_STRING(other), min(key.used, size))
+    return order if order else (key.used > size) - (key.used < size)
 
 
 cdef int put_length(Buffer* out, size_t n) except -1:

@@ -76,6 +76,10 @@ from router.topology import Shard
 
 log = logging.getLogger(__name__)
 
+GARBAGE = (50_000, 20, 20)
+"""Objects made before the cyclic collector looks at them (CPython's default is 700): merging makes a few for each
+group, all of which stay, and looking at them again and again took half of its time."""
+
 SPARE_LEASES = 1024
 """Session slots beyond the clients', for the executor."""
 BACKENDS_MAX = 4096
@@ -168,6 +172,7 @@ class Worker:
         # /ready takes a worker's first heartbeat for its word that it accepts clients.
         self.block.started(os.getpid(), self.start.number)
         gc.freeze()
+        gc.set_threshold(*GARBAGE)
         self._say({"verb": "ready"})
         beat = asyncio.ensure_future(self._beat())
         certificates = asyncio.ensure_future(self._watch_certificates())

@@ -284,6 +284,7 @@ cdef struct WorkerStats:
     uint64_t shadows_by_change[16]
     uint64_t exposures_by_outcome[16]
     uint64_t atomics_by_outcome[16]
+    uint64_t scratch[16]        # statements by outcome, then what was loaded
 
 cdef struct Histogram:      # the count is the sum of the buckets
     uint64_t sum_us

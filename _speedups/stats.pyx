@@ -57,6 +57,7 @@ _COLD = (
 CHANGES = ("same", "refused", "allowed", "changed")
 EXPOSURES = ("shown", "refused", "failed")
 ATOMICS = ("committed", "rolled_back", "unknown", "recovered_commit", "recovered_abort", "in_doubt")
+SCRATCH = ("answered", "refused", "failed", "rows", "bytes")
 SHADOW_MARKS = (None, *CHANGES)
 COUNTERS = tuple(name for name in _HOT + _COLD if name != "heartbeat_ns")
 GAUGES = (
@@ -69,7 +70,7 @@ SPARE = 6
 ARRAYS = {
     "parks_by_reason": PARK_REASONS, "errors_by_class": ERROR_CLASSES,
     "pins_by_reason": PIN_REASONS, "pins_total_by_reason": PIN_REASONS, "shadows_by_change": CHANGES,
-    "exposures_by_outcome": EXPOSURES, "atomics_by_outcome": ATOMICS,
+    "exposures_by_outcome": EXPOSURES, "atomics_by_outcome": ATOMICS, "scratch": SCRATCH,
 }
 SHARD_COUNTERS = (
     "queries", "bytes_in", "bytes_out", "reads_replica", "errors", "lost", "waits", "wait_us", "timeouts",
@@ -719,6 +720,12 @@ cdef class WorkerBlock:
         """So many prepared parts wait for recovery now."""
         self.own.atomics_by_outcome[<Py_ssize_t>ATOMICS.index("in_doubt")] = parts
 
+    def scratch(self, outcome, rows, size):
+        """Count a read that a scratch server finished, or did not, and what was loaded for it."""
+        self.own.scratch[<Py_ssize_t>SCRATCH.index(outcome)] += 1
+        self.own.scratch[<Py_ssize_t>SCRATCH.index("rows")] += <uint64_t>rows
+        self.own.scratch[<Py_ssize_t>SCRATCH.index("bytes")] += <uint64_t>size
+
     def pin(self, reason, n=1):
         """Count sessions that became pinned (n > 0) or free again (n < 0)."""
         cdef Py_ssize_t place = PIN_REASONS.index(reason)
@@ -1032,7 +1039,8 @@ cdef check_layout():
     array_marks = {"parks_by_reason": <char *>&w.parks_by_reason[0] - worker,
                    "pins_total_by_reason": <char *>&w.pins_total_by_reason[0] - worker,
                    "exposures_by_outcome": <char *>&w.exposures_by_outcome[0] - worker,
-                   "atomics_by_outcome": <char *>&w.atomics_by_outcome[0] - worker}
+                   "atomics_by_outcome": <char *>&w.atomics_by_outcome[0] - worker,
+                   "scratch": <char *>&w.scratch[0] - worker}
     padded = (sizeof(WorkerSlot), sizeof(WorkerStats), sizeof(ShardStats), sizeof(DigestEntry),
               sizeof(SlowRing), sizeof(BackendHealth), sizeof(NameEntry))
     right = (

@@ -569,6 +569,13 @@ class KeyspaceSettings:
             low=1,
         ),
     ] = None
+    scratch: Annotated[
+        tuple[str, ...],
+        Option(
+            "Shards whose primary finishes reads that nothing else can: rows are loaded there into temporary tables. "
+            "Of those that are named, the first one in a region is that region's. Without it such reads are refused."
+        ),
+    ] = ()
     vindexes: Annotated[Mapping[str, VindexSettings], Option("The sharding functions, by name.")] = field(
         default_factory=_empty
     )
@@ -952,6 +959,16 @@ class Limits:
     merge_memory_worker: Annotated[
         int, Option("What all such reads of a worker may keep together.", SIZE, low=MIB)
     ] = 512 * MIB
+    scratch_bytes: Annotated[
+        int, Option("What one read may load into a scratch server.", SIZE, low=KIB)
+    ] = 64 * MIB
+    scratch_rows: Annotated[int, Option("How many rows one read may load into a scratch server.", low=1)] = 1_000_000
+    scratch_bytes_worker: Annotated[
+        int, Option("What all such reads of a worker may have loaded at once.", SIZE, low=KIB)
+    ] = 256 * MIB
+    scratch_statements: Annotated[
+        int, Option("How many such reads run at once, per worker; others wait, up to queue_wait.", low=1, high=1024)
+    ] = 4
     queue_wait: Annotated[
         float, Option("How long a statement waits for a server connection.", DURATION, low=0)
     ] = 5.0

@@ -77,6 +77,12 @@ def by_reason(name: str) -> Source:
     return lambda s: [((reason,), n) for reason, n in zip(ARRAYS[name], s.total[name], strict=True)]
 
 
+def some_of(name: str, *reasons: str) -> Source:
+    """Some of a by-reason array; one alone needs no label."""
+    places = [(reason, ARRAYS[name].index(reason)) for reason in reasons]
+    return lambda s: [((reason,) if len(places) > 1 else (), s.total[name][at]) for reason, at in places]
+
+
 EXPOSED = ("budget", "class", "origin", "to", "counterparty")
 
 
@@ -240,6 +246,10 @@ TRAFFIC = (
             totals(in_="bytes_client_in", out="bytes_client_out"), "direction"),
     counter("backend_bytes", "Bytes from (in) and to (out) backends.",
             totals(in_="bytes_backend_in", out="bytes_backend_out"), "direction"),
+    counter("scratch_statements", "Reads that a scratch server was to finish: answered, refused because a limit was "
+            "reached, or failed.", some_of("scratch", "answered", "refused", "failed"), "outcome"),
+    counter("scratch_rows", "Rows loaded into scratch servers.", some_of("scratch", "rows")),
+    counter("scratch_bytes", "Their bytes, as shards gave them.", some_of("scratch", "bytes")),
     counter("relay_calls", "The relay's system calls, and its wake-ups by the event loop.",
             totals(receive="receives", send="sends", poll="polls", wakeup="wakeups"), "call"),
     gauge("buffered_bytes", "Bytes held for slow clients or backends.", total("bytes_buffered")),

@@ -505,6 +505,9 @@ class Dispatcher:
         plan = planned.plan
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
+        if isinstance(plan, plans.Residual):
+            self.worker.scratch.begin(handle, session, sql, found, planned, plan, params, execution)
+            return
         if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
             bounds = bounds_of(plan.merge, sql, found, session.mode, params)
             if bounds.count != 0:

@@ -167,7 +167,7 @@ class Executor:
     ) -> None:  # fmt: skip
         """Carry out a parked statement on `shards`; some get another form of it. `insert_id`: the first one, where it
         was made here. Raises Refusal."""
-        info = self._free(handle, planned)
+        info = self.free(handle, planned)
         if info is None:
             return
         outcome = Outcome()
@@ -198,7 +198,7 @@ class Executor:
                 work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
-        self._spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
+        self.spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
 
     def _executions(
         self, session: Session, execution: Execution, parts: Mapping[str, Outgoing]
@@ -211,7 +211,7 @@ class Executor:
             found[shard] = Execution(statement, payload, execution.number)
         return found
 
-    def _spawn(
+    def spawn(
         self, handle: int, session: Session, planned: Planned, fingerprint: int, shards: tuple[str, ...],
         outcome: Outcome, work: Work, toll: Toll | None,
     ) -> None:  # fmt: skip
@@ -231,13 +231,13 @@ class Executor:
         reduced: Reduced,
     ) -> None:  # fmt: skip
         """Carry out a parked read whose rows have to be merged. Raises Refusal."""
-        info = self._free(handle, planned)
+        info = self.free(handle, planned)
         if info is not None:
             outcome = Outcome()
             work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
-            self._spawn(handle, session, planned, found.fingerprint, asked.shards, outcome, work, reduced.toll)
+            self.spawn(handle, session, planned, found.fingerprint, asked.shards, outcome, work, reduced.toll)
 
-    def _free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
+    def free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
         """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
         info = self._worker.relay.info(handle)
         if info is None:

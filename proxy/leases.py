@@ -128,9 +128,11 @@ class Lease:
         response = b"".join(pieces)
         return cut_short(response) if self.lost or not response else response
 
-    async def command(self, shard: int, payload: bytes, flags: int = 0, limit: int = COLLECT_LIMIT) -> bytes:
+    async def command(
+        self, shard: int, payload: bytes, flags: int = 0, limit: int = COLLECT_LIMIT, *, pins: int = 0
+    ) -> bytes:
         """One command, its whole response (framed)."""
-        self.submit(shard, payload, flags)
+        self.submit(shard, payload, flags, pins=pins)
         return await self.collect(limit)
 
     def facts(self, response: bytes) -> dict[str, int | str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from proxy.mysql.constants.field_types import ColumnFlag
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import EOF_HEAD, ERR_HEAD, EofPacket, OkPacket
 from proxy.mysql.packets.resultset import ColumnDefinition41
-from proxy.mysql.wire import HEADER_SIZE, frame, lenenc_int
+from proxy.mysql.wire import HEADER_SIZE, Reader, frame, lenenc_bytes, lenenc_int
 from proxy.session import Session
 from router.engine.columns import Column
 from router.errors import Refusal
@@ -56,6 +56,11 @@ class Head:
             Column(one.name, int(one.type), one.collation, int(one.flags), one.decimals, one.length) for one in parsed
         ]
 
+    def renamed(self, names: Mapping[bytes, bytes]) -> bytearray:
+        """The head with other names of the tables that columns come from."""
+        payloads = [lenenc_int(len(self)), *(renamed(one, names) for one in self._payloads)]
+        return bytearray(b"".join(frame(payload, 0) for payload in [*payloads, *([self._eof] if self._eof else [])]))
+
     def of_first(self, count: int, *, nameless: bool = False) -> bytearray:
         """The head of the first `count` columns alone; `nameless`: without the names of their tables."""
         payloads = self._payloads[:count]
@@ -64,6 +69,18 @@ class Head:
             payloads = [replace(one, table="", org_table="", schema="").build() for one in parsed]
         payloads = [lenenc_int(count), *payloads, *([self._eof] if self._eof else [])]
         return bytearray(b"".join(frame(payload, 0) for payload in payloads))
+
+
+def renamed(definition: bytes, names: Mapping[bytes, bytes]) -> bytes:
+    """A column's definition with another org_table, the fourth of its names; the rest stays as it is, to the byte."""
+    reader = Reader(definition)
+    for _ in range(3):
+        reader.lenenc_bytes()
+    begin = len(definition) - reader.remaining
+    new = names.get(reader.lenenc_bytes())
+    if new is None:
+        return definition
+    return definition[:begin] + lenenc_bytes(new) + definition[len(definition) - reader.remaining :]
 
 
 class ResultSet:

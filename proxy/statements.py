@@ -196,6 +196,8 @@ class Statements:
             raise refusal("NOT_PREPARABLE", "KILL")
         if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):
             return self._local_answer(session, found, [])
+        if isinstance(plan, plans.Residual):
+            return await self._worker.scratch.describe(session, plan, text, found)
         shard = self._describing_shard(plan, planned)
         if info["trx"] == 2 or info["pins"]:
             shard = info["shard"]

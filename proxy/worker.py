@@ -58,6 +58,7 @@ from proxy.pool.varstate import SessionState, StateUnreachable
 from proxy.ports import shares_told
 from proxy.redis.service import RedisService
 from proxy.relay_errors import fill_errors
+from proxy.scratch import Scratch
 from proxy.sequences import Sequences
 from proxy.session import ContextTable, Session
 from proxy.shadow import Shadow
@@ -129,6 +130,7 @@ class Worker:
         self.recovery = Recovery(self)
         self.sequences = Sequences(self)
         self.numbering = Numbering(self)
+        self.scratch = Scratch(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)

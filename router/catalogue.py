@@ -420,6 +420,50 @@ _READS = (
         "Group by less, filter more, or raise the limit.",
     ),
     _entry(
+        "SCRATCH_FORM", 1250, NOT_SUPPORTED_YET,
+        "this statement is not finished by a scratch server: {0}",
+        "Rows of several shards are loaded into temporary tables that stand in the text for the tables it names; in "
+        "this form that is not known to give what one server would.",
+        "Write it in a plainer form, or fix the shard key.",
+    ),
+    _entry(
+        "SCRATCH_TYPE", 1251, NOT_SUPPORTED_YET,
+        "column {0} of table {1} is not loaded into a scratch server: {2}",
+        "Values must arrive there bit by bit as they are on their shard, and for values of this type that is not sure.",
+        "Leave the column out of the statement, or fix the shard key.",
+    ),
+    _entry(
+        "SCRATCH_LIMIT", 1252, OUT_OF_RESOURCES,
+        "more than {0} would be loaded into a scratch server, the limit of {1}",
+        "Rows that a read needs of several shards are loaded into a server that finishes it, within limits for each "
+        "statement (limits.scratch_bytes, limits.scratch_rows) and for all of a worker (limits.scratch_bytes_worker).",
+        "Filter more, select fewer columns, or raise the limit.",
+    ),
+    _entry(
+        "SCRATCH_FAILED", 1253, UNKNOWN_ERROR,
+        "scratch server {0} did not take the rows of this statement: {1}",
+        "The account needs CREATE TEMPORARY TABLES there, and the server must be up and take the tables' definitions.",
+        "Mend what the server says, or fix the shard key.",
+    ),
+    _entry(
+        "SCRATCH_BINLOG", 1254, OPTION_PREVENTS,
+        "scratch server {0} would write the rows of temporary tables to its binary log",
+        "With binlog_format MIXED or STATEMENT, what is loaded into temporary tables goes to replicas as well.",
+        "Set binlog_format=ROW on that server.",
+    ),
+    _entry(
+        "SCRATCH_POLICY", 1255, NOT_SUPPORTED_YET,
+        "under a policy, a scratch server does not finish statements: {0}",
+        "Rows that are loaded into another server would be at another place than the policy has judged.",
+        "Fix the shard key.",
+    ),
+    _entry(
+        "SCRATCH_BUSY", 1256, OUT_OF_RESOURCES,
+        "{0} statements are being finished by scratch servers",
+        "limits.scratch_statements run at once in a worker, and others wait no longer than limits.queue_wait.",
+        "Send it again later, or raise the limit.",
+    ),
+    _entry(
         "EXPLAIN_SCATTER", 1214, NOT_SUPPORTED_YET,
         "EXPLAIN of a statement for several shards",
         "Each shard has its own execution plan.",

@@ -28,7 +28,8 @@ class Explanation:
     `tables`: (keyspace.table, read or write). `reasons`: in the order they were found. `sql`: shard → its
     text when that is not the statement's own, else empty. `error`: the refusal, when it is refused.
     `plan`: the plan, printed. `policy`: what the policy says of who asks and of every column, and what it sends.
-    `counting`: how each shard's answer is counted against budgets of exposure.
+    `counting`: how each shard's answer is counted against budgets of exposure. `tree`: what a scratch server does, and
+    what it gets for that.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Explanation:
     replica_ok: bool = False
     policy: tuple[tuple[str, str], ...] = ()
     counting: tuple[Counting, ...] = ()
+    tree: tuple[tuple[str, str], ...] = ()
 
     def as_rows(self) -> list[tuple[str, str]]:
         """(step, detail), as EXPLAIN ROUTE shows it."""
@@ -64,7 +66,9 @@ class Explanation:
             yield ("region", ", ".join(self.regions))
         for pin in self.pins:
             yield ("pins", pin.replace("_", " "))
-        if self.shards:
+        if self.tree:
+            yield ("reads from", "the primary")
+        elif self.shards:
             yield (
                 "reads from",
                 "a replica, when the session allows it" if self.replica_ok else "the primary",
@@ -72,6 +76,7 @@ class Explanation:
             yield ("sends", _sends(self.sql, self.policy))
         for shard, text in self.sql.items():
             yield (f"sends to {shard}", text)
+        yield from self.tree
         yield ("plan", self.plan)
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,6 +93,7 @@ class Explanation:
             "sql": self.sql or "verbatim",
             "policy": [{"step": step, "detail": detail} for step, detail in self.policy],
             "counted": list(dict.fromkeys(one.told() for one in self.counting)),
+            "tree": [{"step": step, "detail": detail} for step, detail in self.tree],
             "plan": self.plan,
         }
 
@@ -148,7 +154,28 @@ def explain_planned(
         replica_ok=facts.replica_ok,
         policy=account(lexed, sql, context),
         counting=_counting(planned, shards),
+        tree=tuple(_tree(_carried_out(planned.plan, shards), planned, lexed, sql, context, params)),
     )
+
+
+def _carried_out(plan: Plan, shards: tuple[str, ...]) -> Plan:
+    return plan.otherwise if isinstance(plan, ByKey) and len(shards) > 1 else plan
+
+
+def _tree(
+    plan: Plan, planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, params: Params
+) -> Iterator[tuple[str, str]]:
+    """What a scratch server does, and under it what is loaded there."""
+    if not isinstance(plan, plans.Residual):
+        return
+    yield ("scratch", f"{plan.scratch} finishes it, in place of {CATALOGUE[plan.instead].id} {plan.instead}")
+    for pull in plan.pulls:
+        found = route(replace(planned, plan=pull.route), lexed, sql, params, mode=context.mode)
+        shards = "no shard" if isinstance(found, Refuse) else ", ".join(found)
+        alias = f" {pull.alias}" if pull.alias != pull.table else ""
+        columns = ", ".join(column.name for column in pull.columns)
+        where = f" where {' and '.join(pull.conditions)}" if pull.conditions else ""
+        yield ("└ loads", f"{pull.table}{alias} ({columns}){where} from {shards}")
 
 
 def _counting(planned: Planned, shards: tuple[str, ...]) -> tuple[Counting, ...]:
@@ -224,6 +251,9 @@ def describe(plan: Plan) -> str:
             merged = f", {plan.merge.describe()}" if isinstance(plan, plans.Scatter) and plan.merge is not None else ""
             clock = ", one time" if isinstance(plan, plans.MultiWrite) and plan.clock else ""
             return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged}{clock})"
+        case plans.Residual():
+            pulled = ", ".join(f"{one.temporary}={one.table}" for one in plan.pulls)
+            return f"Residual({plan.keyspace} on {plan.scratch}: {pulled})"
         case plans.SplitInsert():
             clock = ", one time" if plan.clock else ""
             return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot}{clock})"

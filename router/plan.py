@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from router.engine.recipe import Recipe
+from router.engine.loading import Loaded
+from router.engine.recipe import Recipe, Script
 from router.errors import CATALOGUE, Refusal
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
@@ -134,7 +135,42 @@ class SchemaChange:
     tried: bool = True
 
 
-Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Refuse
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """The rows of one mention of a table that a residual needs: `text` is asked of the shards of `route`, and what
+    they give becomes the `columns` of the temporary table `temporary`, which is made like `table`.
+
+    `alias`: what the mention is called. `shadows`: when it is full the temporary table takes the table's name, and the
+    text names it as it did. `conditions`: what of the statement the shards decide, in words.
+    """
+
+    table: str
+    alias: str
+    temporary: str
+    shadows: bool
+    route: Scatter | OneShard
+    text: Script
+    columns: tuple[Loaded, ...]
+    conditions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Load what is needed of several shards' tables into temporary tables on the server of shard `scratch`, and ask it
+    the rest: the client's `text` with the temporary tables in place of the others.
+
+    `shards`: all that take part. `instead`: the catalogue's entry that it would be refused by otherwise.
+    """
+
+    keyspace: str
+    scratch: str
+    shards: tuple[str, ...]
+    pulls: tuple[Pull, ...]
+    text: Script
+    instead: str
+
+
+Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Residual | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +382,7 @@ Plan: TypeAlias = (
     | MultiWrite
     | Numbered
     | SchemaChange
+    | Residual
     | Transaction
     | SetSession
     | UseDatabase

@@ -30,6 +30,7 @@ from router.plan import (
     Plan,
     Planned,
     Refuse,
+    Residual,
     Scatter,
     SchemaChange,
     SplitInsert,
@@ -166,6 +167,8 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
             return _some(plan, execution)
         case SplitInsert():
             return _shards_of_rows(plan, execution)
+        case Residual():
+            return plan.shards
         case Refuse():
             return plan
         case _:

@@ -131,6 +131,12 @@ def spliced_text(
     return "".join(out)
 
 
+def part_of(lexed: LexedStatement, tokens: Sequence[Token], first: int, end: int) -> str:
+    """The parser's text of tokens [first, end)."""
+    pieces = _pieces(decode(lexed.norm), tokens, literal_slots(lexed))
+    return " ".join(piece for index, piece in pieces if index is not None and first <= index < end)
+
+
 def _pieces(norm: str, tokens: Sequence[Token], slots: Sequence[int]) -> Iterator[tuple[int | None, str]]:
     """The parser's text in parts: a token with its index, or the space between two."""
     dropped, _ = _modifiers(tokens)

@@ -136,7 +136,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """A database as applications see it. Unsharded: one shard, no tables, statements pass verbatim."""
+    """A database as applications see it. Unsharded: one shard, no tables, statements pass verbatim. `scratch`: the
+    shard of this region whose server finishes what only one server can."""
 
     index: int
     name: str
@@ -147,6 +148,7 @@ class Keyspace:
     multi_shard_writes: MultiShardWrites
     scatter: Scatter
     fan_out: int | None = None
+    scratch: Shard | None = None
 
     def table(self, name: str) -> Table | None:
         """The declared table of this name, case and all, or None."""
@@ -284,6 +286,7 @@ def _keyspace(
         multi_shard_writes=given.multi_shard_writes,
         scatter=given.scatter,
         fan_out=given.fan_out,
+        scratch=next((shards[shard] for shard in given.scratch if shards[shard].is_local), None),
     )
 
 

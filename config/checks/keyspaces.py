@@ -27,6 +27,8 @@ def check_keyspaces(settings: Settings, findings: Findings) -> None:
         for title, vindex in keyspace.vindexes.items():
             check_vindex(settings, findings, keyspace, vindex, (*path, "vindexes", title))
         _tables_fit(settings, findings, name, keyspace)
+        for shard in keyspace.scratch:
+            check_known(findings, (*path, "scratch"), shard, keyspace.shards, "shard")
 
 
 def _shards_fit(settings: Settings, findings: Findings, keyspace: KeyspaceSettings, path: KeyPath) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from _speedups import lexer
 from _speedups.lexer import LexedStatement
-from router.engine.recipe import Piece, Recipe, ShardLimit, Span
+from router.engine.recipe import Piece, Recipe, Script, ShardLimit, Span
 from router.errors import refusal
 from router.longtext import patterns
 from router.policy.splices import token_places
@@ -25,7 +25,7 @@ class Outgoing:
 
 
 def assemble(
-    recipe: Recipe, given: Text, lexed: LexedStatement, mode: int, limit: int, *, prepared: bool = False
+    recipe: Recipe | Script, given: Text, lexed: LexedStatement, mode: int, limit: int = 0, *, prepared: bool = False
 ) -> Outgoing:
     """`limit`: how many rows each shard gives; a parameter of what is `prepared`. Raises Refusal."""
     rows = ShardRows(b"?" if prepared else b"%d" % limit, counts=prepared)

@@ -20,9 +20,10 @@ class Pool:
 class Budget:
     """One statement's part of the pool; given back at the end of the `with` block, however it ends."""
 
-    def __init__(self, limit: int, pool: Pool) -> None:
+    def __init__(self, limit: int, pool: Pool, entry: str = "MERGE_MEMORY") -> None:
         self._limit = limit
         self._pool = pool
+        self._entry = entry
         self._held = 0
 
     def __enter__(self) -> Self:
@@ -39,6 +40,6 @@ class Budget:
         self._pool.held += total - self._held
         self._held = total
         if total > self._limit:
-            raise refusal("MERGE_MEMORY", f"{self._limit} bytes", "one statement")
+            raise refusal(self._entry, f"{self._limit} bytes", "one statement")
         if self._pool.held > self._pool.limit:
-            raise refusal("MERGE_MEMORY", f"{self._pool.limit} bytes", "all statements of a worker")
+            raise refusal(self._entry, f"{self._pool.limit} bytes", "all statements of a worker")

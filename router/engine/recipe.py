@@ -31,6 +31,15 @@ Piece: TypeAlias = str | Span | ShardLimit
 
 
 @dataclass(frozen=True, slots=True)
+class Script:
+    """A text of `pieces`, which must lex to `norm`; `tokens` are those of the client's norm."""
+
+    pieces: tuple[Piece, ...]
+    norm: bytes = field(repr=False)
+    tokens: tuple[Token, ...] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A column, or what stands for it, to compare rows by.
 

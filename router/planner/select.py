@@ -12,7 +12,7 @@ from router import functions
 from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
 from router.pinning import connected
-from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Scatter
+from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Residual, Scatter
 from router.planner import metadata, session
 from router.planner.aggregates import calls_in
 from router.planner.apart import shard_local, windows_apart
@@ -20,6 +20,7 @@ from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
 from router.planner.request import Draft, Request
+from router.planner.residual import residual_of
 from router.planner.unions import union_problem
 from router.relations import SYSTEM, Query, Relation, resolve
 from router.template import NotUnderstood
@@ -79,6 +80,19 @@ def _without_tables(request: Request, parsed: Parsed, draft: Draft) -> Plan:
 def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft) -> Plan:
     guard(request, keyspace, parsed)
     placement = place(request, keyspace, parsed)
+    try:
+        return _placed(request, parsed, placement, draft)
+    except Refusal as reason:
+        residual = _residual(request, parsed, placement, draft, reason)
+        if residual is None:
+            raise
+        draft.because(f"not by shards alone: {reason.entry.id}")
+        draft.because(f"{residual.scratch} finishes it with the rows that it needs in temporary tables")
+        return residual
+
+
+def _placed(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Plan:
+    keyspace = placement.keyspace
     if placement.pinned:
         draft.because("a pinned table is on its shard")
         return whole_tables(request, placement)
@@ -104,7 +118,7 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
 
 def _otherwise(
     request: Request, parsed: Parsed, placement: Placement, draft: Draft, keys: tuple[Key, ...]
-) -> Scatter | Refuse:
+) -> Scatter | Residual | Refuse:
     """When the keys lead to several shards, or a value does not say which."""
     problem = None if request.context.bound else scatter_problem(request, parsed, placement, draft)
     if problem is None:
@@ -113,9 +127,25 @@ def _otherwise(
             return Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys, recipe)
         except Refusal as reason:
             problem = reason
+    try:
+        residual = _residual(request, parsed, placement, draft, problem)
+    except Refusal as reason:
+        problem, residual = reason, None
+    if residual is not None:
+        return residual
     if many(keys):
         draft.because(f"over several shards it is refused: {problem.entry.id}")
     return Refuse(problem.entry.name, problem.filling)
+
+
+def _residual(
+    request: Request, parsed: Parsed, placement: Placement, draft: Draft, problem: Refusal
+) -> Residual | None:
+    """What a scratch server makes of it. Raises Refusal."""
+    residual = residual_of(request, parsed, placement, draft, problem)
+    if residual is not None and (refused := _policy_problem(request, placement.keyspace)) is not None:
+        raise refused
+    return residual
 
 
 def _how(recipe: Recipe | None) -> str:

@@ -79,6 +79,7 @@ REFERENCE, PINNED = ("countries",), ("settings",)
 CONFIG: dict[str, Any] = {
     "shards": list(SHARDS),
     "multi_shard_writes": "best_effort",
+    "scratch": ["eu-0", "us-0"],
     "vindexes": {
         "by_home": {"function": "region_bits", "shift": 40, "bits": 8, "regions": {"eu": 1, "us": 2}},
         "by_text": {"function": "hash"},

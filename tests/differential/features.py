@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tests.differential import bazaar
+from tests.differential.reads import Read, protocol
 
 COLUMNS = ("id", "name", "email", "country", "score", "credit", "born", "seen", "kind", "tags", "mask", "note", "raw")
 COLUMNS += ("small",)
@@ -43,17 +44,6 @@ DISTINCT_AGGREGATES = (
 GROUP_KEYS = ("kind", "country", "small", "born", "tags", "credit", "id % 3", "YEAR(born)", "small IS NULL", "mask")
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """`params` None: text protocol. `ordered`: rows must come in the same order. `mixed`: servers put together what is
-    in a cell in an order of their own."""
-
-    sql: str
-    params: tuple[Any, ...] | None = None
-    ordered: bool = False
-    mixed: bool = False
-
-
 class Reads:
     """Reads of one seed."""
 
@@ -77,9 +67,7 @@ class Reads:
         return self.dice.choice(forms)
 
     def protocol(self, sql: str, params: tuple[Any, ...] = (), *, ordered: bool = False) -> Read:
-        if params or self.dice.random() < 0.5:
-            return Read(sql, params, ordered)
-        return Read(sql, None, ordered)
+        return protocol(self.dice, sql, params, ordered=ordered)
 
     # --- features -------------------------------------------------------------------------------------------
 

@@ -11,14 +11,17 @@ from dataclasses import replace
 
 import pytest
 
-from tests.differential import bazaar
+from tests.differential import bazaar, scratched
 from tests.differential.duel import Duel, Pair, Way, ask, differences
-from tests.differential.features import FEATURES, Read, Reads
+from tests.differential.features import FEATURES, Reads
+from tests.differential.reads import Read
 from tests.differential.wire import Answer
+from tests.proxy.clients import metric
 
 STATEMENTS = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_READS", "50"))
 SEED = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_SEED", "0"))
-ANSWERED = 0.9
+ANSWERED, BY_SCRATCH = 0.9, 0.2
+"""The least share that is answered, and the most of it by a scratch server where the engine should."""
 WAYS = (Way(), Way(deprecate_eof=True))
 MERGED = (
     "order_by", "order_by_alias_and_place", "limit", "distinct", "aggregates", "distinct_aggregates", "group_by",
@@ -32,22 +35,39 @@ BY_PLAN = 0x2 | 0x8 | 0x4000
 @pytest.mark.parametrize("feature", FEATURES)
 def test_feature(duel: Duel, feature: str) -> None:
     reads = Reads(hash_of(feature) + SEED)
+    before = by_scratch(duel)
+    compare(duel, [FEATURES[feature](reads) for _ in range(STATEMENTS)], ANSWERED)
+    assert by_scratch(duel) - before <= BY_SCRATCH * STATEMENTS, "a scratch server did the engine's work"
+
+
+@pytest.mark.parametrize("form", scratched.FORMS)
+def test_finished_by_a_scratch_server(duel: Duel, form: str) -> None:
+    reads = scratched.Reads(hash_of(form) + SEED)
+    compare(duel, [scratched.FORMS[form](reads) for _ in range(STATEMENTS)], ANSWERED)
+
+
+def by_scratch(duel: Duel) -> float:
+    """Statements that scratch servers have finished so far."""
+    return sum(metric(member, "fairlead_scratch_statements_total") for member in duel.members.values())
+
+
+def compare(duel: Duel, reads: list[Read], answered: float) -> None:
+    """None is answered wrongly, and this share of those that are no errors is answered at all."""
     outcomes: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     wrong: list[str] = []
     duel.reset()
-    for number in range(STATEMENTS):
-        pair = duel.pair(WAYS[number % len(WAYS)])
-        read = FEATURES[feature](reads)
-        outcome, what = judge(pair, read)
+    for number, read in enumerate(reads):
+        outcome, what = judge(duel.pair(WAYS[number % len(WAYS)]), read)
         outcomes[outcome] += 1
         if outcome == "refused":
             refused[what] += 1
         elif outcome == "wrong":
             wrong.append(what)
-    assert not wrong, f"{len(wrong)} of {STATEMENTS}\n" + "\n".join(wrong[:5])
-    answered = outcomes["same"] / max(1, outcomes["same"] + outcomes["refused"])
-    assert answered >= ANSWERED, f"{answered:.0%} answered; refused: {refused.most_common(5)}"
+    assert not wrong, f"{len(wrong)} of {len(reads)}\n" + "\n".join(wrong[:5])
+    share = outcomes["same"] / max(1, outcomes["same"] + outcomes["refused"])
+    assert share >= answered, f"{share:.0%} answered; refused: {refused.most_common(5)}"
+    assert outcomes["same"] > len(reads) / 2, f"too few say something: {outcomes}"
 
 
 def test_a_concatenating_engine_would_be_caught(duel: Duel) -> None:

@@ -1,0 +1,340 @@
+"""Reads that a scratch server finishes: shards' rows are loaded into temporary tables there, and the rest of the
+statement runs on them.
+
+The scratch server's connection is one lease's from its first temporary table on, and is closed with it, so that no
+table outlives its statement. Rows are written out at the pace at which the server takes them, and no more than the
+limits allow. Every value arrives as it was (router/engine/loading.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from _speedups.packet import split_packets
+from _speedups.relay import StatementRef
+from _speedups.rows import Shape
+from _speedups.stats import PIN_REASONS
+from proxy.audit import Outcome
+from proxy.cursors import LeaseCursor, ShardError
+from proxy.executor import Execution
+from proxy.leases import Lease, is_error
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.replies import ErrPacket
+from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.params import rearranged
+from proxy.result_set import Head, ResultSet, renamed
+from proxy.session import Session
+from router.engine.assemble import Outgoing, assemble
+from router.engine.budget import Budget, Pool
+from router.engine.loading import row, writers
+from router.errors import Refusal, refusal
+from router.literals import Params
+from router.plan import Planned, Pull, Refuse, Residual, refusal_of
+from router.route import route
+from router.text import Text
+from router.tokens import quoted
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+PIN = 1 << PIN_REASONS.index("temporary_table")
+LOAD_BYTES = 256 << 10
+"""Of one INSERT, roughly; servers take 16 MB by default, and every row of it is in this Fairlead's memory once."""
+MOST_BYTES = 15 << 20
+"""Of a row as a literal."""
+DEFINITION = b"\x03def"
+"""How a column's definition begins."""
+NEUTRAL = (
+    b"SET @fairlead_mode = @@sql_mode, @fairlead_zone = @@time_zone, @fairlead_client = @@character_set_client, "
+    b"@fairlead_results = @@character_set_results, @fairlead_collation = @@collation_connection, "
+    b"sql_mode = 'NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', time_zone = '+00:00', "
+    b"character_set_client = binary, character_set_results = NULL, collation_connection = binary"
+)
+AS_BEFORE = (
+    b"SET sql_mode = @fairlead_mode, time_zone = @fairlead_zone, character_set_client = @fairlead_client, "
+    b"character_set_results = @fairlead_results, collation_connection = @fairlead_collation"
+)
+LOGGED = b"SELECT 1 FROM DUAL WHERE @@log_bin AND @@sql_log_bin AND @@binlog_format <> 'ROW'"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A text of ours as it goes out: the payload, and what it executes when it is prepared."""
+
+    payload: bytes
+    statement: StatementRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A pull of one execution, and the shards that it is sent to."""
+
+    pull: Pull
+    shards: tuple[str, ...]
+    sent: Sent
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One execution of a residual. `rest`: what the scratch server is asked at last."""
+
+    session: Session
+    plan: Residual
+    asked: tuple[Asked, ...]
+    rest: Sent
+
+
+class Scratch:
+    """One worker's residuals."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pool = Pool(0)
+        self._running = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def begin(
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, plan: Residual, params: Params,
+        execution: Execution | None,
+    ) -> None:  # fmt: skip
+        """Carry out a parked read. Raises Refusal."""
+        executor = self._worker.executor
+        info = executor.free(handle, planned)
+        if info is None:
+            return
+        asked = tuple(self._asked(session, sql, found, planned, one, params, execution) for one in plan.pulls)
+        rest = assemble(plan.text, sql, found, session.mode, prepared=execution is not None)
+        task = Task(session, plan, asked, self._sent(session, rest, params, execution, binary=True))
+        shards = tuple(dict.fromkeys((plan.scratch, *(name for one in asked for name in one.shards))))
+        self._worker.dispatcher.count(handle, session, found, shards)
+        outcome = Outcome()
+        work = partial(self._run, handle, task, Status(info["status"]), outcome)
+        executor.spawn(handle, session, planned, found.fingerprint, shards, outcome, work, None)
+
+    def _asked(
+        self, session: Session, sql: Text, found: Any, planned: Planned, pull: Pull, params: Params,
+        execution: Execution | None,
+    ) -> Asked:  # fmt: skip
+        shards = route(
+            replace(planned, plan=pull.route), found, sql, params, mode=session.mode, charset=session.charset
+        )
+        if isinstance(shards, Refuse):
+            raise refusal_of(shards, planned.facts)
+        outgoing = assemble(pull.text, sql, found, session.mode, prepared=execution is not None)
+        return Asked(pull, shards, self._sent(session, outgoing, params, execution, binary=False))
+
+    def _sent(
+        self, session: Session, outgoing: Outgoing, params: Params, execution: Execution | None, *, binary: bool
+    ) -> Sent:
+        """`binary`: the answer has to be in the protocol of the client's own statement."""
+        if execution is None or not (binary or outgoing.params):
+            return Sent(b"\x03" + outgoing.text)
+        statement = self._worker.statements.form(session, execution.number, outgoing.text, len(outgoing.params))
+        return Sent(rearranged(execution.payload, len(params), outgoing.params), statement)
+
+    async def describe(self, session: Session, plan: Residual, text: bytes, found: Any) -> bytes:
+        """The framed answer to COM_STMT_PREPARE, asked of the scratch server over empty tables. Raises Refusal."""
+        rest = assemble(plan.text, text, found, session.mode, prepared=True).text
+        async with self._turn(), self._bench(session, plan) as bench:
+            await bench.ready()
+            return bench.described(await bench.lease.command(bench.number, b"\x16" + rest, pins=PIN))
+
+    # --- running ----------------------------------------------------------------------------------------------
+
+    async def _run(self, handle: int, task: Task, status: Status, outcome: Outcome) -> None:
+        limits = self._worker.generation.settings.limits
+        answer = ResultSet(self._worker, handle, task.session, status)
+        self._pool.limit = limits.scratch_bytes_worker
+        load, ended = Load(limits.scratch_rows), "failed"
+        try:
+            with Budget(limits.scratch_bytes, self._pool, "SCRATCH_LIMIT") as load.budget:
+                async with self._turn(), self._bench(task.session, task.plan) as bench:
+                    for one in task.asked:
+                        await self._pull(task, one, bench, load)
+                    await bench.ready()
+                    await self._finish(task, bench, answer, outcome)
+            ended = "answered"
+        except ShardError as error:
+            answer.ended(error.payload)
+        except Refusal as reason:
+            ended = "refused" if reason.entry.name in ("SCRATCH_LIMIT", "SCRATCH_BUSY") else "failed"
+            answer.fail(reason)
+        finally:
+            self._worker.loop_block.scratch(ended, load.rows, load.bytes)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Only so many at once: each holds a connection of the scratch server. Raises Refusal."""
+        limits = self._worker.generation.settings.limits
+        if self._running >= limits.scratch_statements:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                async with asyncio.timeout(limits.queue_wait):
+                    await turn
+            except TimeoutError:
+                raise refusal("SCRATCH_BUSY", str(limits.scratch_statements)) from None
+            finally:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            while self._waiting and self._running < limits.scratch_statements:
+                turn = self._waiting.pop(0)
+                if not turn.done():
+                    turn.set_result(None)
+                    break
+
+    @asynccontextmanager
+    async def _bench(self, session: Session, plan: Residual) -> AsyncIterator[Bench]:
+        """The scratch server with the temporary tables, empty. Raises Refusal."""
+        number = self._worker.compiler.shard(plan.scratch)
+        async with self._worker.lease(session, number) as lease:
+            bench = Bench(lease, number, plan)
+            await bench.prepare(deprecate=bool(session.capabilities & Capability.DEPRECATE_EOF))
+            yield bench
+
+    async def _pull(self, task: Task, asked: Asked, bench: Bench, load: Load) -> None:
+        """One mention's rows, shard by shard. Raises Refusal and ShardError."""
+        deprecate = bool(task.session.capabilities & Capability.DEPRECATE_EOF)
+        for name in asked.shards:
+            number = self._worker.compiler.shard(name)
+            async with self._worker.lease(task.session, number) as lease:
+                lease.submit(number, asked.sent.payload, statement=asked.sent.statement)
+                cursor = LeaseCursor(name, lease, deprecate=deprecate)
+                head = await cursor.head()
+                binary = asked.sent.statement is not None
+                shape = Shape([column.type for column in head.columns()], binary, len(head))
+                await bench.fill(asked.pull, cursor, shape, load)
+
+    async def _finish(self, task: Task, bench: Bench, answer: ResultSet, outcome: Outcome) -> None:
+        """The rest of the statement, its answer to the client. Raises Refusal and ShardError."""
+        bench.lease.submit(bench.number, task.rest.payload, statement=task.rest.statement)
+        cursor = LeaseCursor(task.plan.scratch, bench.lease, deprecate=answer.deprecate)
+        outcome.of(answer, [cursor])
+        if not await answer.send(bench.head(await cursor.head())):
+            return
+        while (rows := await cursor.rows()) is not None:
+            if not await answer.send(rows):
+                return
+        assert cursor.end is not None
+        answer.ended(cursor.end)
+        answer.finish()
+
+
+class Load:
+    """What one statement has loaded so far, against its limits."""
+
+    def __init__(self, most_rows: int) -> None:
+        self.budget: Budget | None = None
+        self._most_rows = most_rows
+        self.rows = 0
+        self.bytes = 0
+
+    def add(self, rows: int, size: int) -> None:
+        """Raises Refusal."""
+        self.rows += rows
+        self.bytes += size
+        if self.rows > self._most_rows:
+            raise refusal("SCRATCH_LIMIT", f"{self._most_rows} rows", "one statement")
+        if self.budget is not None:
+            self.budget.hold(self.bytes)
+
+
+class Bench:
+    """The scratch server's end of one statement."""
+
+    def __init__(self, lease: Lease, number: int, plan: Residual) -> None:
+        self.lease = lease
+        self.number = number
+        self._plan = plan
+
+    async def prepare(self, *, deprecate: bool) -> None:
+        """Raises Refusal."""
+        self.lease.submit(self.number, b"\x03" + LOGGED, pins=PIN)
+        cursor = LeaseCursor(self._plan.scratch, self.lease, deprecate=deprecate)
+        try:
+            logged = bool(await cursor.peek())
+            while await cursor.rows() is not None:
+                pass
+        except ShardError as error:
+            raise self._failed(error.payload) from None
+        if logged:
+            raise refusal("SCRATCH_BINLOG", self._plan.scratch)
+        keyspace = quoted(self._plan.keyspace)
+        for pull in self._plan.pulls:
+            made = f"CREATE TEMPORARY TABLE {keyspace}.{quoted(pull.temporary)} LIKE {keyspace}.{quoted(pull.table)}"
+            await self.command(made.encode())
+        await self.command(NEUTRAL)
+
+    async def ready(self) -> None:
+        """The tables are full: those that shadow others take their names. Raises Refusal."""
+        keyspace = quoted(self._plan.keyspace)
+        for pull in self._plan.pulls:
+            if pull.shadows:
+                name = f"{keyspace}.{quoted(pull.temporary)}"
+                await self.command(f"ALTER TABLE {name} RENAME TO {keyspace}.{quoted(pull.table)}".encode())
+        await self.command(AS_BEFORE)
+
+    async def command(self, text: bytes) -> None:
+        """Raises Refusal."""
+        answer = await self.lease.command(self.number, b"\x03" + text, pins=PIN)
+        if is_error(answer):
+            raise self._failed(answer[HEADER_SIZE:])
+
+    def _failed(self, payload: bytes) -> Refusal:
+        error = ErrPacket.parse(payload)
+        return refusal("SCRATCH_FAILED", self._plan.scratch, error.message)
+
+    async def fill(self, pull: Pull, cursor: LeaseCursor, shape: Shape, load: Load) -> None:
+        """All rows of a shard into the pull's table. Raises Refusal and ShardError."""
+        names = ", ".join(quoted(column.name) for column in pull.columns)
+        table = f"{quoted(self._plan.keyspace)}.{quoted(pull.temporary)}"
+        head = f"INSERT INTO {table} ({names}) VALUES ".encode()
+        write = writers(pull.columns)
+        waiting: list[bytes] = []
+        size = 0
+        while (packets := await cursor.rows()) is not None:
+            rows = [row(shape.cells(payload), write) for payload in _payloads(packets)]
+            load.add(len(rows), len(packets))
+            for one in rows:
+                if waiting and size + len(one) > LOAD_BYTES:
+                    await self.command(head + b",".join(waiting))
+                    waiting, size = [], 0
+                waiting.append(one)
+                size += len(one)
+        if waiting:
+            await self.command(head + b",".join(waiting))
+
+    def head(self, head: Head) -> bytearray:
+        """The answer's, with the tables' own names in place of the temporary ones."""
+        return head.renamed(self._names())
+
+    def described(self, answer: bytes) -> bytes:
+        """The same for the framed answer to COM_STMT_PREPARE."""
+        names = self._names()
+        packets = ((number, payload) for number, payload in split_packets(answer))
+        return b"".join(
+            frame(renamed(payload, names) if payload.startswith(DEFINITION) else payload, number)
+            for number, payload in packets
+        )
+
+    def _names(self) -> dict[bytes, bytes]:
+        return {pull.temporary.encode(): pull.table.encode() for pull in self._plan.pulls}
+
+
+def _payloads(packets: bytearray) -> Sequence[bytes]:
+    """Whole rows. Raises Refusal for one that comes in several packets, or would not go into one statement."""
+    found = [payload for _, payload in split_packets(bytes(packets))]
+    if any(len(payload) > MOST_BYTES for payload in found):
+        raise refusal("MERGE_ROW")
+    return found

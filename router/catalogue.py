@@ -601,8 +601,8 @@ _WRITES = (
         "INSERT_SELECT", 1310, NOT_SUPPORTED_YET,
         "{0} … SELECT into sharded table {1}: {2}",
         "The new rows' shard must be that of the rows they come from.",
-        "Fix the shard key to the same value in the SELECT list and its WHERE clause, or read and write in "
-        "two steps.",
+        "Select the source's shard key as the shard key of the new rows, fix it to the same value in the SELECT list "
+        "and its WHERE clause, or read and write in two steps.",
     ),
     _entry(
         "UNIQUE_WITHOUT_KEY", 1311, NOT_SUPPORTED_YET,
@@ -631,9 +631,9 @@ _WRITES = (
     ),
     _entry(
         "MULTI_TABLE_WRITE", 1315, NOT_SUPPORTED_YET,
-        "{0} of several tables that is not fixed to one shard",
-        "Only co-located tables with one fixed shard key can be changed together.",
-        "Fix the shard key, or send one statement per table.",
+        "{0} of several tables that is not fixed to one shard: {1}",
+        "Each shard can change its rows by its own rows only: the tables have to be joined on the shard key.",
+        "Fix the shard key, join on it, or send one statement per table.",
     ),
     _entry(
         "MIXED_WRITE", 1316, NOT_SUPPORTED_YET,

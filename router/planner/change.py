@@ -23,6 +23,7 @@ from router.planner.placement import (
     whole_tables,
 )
 from router.planner.request import Draft, Request
+from router.planner.select import shape_problem
 from router.planner.volatile import Volatile, volatile
 from router.relations import Relation, resolve
 from router.schema import holds_key
@@ -158,7 +159,10 @@ def _several(
 
 
 def _volatile(request: Request, parsed: Parsed) -> Volatile:
-    return volatile(request, parsed, parsed.targets[0], None, copies=False)
+    found = Volatile()
+    for target in parsed.targets:
+        found |= volatile(request, parsed, target, None, copies=False)
+    return found
 
 
 def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Refusal | None:
@@ -168,8 +172,8 @@ def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draf
         table = relation.declared
         assert table is not None
         return refusal("KEY_UPDATE", verb, table.columns[index], table.name)
-    if len(parsed.tables()) > 1:
-        return refusal("MULTI_TABLE_WRITE", verb)
+    if len(parsed.tables()) > 1 and (problem := _apart(parsed, placement, verb)) is not None:
+        return problem
     if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
         return refusal("MULTI_SHARD_WRITE", verb)
     if tree.args.get("limit") or tree.args.get("order"):
@@ -177,6 +181,15 @@ def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draf
     if tree.args.get("returning") is not None:
         return refusal("RETURNING_SCATTER", verb)
     return _volatile(request, parsed).problem
+
+
+def _apart(parsed: Parsed, placement: Placement, verb: str) -> Refusal | None:
+    """Why several tables cannot be changed, or looked at, by each shard for its own rows."""
+    kinds = {target.declared.kind for target in parsed.targets if target.declared is not None}
+    if parsed.query is None or kinds != {TableKind.SHARDED}:
+        return refusal("MULTI_TABLE_WRITE", verb, "one of the tables that are changed is not sharded")
+    problem = shape_problem(parsed.query, placement)
+    return refusal("MULTI_TABLE_WRITE", verb, f"{problem.entry.id} {problem.entry.name}") if problem else None
 
 
 def _check_ignore(parsed: Parsed) -> None:

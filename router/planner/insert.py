@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -11,9 +11,10 @@ from _speedups import lexer
 from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn
-from router.pinning import Ref, key_ref
+from router.pinning import Ref, environment, key_ref
 from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert
 from router.planner import numbering
+from router.planner.apart import shard_local
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
     Placement,
@@ -26,8 +27,9 @@ from router.planner.placement import (
     whole_tables,
 )
 from router.planner.request import Draft, Request
+from router.planner.select import shape_problem
 from router.planner.volatile import Volatile, volatile
-from router.relations import Query, Relation, resolve
+from router.relations import ColumnId, Query, Relation, resolve
 from router.schema import UniqueKey, holds_key
 from router.template import NotUnderstood
 from router.tokens import Token
@@ -354,14 +356,66 @@ def _from_query(row: Row, placement: Placement, draft: Draft, query: Query) -> P
     row.check_counting(names)
     for relation in placement.sharded:
         if relation is not row.target and placement.keys[relation] is None:
-            raise _insert_select(row, f"shard key of {relation.table} is not fixed")
+            return _on_each(row, placement, draft, query, names, positions)
     keys = _written_keys(row, placement, query, names, positions)
     keys += _assigned_keys(row, placement, keys)
     keys += [
         key for relation in placement.sharded if relation is not row.target for key in placement.keys[relation] or ()
     ]
-    otherwise = Refuse("INSERT_SELECT", (row.verb, row.table.name, "the keys lead to several shards"))
+    otherwise = _over_shards(row, placement, draft, query, names, positions, keys)
     return by_key(placement, draft, keys, otherwise, stored=True)
+
+
+def _over_shards(
+    row: Row, placement: Placement, draft: Draft, query: Query, names: Sequence[str], positions: Sequence[int],
+    keys: Sequence[Key],
+) -> Otherwise:  # fmt: skip
+    """When the keys lead to several shards."""
+    try:
+        pushed = _on_each(row, placement, draft, query, names, positions)
+    except Refusal as reason:
+        return Refuse(reason.entry.name, reason.filling)
+    return replace(pushed, vindex=placement.vindex.name, keys=tuple(keys))
+
+
+def _on_each(
+    row: Row, placement: Placement, draft: Draft, query: Query, names: Sequence[str], positions: Sequence[int]
+) -> MultiWrite:
+    """Each shard inserts what it reads, when the new rows' shard keys are those of the rows they come from. Raises
+    Refusal."""
+    items = _items(row, query, names)
+    sources = [one for one in placement.sharded if one is not row.target]
+    if any(columns_of(row.request, one) != row.columns for one in sources):
+        raise _insert_select(row, "the shard keys of its tables are of different types")
+    if not sources:
+        raise _insert_select(row, "the keys lead to several shards")
+    if shape_problem(query, placement) is not None or not shard_local(query, sources):
+        raise _insert_select(row, "its rows are put together over shards")
+    if not _keeps_key(query, sources, [resolve(query, items[at].unalias()) for at in positions]):
+        raise _insert_select(row, f"shard key {', '.join(row.table.columns)} is not that of the rows that are read")
+    if any(column.auto_increment for column in (row.target.live.columns if row.target.live else ())):
+        raise _insert_select(row, "it has an AUTO_INCREMENT column, of which the last id would have to be told")
+    if row.tree.args.get("returning") is not None:
+        raise refusal("RETURNING_SCATTER", row.verb)
+    if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE or _assigns_key(row):
+        raise refusal("MULTI_SHARD_INSERT", row.verb)
+    found = volatile_of(row)
+    if found.problem is not None:
+        raise found.problem
+    draft.because("the new rows have the shard keys of those that are read, so each shard inserts its own")
+    return MultiWrite(placement.keyspace.name, placement.shards, clock=found.clock)
+
+
+def _keeps_key(query: Query, sources: Sequence[Relation], written: Sequence[ColumnId | None]) -> bool:
+    """Are the values written as shard key that of one of the tables, column by column?"""
+    for relation in sources:
+        if relation.query is not query or relation.nullable or relation.declared is None:
+            continue
+        same = environment(relation).classes.same
+        own = [(relation, name.lower()) for name in relation.declared.columns]
+        if all(one is not None and same(key, one) for key, one in zip(own, written, strict=True)):
+            return True
+    return False
 
 
 def _insert_select(row: Row, why: str) -> Refusal:
@@ -371,13 +425,7 @@ def _insert_select(row: Row, why: str) -> Refusal:
 def _written_keys(
     row: Row, placement: Placement, query: Query, names: Sequence[str], positions: Sequence[int]
 ) -> list[Key]:
-    if query.arms or not isinstance(query.tree, exp.Select):
-        raise _insert_select(row, "it selects from a set operation")
-    items = query.tree.expressions
-    if any(item.is_star for item in items):
-        items = _expanded(row, query, names)
-    if len(items) != len(names):
-        raise refusal("COLUMN_COUNT", row.table.name)
+    items = _items(row, query, names)
     keys: list[dict[int, Ref]] = [{}]
     for index, position in enumerate(positions):
         found = placement.finder.value_of(query, items[position])
@@ -385,6 +433,18 @@ def _written_keys(
             raise _insert_select(row, f"the value of {row.table.columns[index]} is not fixed")
         keys = [{**key, index: one[0]} for key in keys for one in found]
     return [tuple(key_ref(key[index], column) for index, column in enumerate(row.columns)) for key in keys]
+
+
+def _items(row: Row, query: Query, names: Sequence[str]) -> list[exp.Expr]:
+    """What is selected, as many expressions as there are columns. Raises Refusal."""
+    if query.arms or not isinstance(query.tree, exp.Select):
+        raise _insert_select(row, "it selects from a set operation")
+    items = list(query.tree.expressions)
+    if any(item.is_star for item in items):
+        items = _expanded(row, query, names)
+    if len(items) != len(names):
+        raise refusal("COLUMN_COUNT", row.table.name)
+    return items
 
 
 def _expanded(row: Row, query: Query, names: Sequence[str]) -> list[exp.Expr]:

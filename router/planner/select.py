@@ -162,7 +162,7 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
     query = parsed.query
     assert query is not None
     return (
-        _shape_problem(query, placement)
+        shape_problem(query, placement)
         or _merging_problem(query, placement, draft)
         or _aggregate_problem(request, parsed)
         or unstable_problem(request, parsed)
@@ -170,7 +170,8 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
     )
 
 
-def _shape_problem(query: Query, placement: Placement) -> Refusal | None:
+def shape_problem(query: Query, placement: Placement) -> Refusal | None:
+    """Why the shards' rows of the query are not, side by side, those of one server."""
     if query.arms:
         return _union_problem(query, placement)
     return (
@@ -184,7 +185,7 @@ def _union_problem(query: Query, placement: Placement) -> Refusal | None:
     """Arms that each shard can put together for itself, and each of them one whose rows shards can give."""
     problem = union_problem(query, placement)
     anchored = (arm for arm in query.all_arms() if any(one in placement.sharded for one in arm.tables()))
-    return problem or next(filter(None, (_shape_problem(arm, placement) for arm in anchored)), None)
+    return problem or next(filter(None, (shape_problem(arm, placement) for arm in anchored)), None)
 
 
 def _part_problem(query: Query, placement: Placement) -> Refusal | None:

@@ -102,4 +102,5 @@ def _touched(parsed: Parsed, target: Relation) -> Volatile:
     changes = tree.expressions if isinstance(tree, exp.Update) else conflict.expressions if conflict is not None else []
     assigned = {one.this.name.lower() for one in changes if isinstance(one, exp.EQ)}
     columns = target.live.columns if target.live and changes else ()
-    return Volatile(clock=any(one.on_update and one.name.lower() not in assigned for one in columns))
+    several = len(parsed.tables()) > 1  # of which one may have a column of the same name
+    return Volatile(clock=any(one.on_update and (several or one.name.lower() not in assigned) for one in columns))

@@ -14,6 +14,7 @@ from router.errors import CATALOGUE, Refusal
 from router.literals import Params
 from router.numbering import survey, table_of, written
 from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
+from router.plan_tree import tree
 from router.policy.account import account
 from router.policy.counting import Counting
 from router.policy.enforce import plan
@@ -28,8 +29,8 @@ class Explanation:
     `tables`: (keyspace.table, read or write). `reasons`: in the order they were found. `sql`: shard → its
     text when that is not the statement's own, else empty. `error`: the refusal, when it is refused.
     `plan`: the plan, printed. `policy`: what the policy says of who asks and of every column, and what it sends.
-    `counting`: how each shard's answer is counted against budgets of exposure. `tree`: what a scratch server does, and
-    what it gets for that.
+    `counting`: how each shard's answer is counted against budgets of exposure. `tree`: the steps of several
+    shards' answer (`router.plan_tree`).
     """
 
     kind: str
@@ -66,14 +67,15 @@ class Explanation:
             yield ("region", ", ".join(self.regions))
         for pin in self.pins:
             yield ("pins", pin.replace("_", " "))
-        if self.tree:
+        if self.kind == "Residual":
             yield ("reads from", "the primary")
         elif self.shards:
             yield (
                 "reads from",
                 "a replica, when the session allows it" if self.replica_ok else "the primary",
             )
-            yield ("sends", _sends(self.sql, self.policy))
+            if self.sql or not self.tree:
+                yield ("sends", _sends(self.sql, self.policy))
         for shard, text in self.sql.items():
             yield (f"sends to {shard}", text)
         yield from self.tree
@@ -154,7 +156,7 @@ def explain_planned(
         replica_ok=facts.replica_ok,
         policy=account(lexed, sql, context),
         counting=_counting(planned, shards),
-        tree=tuple(_tree(_carried_out(planned.plan, shards), planned, lexed, sql, context, params)),
+        tree=tuple(_tree(planned, shards, lexed, sql, context, params)) if error is None else (),
     )
 
 
@@ -163,19 +165,13 @@ def _carried_out(plan: Plan, shards: tuple[str, ...]) -> Plan:
 
 
 def _tree(
-    plan: Plan, planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, params: Params
-) -> Iterator[tuple[str, str]]:
-    """What a scratch server does, and under it what is loaded there."""
-    if not isinstance(plan, plans.Residual):
-        return
-    yield ("scratch", f"{plan.scratch} finishes it, in place of {CATALOGUE[plan.instead].id} {plan.instead}")
-    for pull in plan.pulls:
-        found = route(replace(planned, plan=pull.route), lexed, sql, params, mode=context.mode)
-        shards = "no shard" if isinstance(found, Refuse) else ", ".join(found)
-        alias = f" {pull.alias}" if pull.alias != pull.table else ""
-        columns = ", ".join(column.name for column in pull.columns)
-        where = f" where {' and '.join(pull.conditions)}" if pull.conditions else ""
-        yield ("└ loads", f"{pull.table}{alias} ({columns}){where} from {shards}")
+    planned: Planned, shards: tuple[str, ...], lexed: LexedStatement, sql: bytes, context: Context, params: Params
+) -> list[tuple[str, str]]:
+    def routed(plan: Plan) -> tuple[str, ...]:
+        found = route(replace(planned, plan=plan), lexed, sql, params, mode=context.mode)
+        return () if isinstance(found, Refuse) else found
+
+    return tree(_carried_out(planned.plan, shards), shards, planned.topology, routed)
 
 
 def _counting(planned: Planned, shards: tuple[str, ...]) -> tuple[Counting, ...]:

@@ -5,6 +5,7 @@ Helper columns stand behind the client's own; a `Key` names its first helper by 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -145,6 +146,15 @@ class Grouping:
     having: tuple[Condition, ...] = ()
     computed: tuple[Computation, ...] = ()
 
+    def steps(self) -> Iterator[tuple[str, str]]:
+        """(step, detail), the last one first."""
+        if self.having:
+            yield ("having", " and ".join(_condition(one) for one in self.having))
+        if self.computed:
+            yield ("compute", f"{len(self.computed)} columns of whole groups, by a statement on one of the shards")
+        keys = "one of all rows" if self.keys is None else f"by {', '.join(_key(key) for key in self.keys)}"
+        yield ("group", f"{keys}: {', '.join(one.how for one in self.combinations) or 'nothing'} put together")
+
     @property
     def sources(self) -> tuple[Source, ...]:
         """What the computed columns are computed from, each once."""
@@ -176,6 +186,21 @@ class Recipe:
     def whole(self) -> bool:
         """Does each shard give all its rows?"""
         return ShardLimit(whole=True) in self.pieces
+
+    def steps(self) -> Iterator[tuple[str, str]]:
+        """(step, detail), the last one first."""
+        keys = ", ".join(_key(key) for key in self.order)
+        if self.limit is not None:
+            yield ("limit", "the client's OFFSET and LIMIT, over all rows")
+        if self.distinct is not None:
+            yield ("distinct", f"by {', '.join(_key(key) for key in self.distinct)}")
+        if self.group is None:
+            beside = ("concatenate", "one shard's rows behind the other's")
+            yield ("merge", f"sorted rows by {keys}") if keys else beside
+            return
+        if keys:
+            yield ("sort", f"groups by {keys}")
+        yield from self.group.steps()
 
     def describe(self) -> str:
         """In one line, outermost first: `Limit(MergeSort(…))`."""

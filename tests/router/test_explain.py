@@ -77,3 +77,28 @@ def test_whatever_is_sent_is_explained(sql: str) -> None:
     found = explain(sql, context())
     assert json.dumps(found.as_dict())
     assert found.as_rows()
+
+
+@pytest.mark.parametrize(
+    ("database", "sql", "steps"),
+    [
+        (
+            "shop",
+            "SELECT country, SUM(balance) / COUNT(*) AS x FROM customers GROUP BY country HAVING COUNT(*) > 2 "
+            "ORDER BY x LIMIT 3",
+            ["limit", "└ sort", "  └ having", "    └ compute", "      └ group", "        └ read"],
+        ),
+        ("shop", "SELECT id FROM customers ORDER BY name LIMIT 2", ["limit", "└ merge", "  └ read"]),
+        ("shop", "SELECT DISTINCT country FROM customers", ["distinct", "└ concatenate", "  └ read"]),
+        ("shop", "SELECT id FROM customers", ["concatenate", "└ read"]),
+        ("best", "UPDATE customers SET name = 'x'", ["commit", *["└ write"] * 4]),
+        ("shop", "ALTER TABLE customers ADD COLUMN x INT", ["change", "└ change", "  └ try"]),
+        ("shop", "SELECT id FROM customers WHERE id = 5", []),
+        ("shop", "SELECT id FROM customers FOR UPDATE", []),
+    ],
+)
+def test_the_steps_of_several_shards_are_a_tree(database: str, sql: str, steps: list[str]) -> None:
+    found = explain(sql, context(database))
+    assert [step for step, _ in found.tree] == steps
+    shown = found.as_rows()
+    assert shown[len(shown) - 1 - len(steps) : -1] == list(found.tree)

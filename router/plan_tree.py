@@ -1,0 +1,82 @@
+"""A plan as a tree, outermost first: what Fairlead does with what the shards give, and what each of them is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from config.words import MultiShardWrites
+from router import plan as plans
+from router.engine.recipe import Recipe
+from router.errors import CATALOGUE
+from router.plan import Plan
+from router.topology import Topology
+
+Branch: TypeAlias = tuple[int, str, str]
+"""(depth, step, detail)"""
+Routed: TypeAlias = Callable[[Plan], Sequence[str]]
+"""The shards of a plan within the plan."""
+
+
+def tree(plan: Plan, shards: Sequence[str], topology: Topology | None, routed: Routed) -> list[tuple[str, str]]:
+    """(step, detail) as EXPLAIN ROUTE shows them; nothing for a plan that is one statement on one shard."""
+    return [
+        ("  " * (depth - 1) + "└ " + step if depth else step, detail)
+        for depth, step, detail in _branches(plan, shards, topology, routed)
+    ]
+
+
+def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, routed: Routed) -> Iterator[Branch]:
+    match plan:
+        case plans.Residual():
+            yield from _residual(plan, routed)
+        case plans.Scatter(merge=Recipe() as recipe) if len(shards) > 1:
+            yield from _merged(recipe, shards)
+        case plans.Scatter() if len(shards) > 1:
+            yield (0, "concatenate", "one shard's rows behind the other's")
+            yield (1, "read", ", ".join(shards))
+        case plans.MultiWrite() | plans.SplitInsert() if len(shards) > 1:
+            yield from _written(plan, shards, topology)
+        case plans.SchemaChange():
+            yield from _changed(plan)
+
+
+def _residual(plan: plans.Residual, routed: Routed) -> Iterator[Branch]:
+    yield (0, "scratch", f"{plan.scratch} finishes it, in place of {CATALOGUE[plan.instead].id} {plan.instead}")
+    for pull in plan.pulls:
+        alias = f" {pull.alias}" if pull.alias != pull.table else ""
+        columns = ", ".join(column.name for column in pull.columns)
+        where = f" where {' and '.join(pull.conditions)}" if pull.conditions else ""
+        yield (1, "loads", f"{pull.table}{alias} ({columns}){where} from {', '.join(routed(pull.route)) or 'no shard'}")
+
+
+def _merged(recipe: Recipe, shards: Sequence[str]) -> Iterator[Branch]:
+    depth = 0
+    for depth, (step, detail) in enumerate(recipe.steps()):
+        yield (depth, step, detail)
+    helpers = f", with {recipe.helpers} helper columns" if recipe.helpers else ""
+    limit = ""
+    if recipe.limit is not None:
+        limit = ", all rows of each" if recipe.whole else ", offset + count rows of each at most"
+    yield (depth + 1, "read", f"{', '.join(shards)}{helpers}{limit}")
+
+
+def _written(
+    plan: plans.MultiWrite | plans.SplitInsert, shards: Sequence[str], topology: Topology | None
+) -> Iterator[Branch]:
+    keyspace = topology.keyspace(plan.keyspace) if topology is not None else None
+    if keyspace is not None and keyspace.multi_shard_writes is MultiShardWrites.ATOMIC:
+        yield (0, "commit", f"two-phase, decided on {shards[0]}")
+    else:
+        yield (0, "commit", "one shard after the other, as far as it goes")
+    what = "its rows" if isinstance(plan, plans.SplitInsert) else "the statement"
+    for shard in shards:
+        yield (1, "write", f"{what} to {shard}")
+
+
+def _changed(plan: plans.SchemaChange) -> Iterator[Branch]:
+    first, *others = plan.shards
+    yield (0, "change", f"{', '.join(others)} at once, when the first shard is changed")
+    yield (1, "change", first)
+    if plan.tried:
+        yield (2, "try", f"on an empty copy on {first}")

@@ -172,27 +172,39 @@ class Scratch:
     async def _turn(self) -> AsyncIterator[None]:
         """Only so many at once: each holds a connection of the scratch server. Raises Refusal."""
         limits = self._worker.generation.settings.limits
-        if self._running >= limits.scratch_statements:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                async with asyncio.timeout(limits.queue_wait):
-                    await turn
-            except TimeoutError:
-                raise refusal("SCRATCH_BUSY", str(limits.scratch_statements)) from None
-            finally:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-        self._running += 1
+        if self._running < limits.scratch_statements:
+            self._running += 1
+        else:
+            await self._wait(limits.queue_wait, limits.scratch_statements)
         try:
             yield
         finally:
-            self._running -= 1
-            while self._waiting and self._running < limits.scratch_statements:
-                turn = self._waiting.pop(0)
-                if not turn.done():
-                    turn.set_result(None)
-                    break
+            self._pass_on()
+
+    async def _wait(self, seconds: float, most: int) -> None:
+        """Until somebody passes their turn on. Raises Refusal when that takes too long."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                await turn
+        except BaseException as error:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif not turn.cancelled():
+                self._pass_on()
+            if isinstance(error, TimeoutError):
+                raise refusal("SCRATCH_BUSY", str(most)) from None
+            raise
+
+    def _pass_on(self) -> None:
+        """The turn goes to who has waited longest, or back."""
+        while self._waiting:
+            turn = self._waiting.pop(0)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._running -= 1
 
     @asynccontextmanager
     async def _bench(self, session: Session, plan: Residual) -> AsyncIterator[Bench]:

@@ -43,6 +43,10 @@ class Statement:
     ordered: bool = False
     write: bool = False
 
+    @property
+    def reads_tables(self) -> bool:
+        return not self.write and " FROM " in self.sql and not self.sql.startswith("SHOW")
+
 
 class Generator:
     """`siblings`: buyer id -> all ids of its shard. `texts`: what string literals are made of."""

@@ -25,6 +25,8 @@ STATEMENTS = 150
 PINNED_ANSWERED, PINNED_ANSWERED_IN_ALL, ANSWERED_IN_ALL = 0.85, 0.93, 0.89
 """The least shares that must be answered, of the statements that are no errors on a server: of one seed's pinned
 ones, of all seeds' pinned ones, of all."""
+READS_ANSWERED = 0.97
+"""The same of reads of tables, for which a scratch server is named."""
 ENOUGH = 1500
 """Statements from which on a share says something."""
 SEED = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_SEED", "0"))
@@ -70,20 +72,26 @@ def _judge(pair: Pair, case: Case) -> list[str]:
 
 
 @pytest.fixture(scope="module")
+def reads() -> Counter[str]:
+    """same, refused or error -> reads of tables, of all seeds that have run."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
 def outcomes() -> Counter[tuple[str, bool]]:
     """(same, refused or error; pinned) -> statements of all seeds that have run."""
     return Counter()
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + SEEDS))
-def test_generated_statements(duel: Duel, outcomes: Counter[tuple[str, bool]], seed: int) -> None:
-    _run(duel, outcomes, seed)
+def test_generated_statements(duel: Duel, outcomes: Counter[tuple[str, bool]], reads: Counter[str], seed: int) -> None:
+    _run(duel, outcomes, reads, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(FRESH, FRESH + FRESH_SEEDS))
-def test_fresh_statements(duel: Duel, outcomes: Counter[tuple[str, bool]], seed: int) -> None:
-    _run(duel, outcomes, seed)
+def test_fresh_statements(duel: Duel, outcomes: Counter[tuple[str, bool]], reads: Counter[str], seed: int) -> None:
+    _run(duel, outcomes, reads, seed)
 
 
 def test_enough_of_all_is_answered(outcomes: Counter[tuple[str, bool]], record_property: Callable[..., None]) -> None:
@@ -98,11 +106,21 @@ def test_enough_of_all_is_answered(outcomes: Counter[tuple[str, bool]], record_p
     assert everything >= ANSWERED_IN_ALL
 
 
+def test_enough_of_the_reads_is_answered(reads: Counter[str], record_property: Callable[..., None]) -> None:
+    """With a scratch server named; what is no error on a server."""
+    if reads.total() < ENOUGH // 2:
+        pytest.skip("too few generated reads have run before")
+    share = _share(reads["same"], reads["refused"])
+    print(f"answered: {share:.1%} of the reads ({reads.total()})")
+    record_property("reads_answered", share)
+    assert share >= READS_ANSWERED
+
+
 def _share(answered: int, refused: int) -> float:
     return answered / (answered + refused)
 
 
-def _run(duel: Duel, outcomes: Counter[tuple[str, bool]], seed: int) -> None:
+def _run(duel: Duel, outcomes: Counter[tuple[str, bool]], reads: Counter[str], seed: int) -> None:
     duel.reset()
     way = WAYS[seed % len(WAYS)]
     pair = duel.pair(way)
@@ -115,7 +133,10 @@ def _run(duel: Duel, outcomes: Counter[tuple[str, bool]], seed: int) -> None:
     count: Counter[tuple[str, bool]] = Counter()
     for _ in range(STATEMENTS):
         statement = generator.statement()
-        count[_compare(pair, statement), statement.pinned] += 1
+        outcome = _compare(pair, statement)
+        count[outcome, statement.pinned] += 1
+        if statement.reads_tables:
+            reads[outcome] += 1
     outcomes.update(count)
     assert not duel.state_differences()
     answered = _share(count["same", True], count["refused", True])

@@ -969,6 +969,14 @@ class Limits:
     scratch_statements: Annotated[
         int, Option("How many such reads run at once, per worker; others wait, up to queue_wait.", low=1, high=1024)
     ] = 4
+    subquery_rows: Annotated[
+        int,
+        Option(
+            "The most rows of a subquery about other shards' rows, which is run first; its values then stand in the "
+            "statement.",
+            low=1,
+        ),
+    ] = 10000
     queue_wait: Annotated[
         float, Option("How long a statement waits for a server connection.", DURATION, low=0)
     ] = 5.0

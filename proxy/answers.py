@@ -23,7 +23,7 @@ from proxy import commands
 from proxy.audit import Want
 from proxy.compile import GUARDED, LOAD, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.computing import Original
-from proxy.executor import NOT_REDUCED, Asked, Execution, Reduced
+from proxy.executor import NOT_REDUCED, Asked, Execution, Read, Reduced
 from proxy.exposure import Toll
 from proxy.kills import number_of
 from proxy.local import LOCAL
@@ -33,6 +33,8 @@ from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
 from proxy.numbering import Form
 from proxy.params import bigint, rearranged
+from proxy.pulling import Statement
+from proxy.result_set import ResultSet
 from proxy.session import Session
 from proxy.text import ParkedText, SessionGone
 from router import plan as plans
@@ -482,6 +484,8 @@ class Dispatcher:
             self.worker.kills.begin(handle, session, number, statement=plan.statement)
         elif isinstance(plan, LOCAL):
             self.worker.local.answer(handle, session, plan, execution is not None)
+        elif isinstance(plan, plans.PullOut):
+            self.worker.pulling.begin(handle, session, Statement(sql, found, planned, params, execution))
         elif isinstance(plan, plans.Numbered):
             self.worker.numbering.begin(handle, session, sql, found, planned, params, execution)
         else:
@@ -580,24 +584,53 @@ class Dispatcher:
         bounds: Bounds, shards: tuple[str, ...], params: Params, execution: Execution | None, toll: Toll | None,
     ) -> None:  # fmt: skip
         """A read whose rows the engine merges: shards get it with helper columns. Raises Refusal."""
-        prepared = execution is not None
+        statement = Statement(sql, found, planned, params, execution)
+        asked, reduced = self._asked(session, statement, recipe, bounds, shards)
+        self.worker.executor.merge(handle, session, found, planned, recipe, asked, replace(reduced, toll=toll))
+
+    def _asked(
+        self, session: Session, statement: Statement, recipe: Recipe, bounds: Bounds, shards: tuple[str, ...]
+    ) -> tuple[Asked, Reduced]:
+        """What shards are asked for a merged read. Raises Refusal."""
+        sql, found, execution = statement.text, statement.found, statement.execution
         limit = bounds.of_shard(whole=recipe.whole)
-        outgoing = assemble(recipe, sql, found, session.mode, limit, prepared=prepared)
-        texts, reduced = self._forms_of(session, outgoing.text, planned, shards)
-        reduced = replace(reduced, toll=toll)
+        outgoing = assemble(recipe, sql, found, session.mode, limit, prepared=execution is not None)
+        texts, reduced = self._forms_of(session, outgoing.text, statement.planned, shards)
         if execution is None:
             payloads = {name: b"\x03" + text for name, text in texts.items()}
-            reduced, payload = replace(reduced, payloads=payloads), b""
-            command = Original(sql, found, session.mode)
+            return Asked(shards, b"", bounds, Original(sql, found, session.mode)), replace(reduced, payloads=payloads)
+        statements, count = self.worker.statements, len(statement.params)
+        refs = statements.forms(session, execution.number, texts, len(outgoing.params))
+        payload = rearranged(execution.payload, count, outgoing.params, bigint(limit))
+        prepare = partial(statements.form, session, execution.number)
+        command = Original(sql, found, session.mode, execution.payload, count, prepare)
+        return Asked(shards, payload, bounds, command), replace(reduced, statements=refs)
+
+    def planned(self, session: Session, sql: Text, found: LexedStatement) -> Planned:
+        """The plan of a text of ours, as of one that the client had sent."""
+        return self._remembered(session, found) or self.plan(session, sql, found)
+
+    async def collect(self, handle: int, session: Session, statement: Statement, answer: ResultSet) -> None:
+        """Carry out a read whose answer is not the client's. Raises Refusal, and what `answer` raises."""
+        sql, found, planned, params = statement.text, statement.found, statement.planned, statement.params
+        shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
+        if isinstance(shards, plans.Refuse):
+            raise refusal_of(shards, planned.facts)
+        if self.worker.exposures.toll(session, planned, found, sql, params, shards) is not None:
+            raise refusal("POLICY_FORM", "a subquery whose rows are counted")
+        plan, execution = planned.plan, statement.execution
+        if isinstance(plan, plans.ByKey) and len(shards) > 1:
+            plan = plan.otherwise
+        if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
+            bounds = bounds_of(plan.merge, sql, found, session.mode, params)
+            asked, reduced = self._asked(session, statement, plan.merge, bounds, shards)
+            read = Read(shards, b"", execution, reduced, plan.merge, asked)
         else:
-            statements = self.worker.statements
-            refs = statements.forms(session, execution.number, texts, len(outgoing.params))
-            payload = rearranged(execution.payload, len(params), outgoing.params, bigint(limit))
-            reduced = replace(reduced, statements=refs)
-            prepare = partial(statements.form, session, execution.number)
-            command = Original(sql, found, session.mode, execution.payload, len(params), prepare)
-        asked = Asked(shards, payload, bounds, command)
-        self.worker.executor.merge(handle, session, found, planned, recipe, asked, reduced)
+            shards = shards if isinstance(plan, plans.Scatter) else shards[:1]
+            reduced = self._reduced(session, sql, found, planned, shards, execution)
+            payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
+            read = Read(shards, payload, execution, reduced)
+        await self.worker.executor.collect(handle, session, found, planned, read, answer)
 
     def _forms_of(
         self, session: Session, text: bytes, planned: Planned, shards: tuple[str, ...]

@@ -111,6 +111,18 @@ class Write:
     clock: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A read of several shards, or of one: merged by `recipe` as `asked`, or `payload` to each."""
+
+    shards: tuple[str, ...]
+    payload: bytes
+    execution: Execution | None
+    reduced: Reduced
+    recipe: Recipe | None = None
+    asked: Asked | None = None
+
+
 class Branches:
     """One lease per shard, by the shard's name, with the relay's numbers as they were when the statement began."""
 
@@ -237,6 +249,28 @@ class Executor:
             work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
             self.spawn(handle, session, planned, found.fingerprint, asked.shards, outcome, work, reduced.toll)
 
+    async def collect(
+        self, handle: int, session: Session, found: Any, planned: Planned, read: Read, answer: ResultSet
+    ) -> None:
+        """Carry out a read whose answer is not the client's. Raises Refusal, and what `answer` raises."""
+        info = self.free(handle, planned)
+        if info is None:
+            return
+        outcome, reduced = Outcome(), read.reduced
+        if isinstance(read.asked, Asked):
+            assert read.recipe is not None
+            work = partial(self._merge, handle, session, read.recipe, read.asked, reduced, info, outcome, answer)
+        else:
+            payloads = {name: reduced.payloads.get(name, read.payload) for name in read.shards}
+            work = partial(
+                self._scatter, handle, session, payloads, read.execution, reduced, info, outcome, answer
+            )
+        want = self._worker.auditor.want(session, planned, read.shards)
+        if want is not None:
+            await self._worker.auditor.around(want, found.fingerprint, read.shards, outcome, work)
+        else:
+            await work()
+
     def free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
         """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
         info = self._worker.relay.info(handle)
@@ -256,14 +290,14 @@ class Executor:
 
     async def _merge(
         self, handle: int, session: Session, recipe: Recipe, asked: Asked, reduced: Reduced, info: dict[str, Any],
-        outcome: Outcome,
+        outcome: Outcome, answer: ResultSet | None = None,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
             branches = await self._branches(stack, session, asked.shards)
             for name in asked.shards:
                 payload = reduced.payloads.get(name, asked.payload)
                 branches.send(name, payload, reduced.statements.get(name), reduced)
-            answer = ResultSet(self._worker, handle, session, Status(info["status"]))
+            answer = answer or ResultSet(self._worker, handle, session, Status(info["status"]))
             cursors = [
                 _cursor(reduced.toll, name, lease, deprecate=answer.deprecate, binary=asked.binary)
                 for name, lease in branches.leases.items()
@@ -288,14 +322,14 @@ class Executor:
 
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,
-        reduced: Reduced, info: dict[str, Any], outcome: Outcome,
+        reduced: Reduced, info: dict[str, Any], outcome: Outcome, answer: ResultSet | None = None,
     ) -> None:  # fmt: skip
         statement = execution.statement if execution is not None else None
         async with AsyncExitStack() as stack:
             branches = await self._branches(stack, session, payloads)
             for name, payload in payloads.items():
                 branches.send(name, payload, reduced.statements.get(name, statement), reduced)
-            answer = ResultSet(self._worker, handle, session, Status(info["status"]))
+            answer = answer or ResultSet(self._worker, handle, session, Status(info["status"]))
             first: tuple[str, Head] | None = None
             for name, lease in branches.leases.items():
                 cursor = _cursor(

@@ -218,6 +218,10 @@ class Statements:
         match plan:
             case plans.OneShard(shard):
                 return compiler.shard(shard)
+            case plans.PullOut(keyspace=name):
+                pulled = self._worker.generation.topology.keyspace(name)
+                assert pulled is not None
+                return compiler.nearest(tuple(shard.name for shard in pulled.shards))
             case plans.AnyShard(_, shards) | plans.Scatter(shards=shards):
                 return compiler.nearest(shards)
             case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.Numbered(shards=shards):

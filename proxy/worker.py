@@ -56,6 +56,7 @@ from proxy.pool.pools import class_of
 from proxy.pool.schemas import Schemas
 from proxy.pool.varstate import SessionState, StateUnreachable
 from proxy.ports import shares_told
+from proxy.pulling import Pulling
 from proxy.redis.service import RedisService
 from proxy.relay_errors import fill_errors
 from proxy.scratch import Scratch
@@ -131,6 +132,7 @@ class Worker:
         self.sequences = Sequences(self)
         self.numbering = Numbering(self)
         self.scratch = Scratch(self)
+        self.pulling = Pulling(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)

@@ -383,7 +383,7 @@ _READS = (
     ),
     _entry(
         "AGGREGATE_SCATTER", 1225, NOT_SUPPORTED_YET,
-        "{0}() over several shards is not put together",
+        "{0} over several shards is not put together",
         "The shards' values of this aggregate do not add up to one server's.",
         "Aggregate by something that can be put together, or fix the shard key.",
     ),
@@ -393,6 +393,20 @@ _READS = (
         "The aggregates are known only when the shards' parts have been put together. Then a shard computes the "
         "expression from their values, but here it would not be certain to come to one server's result.",
         "Select the aggregates themselves and compute with them in the application.",
+    ),
+    _entry(
+        "SUBQUERY_ROWS", 1241, OUT_OF_RESOURCES,
+        "a subquery about other shards' rows gives more than {0}",
+        "It is run first, and its values are put into the statement, within limits.subquery_rows and "
+        "limits.merge_memory.",
+        "Filter more in the subquery, raise the limit, or send two statements.",
+    ),
+    _entry(
+        "SUBQUERY_VALUE", 1242, NOT_SUPPORTED_YET,
+        "a subquery about other shards' rows gives values that cannot stand in the statement: {0}",
+        "It is run first, and its values are put into the statement. Numbers, dates, times and binary strings mean the "
+        "same there; text only where it is compared with a column of its own collation, in a session of utf8mb4.",
+        "Compare it with a column of the same collation, or send two statements.",
     ),
     _entry(
         "COMPUTE_DOMAINS", 1240, NOT_SUPPORTED_YET,

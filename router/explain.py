@@ -257,6 +257,8 @@ def describe(plan: Plan) -> str:
             return f"Numbered({plan.keyspace}.{plan.table}, rows={plan.rows_slot}, value={plan.position})"
         case plans.SchemaChange():
             return f"SchemaChange({plan.keyspace}.{plan.table}: {', '.join(plan.shards)})"
+        case plans.PullOut(keyspace, pulls):
+            return f"PullOut({keyspace}: {', '.join(one.kind for one in pulls)})"
         case plans.Refuse(entry, args):
             return f"Refuse({', '.join((entry, *args))})"
         case _:

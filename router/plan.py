@@ -86,6 +86,37 @@ class Scatter:
     merge: Recipe | None = None
 
 
+NO_TOKENS = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pulled:
+    """A subquery that is run first: tokens `first` to `last` are replaced by what it gives.
+
+    'scalar': one value, or NULL without rows; 'in': a list; 'exists': a truth. `text`: text may come, of the collation
+    that it is compared in; `item`: its column's tokens, where that is asked for with all its digits; `limited`: it has
+    a LIMIT.
+    """
+
+    first: int
+    last: int
+    kind: Literal["scalar", "in", "exists"]
+    text: bool = False
+    item: tuple[int, int] = NO_TOKENS
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullOut:
+    """Run these subqueries, put what they give into the text, and plan that anew. `entry`, `args`: why the statement
+    as it is would be refused."""
+
+    keyspace: str
+    pulls: tuple[Pulled, ...]
+    entry: str
+    args: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class MultiWrite:
     """Send the same write to several shards (begin all, execute all, commit all) and sum the affected rows.
@@ -378,6 +409,7 @@ Plan: TypeAlias = (
     | AnyShard
     | ByKey
     | Scatter
+    | PullOut
     | SplitInsert
     | MultiWrite
     | Numbered

@@ -47,7 +47,7 @@ def clauses_of(tokens: Sequence[Token]) -> Clauses | None:
     names = [word for _, word in marks if word in _CLAUSES]
     if len(set(names)) != len(names) or names != sorted(names, key=_CLAUSES.index):
         return None
-    ends = [at for at, _ in marks[1:]] + [len(tokens)]
+    ends = [*(at for at, _ in marks), len(tokens)][1:]
     found: dict[str, Range] = {}
     begins: dict[str, int] = {}
     for (at, word), end in zip(marks, ends, strict=True):

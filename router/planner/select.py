@@ -19,6 +19,7 @@ from router.planner.apart import shard_local, windows_apart
 from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
+from router.planner.pulling import pull_out
 from router.planner.request import Draft, Request
 from router.planner.residual import residual_of
 from router.planner.unions import union_problem
@@ -101,19 +102,36 @@ def _placed(request: Request, parsed: Parsed, placement: Placement, draft: Draft
         # Locks on different copies would not meet each other, so locking reads share the first shard's.
         first = OneShard(placement.shards[0])
         return first if draft.locks else AnyShard(keyspace.name, placement.shards)
+    try:
+        return _over_shards(request, keyspace, parsed, placement, draft)
+    except Refusal as problem:
+        pulled = pull_out(request, parsed, placement, problem)
+        if pulled is None or draft.locks:
+            raise
+        draft.because("subqueries run first, and their values stand in for them")
+        return pulled
+
+
+def _over_shards(
+    request: Request, keyspace: Keyspace, parsed: Parsed, placement: Placement, draft: Draft
+) -> Plan:
     check_vindexes(placement)
     if placement.unpinned:
         if request.context.bound:
             draft.because("it is one shard's part of a larger statement")
             return Scatter(keyspace.name, placement.shards)
-        problem = scatter_problem(request, parsed, placement, draft)
-        if problem is not None:
-            raise problem
-        recipe = recipe_of(request, parsed, placement)
-        draft.because(_how(recipe))
-        return Scatter(keyspace.name, placement.shards, merge=recipe)
+        return _scattered(request, parsed, placement, draft)
     keys = placement.all_keys()
     return by_key(placement, draft, keys, _otherwise(request, parsed, placement, draft, keys))
+
+
+def _scattered(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Scatter:
+    problem = scatter_problem(request, parsed, placement, draft)
+    if problem is not None:
+        raise problem
+    recipe = recipe_of(request, parsed, placement)
+    draft.because(_how(recipe))
+    return Scatter(placement.keyspace.name, placement.shards, merge=recipe)
 
 
 def _otherwise(

@@ -28,7 +28,7 @@ from router.policy.checker import check as check_again
 from router.policy.constraints import Constraints
 from router.policy.counting import Counting, counting
 from router.policy.decide import Decision, Hidden, Judge, check_writes
-from router.policy.gathering import within_domains
+from router.policy.gathering import unrestricted, within_domains
 from router.policy.homes import candidates
 from router.policy.lineage import Lineage, lineage
 from router.policy.model import Policy, Subject
@@ -136,6 +136,8 @@ def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
     if context.policy is None or isinstance(planned.plan, Refuse | plans.Numbered):
         return planned
     try:
+        if isinstance(planned.plan, plans.PullOut):
+            return unrestricted(planned, planned.plan, context.policy)
         if context.subject is not None:
             planned = _Enforcer(planned, lexed, sql, context, context.policy, context.subject).enforce()
         return within_domains(planned, context.policy, context.topology)

@@ -35,3 +35,11 @@ def _problem(plan: plans.Scatter, policy: Policy, topology: Topology) -> Refusal
     shards = (topology.shard(name) for name in plan.shards)
     domains = {policy.domain_of_region(shard.region.name) for shard in shards if shard is not None}
     return refusal("COMPUTE_DOMAINS", ", ".join(sorted(domains))) if len(domains) > 1 else None
+
+
+def unrestricted(planned: Planned, plan: plans.PullOut, policy: Policy) -> Planned:
+    """The same plan, whose parts are statements that are judged by themselves. Raises Refusal where values that the
+    policy knows of would go from one shard into the text for others."""
+    if any(policy.restricted(use.keyspace, use.table) for use in planned.facts.tables):
+        raise refusal(plan.entry, *plan.args)
+    return planned

@@ -250,7 +250,7 @@ class Reads:
             "GROUP_CONCAT(email ORDER BY credit DESC, id)", "GROUP_CONCAT(DISTINCT small ORDER BY small SEPARATOR ';')",
             "GROUP_CONCAT(raw ORDER BY id)", "GROUP_CONCAT(born ORDER BY seen, id)", "LENGTH(GROUP_CONCAT(name, id))",
             "GROUP_CONCAT(id % 3 ORDER BY id % 3)", "UPPER(GROUP_CONCAT(email ORDER BY id))", "COUNT(*)", "SUM(credit)",
-            "COUNT(DISTINCT country)", "GROUP_CONCAT(IF(id % 2, 'odd', 'even') ORDER BY 'x', id)", "AVG(small)",
+            "COUNT(DISTINCT country)", "GROUP_CONCAT(IF(id % 2, 'odd', 'even') ORDER BY id % 2, id)", "AVG(small)",
         )  # fmt: skip
         loose = (
             "GROUP_CONCAT(id)", "GROUP_CONCAT(name SEPARATOR '/')", "JSON_ARRAYAGG(name)", "JSON_ARRAYAGG(small)",
@@ -337,6 +337,41 @@ class Reads:
         sql = f"SELECT {listed} FROM buyers{where} {glue} {self.dice.choice(conditions)}{tail}"
         return self.protocol(sql, ordered=bool(tail))
 
+    def pulled_subqueries(self) -> Read:
+        """Subqueries about other shards' rows, which go first."""
+        where, other = self.dice.choice(FILTERS), self.dice.choice(FILTERS)
+        glue = "AND" if where else "WHERE"
+        single = ("AVG(amount)", "MAX(n)", "MIN(amount) + 5", "SUM(qty) / COUNT(*)", "COUNT(*)", "MAX(amount) * 2")
+        conditions: list[tuple[str, tuple[Any, ...]]] = [
+            (f"credit > (SELECT {self.dice.choice(single)} FROM purchases)", ()),
+            (f"credit <= (SELECT AVG(credit) FROM buyers{other})", ()),
+            ("(SELECT MAX(qty) FROM purchases) < small", ()),
+            (f"small IN (SELECT qty FROM purchases) OR small IN (SELECT small FROM buyers{other})", ()),
+            (f"small NOT IN (SELECT small FROM buyers{other})", ()),
+            ("credit NOT IN (SELECT amount FROM purchases WHERE qty > 100)", ()),
+            (f"country IN (SELECT country FROM buyers{other})", ()),
+            (f"name = (SELECT MAX(name) FROM buyers{other})", ()),
+            (f"born = (SELECT MIN(born) FROM buyers{other})", ()), ("seen < (SELECT MAX(seen) FROM buyers)", ()),
+            ("EXISTS (SELECT 1 FROM purchases WHERE qty > 2)", ()),
+            ("NOT EXISTS (SELECT 1 FROM years WHERE y > ?)", (self.dice.choice([2000, 5000]),)),
+            ("id IN (SELECT MAX(id) FROM buyers)", ()), ("credit = (SELECT credit FROM buyers WHERE id < 0)", ()),
+            ("raw IN (SELECT raw FROM buyers WHERE small > ?)", (3,)), ("score >= (SELECT MAX(score) FROM buyers)", ()),
+            ("small > (SELECT COUNT(*) FROM years WHERE y IN (SELECT qty FROM purchases))", ()),
+            ("id > (SELECT id FROM buyers WHERE id > 0)", ()),
+            ("credit > (SELECT COUNT(*) FROM countries) + 1 AND small < (SELECT COUNT(*) FROM codes)", ()),
+        ]  # fmt: skip
+        condition, params = self.dice.choice(conditions)
+        tails = ["", " ORDER BY id", " ORDER BY name, id LIMIT 5"]
+        tail = self.dice.choice(tails)
+        listed = self.dice.choice(["id, name", "COUNT(*), MAX(name)", "*"])
+        if "COUNT" in listed:
+            tail = ""
+        sql = f"SELECT {listed} FROM buyers{where} {glue} ({condition}){tail}"
+        if self.dice.random() < 0.15:
+            having = "COUNT(*) > (SELECT AVG(used) FROM codes)"
+            return self.protocol(f"SELECT country, COUNT(*) FROM buyers GROUP BY country HAVING {having}")
+        return self.protocol(sql, params, ordered=bool(tail))
+
     def derived(self) -> Read:
         per_buyer = "SELECT buyer_id, SUM(qty) AS s, COUNT(*) AS c FROM purchases GROUP BY buyer_id"
         forms = [
@@ -372,6 +407,7 @@ FEATURES: dict[str, Callable[[Reads], Read]] = {
     "set_operations": Reads.set_operations,
     "window": Reads.windows,
     "subquery": Reads.subqueries,
+    "pulled_subqueries": Reads.pulled_subqueries,
     "derived": Reads.derived,
 }
 TABLES = bazaar.TABLES

@@ -30,3 +30,15 @@ def test_a_list_of_keys_is_left_when_it_stays_on_one_shard() -> None:
     planned, _ = decided(b"SELECT SUM(id) / COUNT(*) FROM customers WHERE id IN (1, 2)", context("eea"))
     assert isinstance(planned.plan, plans.ByKey)
     assert planned.plan.otherwise == plans.Refuse("COMPUTE_DOMAINS", ("eea, us",))
+
+
+@pytest.mark.parametrize("subject", ["us", "eea"])
+def test_values_of_a_restricted_table_are_not_put_into_a_text_for_other_shards(subject: str) -> None:
+    planned, _ = decided(b"SELECT id FROM orders WHERE total > (SELECT MAX(id) FROM customers)", context(subject))
+    assert isinstance(planned.plan, plans.Refuse)
+    assert CATALOGUE[planned.plan.entry].name == "CROSS_SHARD_SUBQUERY"
+
+
+def test_those_of_public_tables_are() -> None:
+    planned, _ = decided(b"SELECT id FROM orders WHERE total > (SELECT AVG(total) FROM orders)", context("us"))
+    assert isinstance(planned.plan, plans.PullOut)

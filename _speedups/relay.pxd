@@ -337,6 +337,7 @@ cdef struct Session:
     uint16_t ndeferred
     Buf once                    # framed SET TRANSACTION … of the next transaction
     Buf once_used               # … of the one that is open: its parts on other shards begin alike
+    uint8_t marked              # the open transaction has such, or savepoints that the uvloop side knows
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     Verdict* verdict            # the policy's, of the current command; NULL for none
     ClientStatement* stmts

@@ -853,6 +853,8 @@ cdef class Relay:
                 memcpy(error, buf_head(&s.own_error), n)
             if s.backend != NULL:
                 shard = s.backend.pool.shard
+                if s.trx == TRX_ACTIVE:
+                    copy.status = s.backend.status      # also behind an error, which says nothing of it
         self.unlock()
         if s == NULL:
             return None
@@ -950,7 +952,7 @@ cdef class Relay:
             if s != NULL and (s.phase == PHASE_PARKED or s.phase == PHASE_IDLE):
                 close_or_release(c, s)
                 set_trx(c, s, TRX_NONE)
-                buf_free(&s.once_used)
+                unmark(s)
                 drop_pins(c, s)
             self.unlock()
         return s != NULL
@@ -1119,7 +1121,17 @@ cdef class Relay:
             if s != NULL:
                 drop_pending(c, s)
                 set_trx(c, s, TRX_NONE)
-                buf_free(&s.once_used)
+                unmark(s)
+            self.unlock()
+
+    def mark(self, uint64_t handle):
+        """The open transaction has savepoints that the caller keeps; `info` says so until its end."""
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL and s.trx != TRX_NONE:
+                s.marked = 1
             self.unlock()
 
     def transaction(self, uint64_t handle):
@@ -1780,6 +1792,7 @@ cdef dict info_of(Session* copy, int32_t shard):
         "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
         "fingerprint": copy.fingerprint, "bytes_out": copy.bytes_out,
         "script": copy.script != NULL, "received": copy.t_received, "last": copy.t_last, "deferred": copy.ndeferred,
+        "marked": bool(copy.marked),
     }
 
 
@@ -1913,7 +1926,7 @@ cdef void move_backend(Core* c, Session* a, Session* b) noexcept nogil:
     if a.kind == KIND_LEASE:
         count_open(c, a, TRX_NONE)
     else:
-        b.state = a.state       # what the lease does there is done in the session's state
+        b.state = b.backend.state   # what the lease does there is done as it is
     count_open(c, b, TRX_ACTIVE if active or b.kind == KIND_CLIENT else TRX_NONE)
 
 

@@ -407,8 +407,15 @@ cdef bint send_once(Core* c, Session* s, Backend* b) noexcept nogil:
     cdef size_t n = get24(buf_head(&s.once)) + 4
     cdef bint sent = send_framed(c, b, EXPECT_OK, buf_head(&s.once), n) \
         and buf_append(&s.once_used, buf_head(&s.once), n)
+    s.marked = 1
     buf_consume(&s.once, n)
     return sent
+
+
+cdef void unmark(Session* s) noexcept nogil:
+    """The transaction is over."""
+    buf_free(&s.once_used)
+    s.marked = 0
 
 
 cdef bint send_extra(Core* c, Session* s, Backend* b) noexcept nogil:
@@ -898,8 +905,8 @@ cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
     else:
         if s.trx == TRX_ACTIVE:
             set_trx(c, s, TRX_NONE)
-            if s.once_used.len:
-                buf_free(&s.once_used)
+            if s.marked:
+                unmark(s)
         if s.behind & BEHIND_HOLD and s.flags & PLAN_TRACKED:
             # The uvloop side knows in which state this has left the backend, and says so before `release`.
             b.suspect |= SUSPECT_STATE if not s.last_error else 0
@@ -955,7 +962,7 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
             b.suspect |= SUSPECT_ONCE   # a statement that fails, or reads no table, does not use it up
             drop_pending(c, s)
             if not s.autocommit_off:
-                buf_free(&s.once_used)
+                unmark(s)
     elif b.step == STEP_BEGIN:
         set_trx(c, s, TRX_ACTIVE)
         replay_deferred(c, s)
@@ -965,7 +972,7 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
             return
     elif b.step == STEP_COMMIT:
         set_trx(c, s, TRX_NONE)
-        buf_free(&s.once_used)
+        unmark(s)
         if b.suspect & SUSPECT_STATE:
             add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
         if s.pins == 0:
@@ -983,6 +990,7 @@ cdef void replay_deferred(Core* c, Session* s) noexcept nogil:
     """The transaction has its shard now: SAVEPOINTs that came before go there before the statement."""
     if s.ndeferred == 0:
         return
+    s.marked = 1
     if buf_append(&s.deferred, buf_head(&s.extra), s.extra.len):
         buf_free(&s.extra)
         s.extra = s.deferred
@@ -1135,7 +1143,7 @@ cdef void lose_transaction(Core* c, Session* s) noexcept nogil:
     """What the backend held is gone. A transaction that had not reached it is not."""
     if s.trx == TRX_ACTIVE:
         set_trx(c, s, TRX_NONE)
-        buf_free(&s.once_used)
+        unmark(s)
     drop_pins(c, s)
 
 

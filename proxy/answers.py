@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,12 @@ from proxy.pulling import Statement
 from proxy.result_set import ResultSet
 from proxy.session import Session
 from proxy.text import ParkedText, SessionGone
+from proxy.xa.sessions import Spread
+from proxy.xa.transaction import ServerSaid
 from router import plan as plans
 from router.engine.assemble import assemble
 from router.engine.recipe import Recipe
-from router.errors import Refusal, refusal
+from router.errors import CATALOGUE, Refusal, refusal
 from router.gate import Family, gate
 from router.literals import Params
 from router.plan import Planned, refusal_of
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARKED, CLOSED, DRAINED, DONE, LEAVES = 1, 2, 4, 16, 64
+ACTIVE = 2
+"""The relay's Trx: a server has a transaction open."""
 CONNECT, TRANSACTION, SESSION, OTHER, AUDIT = map(
     PARK_REASONS.index, ("connect", "transaction", "session", "other", "audit")
 )
@@ -69,6 +74,9 @@ CARRIED_OUT = plans.MultiWrite | plans.SplitInsert | plans.Scatter | plans.Schem
 """Plans that the executor carries out on several shards."""
 SCHEMA_WAIT = 2.0
 """Seconds that a session waits at most, behind its DDL, for the schema to be read."""
+SAVEPOINTS_MAX = 1024
+"""Of one transaction, at a time."""
+SPREADS_NOT = CATALOGUE["MULTI_SHARD_IN_TRANSACTION"].id
 RETRIES = 3
 """How often one command may come back as a miss before it is carried out from here."""
 
@@ -169,13 +177,14 @@ class Dispatcher:
             self.refuse(handle, refusal("INTERNAL", "the statement could not be handled"), close=True)
 
     def _handle(self, handle: int, session: Session, reason: int, command: int) -> None:
-        if reason == AUDIT:
+        spread = session.spread
+        if spread is not None and spread.turn.locked() and reason not in (AUDIT, CONNECT, SESSION):
+            self.spawn(handle, self._in_turn(handle, spread))
+        elif reason == AUDIT:
             self.worker.auditor.wait(handle)
         elif reason == CONNECT:
             self._no_pool(handle, session)
-        elif reason == TRANSACTION and self._on_second_shard(handle):
-            return
-        elif reason == SESSION and self.worker.add_way_between_states(handle):
+        elif self._is_provided(handle, session, reason):
             self.relay.resume(handle)
         elif command == Command.QUERY:
             self._on_query(handle, session, reason)
@@ -232,6 +241,8 @@ class Dispatcher:
             await work
         except Refusal as error:
             self.refuse(handle, error)
+        except ServerSaid as error:
+            self.relay.reply(handle, error.packet, error=True)
         except SessionGone:
             pass
         except asyncio.CancelledError:
@@ -268,15 +279,32 @@ class Dispatcher:
             await event.wait()
         return handle in self.worker.sessions
 
-    def _on_second_shard(self, handle: int) -> bool:
-        """Does the statement need another shard than the one that the session is bound to? Then it is refused."""
+    def _is_provided(self, handle: int, session: Session, reason: int) -> bool:
+        """Has the command what it lacked, and is to be looked at again? Raises Refusal."""
+        if reason == TRANSACTION:
+            return self._spreads(handle, session)
+        return reason == SESSION and self.worker.add_way_between_states(handle)
+
+    async def _in_turn(self, handle: int, spread: Spread) -> None:
+        """What the session's last statement has left on several shards is being put in order."""
+        async with spread.turn:
+            pass
+        self.relay.resume(handle)
+
+    def _spreads(self, handle: int, session: Session) -> bool:
+        """Does the statement need another shard than the one that the session is bound to? Then its transaction
+        spreads, and it is to be looked at again. Raises Refusal."""
         info = self.relay.info(handle)
         if info is None or info["shard"] < 0 or info["shard"] == info["command_shard"]:
             return False
         bound = self.worker.shard_of_number(info["shard"]).name
         wanted = self.worker.shard_of_number(info["command_shard"]).name
-        if info["trx"]:
-            raise refusal("SECOND_SHARD", bound, wanted)
+        if info["trx"] == ACTIVE:
+            try:
+                self.worker.spreads.enter(handle, session, info)
+            except Refusal as reason:
+                raise refusal("SECOND_SHARD", bound, wanted) if reason.id == SPREADS_NOT else reason from None
+            return True
         pins = [name.replace("_", " ") for bit, name in enumerate(PIN_REASONS) if info["pins"] >> bit & 1]
         raise refusal("PINNED_SESSION", bound, ", ".join(pins) or "its state", wanted)
 
@@ -413,7 +441,7 @@ class Dispatcher:
         if info is None:
             return
         compiled = self.worker.compile(session, planned)
-        cached = planned.facts.cacheable and not found.error and compiled.opcode != OP_PARK
+        cached = planned.facts.cacheable and not found.error and compiled.opcode != OP_PARK and session.spread is None
         if cached and reason in LACKING and self._came_back(handle, info) <= RETRIES:
             self._install(session, sql, found, planned, compiled)
             self.relay.resume(handle)
@@ -471,7 +499,14 @@ class Dispatcher:
         plan = planned.plan
         if (refused := planned.refusal) is not None:
             raise refused
-        if planned.facts.uses_warnings:
+        spread = session.spread
+        if spread is not None and (planned.facts.implicit_commit or is_begin(plan)):
+            self.commit_first(handle, session, spread)
+        elif spread is not None and isinstance(plan, plans.Transaction):
+            self.spawn(handle, self._end(handle, session, spread, plan, bytes(sql)))
+        elif spread is not None and isinstance(plan, plans.SetSession) and planned.facts.pins:
+            self.spawn(handle, self._set_at_home(handle, session, spread, plan, sql, found, params))
+        elif planned.facts.uses_warnings:
             self.worker.local.show_warnings(handle, session, sql, execution is not None)
         elif isinstance(plan, plans.Transaction):
             self._transaction(handle, session, plan, sql)
@@ -506,6 +541,8 @@ class Dispatcher:
         warned = warning(planned, len(shards))
         session.note = error_payload(warned) if warned is not None else None
         toll = self.worker.exposures.toll(session, planned, found, sql, params, shards)
+        if toll is not None and toll.persons is None and session.spread is not None:
+            raise toll.bound_to_its_connection()
         plan = planned.plan
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
@@ -536,15 +573,23 @@ class Dispatcher:
             # A transaction that has reached no shard yet ends here; an open one is committed by its server, as is one
             # that begins there for what is not understood: that may be no more than a slip of the pen.
             self.relay.drop_pending(handle)
+        if session.spread is not None and planned.facts.pins and session.spread.home in shards:
+            shards = (session.spread.home,)
         shard = self._one_of(shards, planned, info)
+        client, payload = found, b""
         if form is None:
             verdict = self._verdict(session, sql, found, planned, shard, execution)
-            self._on_one_shard(handle, session, found, planned, compiled, shard, info, verdict, toll)
-            return
-        self.worker.ensure_way(session, shard, session.capabilities)
-        verdict = self._ruled(planned, shard, form)
-        client, payload = form.client, form.payload
-        self._on_one_shard(handle, session, client, planned, compiled, shard, info, verdict, toll, payload)
+        else:
+            self.worker.ensure_way(session, shard, session.capabilities)
+            verdict = self._ruled(planned, shard, form)
+            client, payload = form.client, form.payload
+        start = partial(
+            self._on_one_shard, handle, session, client, planned, compiled, shard, info, verdict, toll, payload
+        )
+        if session.spread is not None:
+            self.spawn(handle, self._held(handle, session, session.spread, planned, compiled, shard, start))
+        elif (rest := start()) is not None:
+            self.spawn(handle, rest)
 
     def _ruled(self, planned: Planned, shard: int, form: Form) -> VerdictRef | None:
         """What the policy makes of a form on one shard: it passes as it is, or not at all. Raises Refusal."""
@@ -555,6 +600,61 @@ class Dispatcher:
         if form.statement is not None:
             return self.worker.verdicts.prepared(part, form.statement)
         return self.worker.verdicts.passes(part) if part is not None else None
+
+    async def _held(
+        self, handle: int, session: Session, spread: Spread, planned: Planned, compiled: Compiled, shard: int,
+        start: Callable[[], Awaitable[None] | None],
+    ) -> None:  # fmt: skip
+        """A statement of one shard, in a transaction over several. Raises Refusal, ServerSaid."""
+        name = self.worker.shard_of_number(shard).name
+        self.worker.spreads.allow(session, None, planned, (name,))
+        if compiled.flags & OPAQUE:
+            raise refusal("SPREAD_OPAQUE", planned.facts.verb.upper())
+        async with spread.holding(name, writes=not planned.facts.replica_ok):
+            done = self.when_done(handle)
+            self.see_through(handle)    # its server is asked to stop it
+            try:
+                if (rest := start()) is not None:
+                    await rest
+            except BaseException:
+                self._done.pop(handle, None)
+                raise
+            await done
+        self.relay.release(handle)
+
+    def commit_first(self, handle: int, session: Session, spread: Spread) -> None:
+        """Commit the transaction that is on several shards, then look at the parked command again."""
+        self.spawn(handle, self._commit_first(handle, spread))
+
+    async def _commit_first(self, handle: int, spread: Spread) -> None:
+        self.see_through(handle)
+        await spread.commit()
+        self.relay.resume(handle)
+
+    async def _end(
+        self, handle: int, session: Session, spread: Spread, plan: plans.Transaction, text: bytes
+    ) -> None:
+        """COMMIT, ROLLBACK and savepoints of a transaction over several shards."""
+        self.see_through(handle)
+        if plan.verb == "commit":
+            await spread.commit()
+        elif plan.verb == "rollback":
+            await spread.roll_back()
+        else:
+            if plan.verb == "savepoint" and len(session.savepoints) >= SAVEPOINTS_MAX:
+                raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
+            await spread.savepoint(text)
+            session.savepoints = savepoints_after(session.savepoints, plan)
+        self.relay.reply_ok(handle)
+
+    async def _set_at_home(
+        self, handle: int, session: Session, spread: Spread, plan: plans.SetSession, sql: Text, found: Any,
+        params: Params,
+    ) -> None:  # fmt: skip
+        """What a connection is pinned for stays on the shard where the transaction began."""
+        async with spread.holding(spread.home, writes=False):
+            pass
+        self.worker.variables.set(handle, session, plan, sql, found, params)
 
     def _by_row(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, shards: tuple[str, ...],
@@ -684,7 +784,7 @@ class Dispatcher:
     def _one_of(self, shards: tuple[str, ...], planned: Planned, info: dict[str, Any]) -> int:
         """The shard of an execution that may go to any of `shards`: the one that the session holds, or the nearest."""
         held = info["shard"] if info["shard"] >= 0 and not info["linger"] else None
-        if isinstance(planned.plan, plans.AnyShard) and held is not None:
+        if isinstance(planned.plan, plans.AnyShard) and held is not None and len(shards) > 1:
             shards = (self.worker.shard_of_number(held).name,) if self._may(planned.plan, held) else shards
         return self.worker.compiler.nearest(shards)
 
@@ -694,7 +794,8 @@ class Dispatcher:
     def _on_one_shard(
         self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
         shard: int, info: dict[str, Any], verdict: VerdictRef | None, toll: Toll | None, payload: bytes = b"",
-    ) -> None:  # fmt: skip
+    ) -> Awaitable[None] | None:  # fmt: skip
+        """Send it, or say what has to be waited for. Raises Refusal."""
         facts = planned.facts
         extra = b""
         if facts.needs_connection and (info["shard"] < 0 or info["linger"]):
@@ -718,7 +819,7 @@ class Dispatcher:
             flags=flags,
             pins=compiled.pins,
             extra=extra,
-            hold=facts.ddl,
+            hold=facts.ddl or session.spread is not None,
             verdict=verdict,
             payload=payload,
             consistency=consistency,
@@ -726,11 +827,11 @@ class Dispatcher:
         )
         want = self.worker.auditor.want(session, planned, (self.worker.shard_of_number(shard).name,))
         if toll is not None:
-            self.spawn(handle, self._behind_toll(toll, want, found.fingerprint, send))
-        elif want is not None and self.worker.auditor.waits(want):
-            self.spawn(handle, self._behind_record(want, found.fingerprint, send))
-        else:
-            self._send(want, send)
+            return self._behind_toll(toll, want, found.fingerprint, send)
+        if want is not None and self.worker.auditor.waits(want):
+            return self._behind_record(want, found.fingerprint, send)
+        self._send(want, send)
+        return None
 
     def _send(self, want: Want | None, send: Callable[..., bool]) -> None:
         if want is None:
@@ -790,6 +891,15 @@ class Dispatcher:
         if info["trx"] == 1 or (info["trx"] == 0 and not info["autocommit"] and not info["pins"]):
             self._defer(handle, session, plan, sql, info)
             return
+        if info["trx"]:
+            # Should the transaction need further shards, they get the same.
+            known = session.savepoints if info["deferred"] or info["marked"] else ()
+            with suppress(Refusal):
+                known = savepoints_after(known, plan)
+            if len(known) > SAVEPOINTS_MAX:
+                raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
+            session.savepoints = known
+            self.relay.mark(handle)
         shard = info["shard"] if info["shard"] >= 0 else self.worker.any_shard(session)
         self.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
 
@@ -814,6 +924,10 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def is_begin(plan: plans.Plan) -> bool:
+    return isinstance(plan, plans.Transaction) and plan.verb == "begin"
 
 
 def savepoints_after(names: tuple[str, ...], plan: plans.Transaction) -> tuple[str, ...]:

@@ -179,7 +179,7 @@ class Executor:
     ) -> None:  # fmt: skip
         """Carry out a parked statement on `shards`; some get another form of it. `insert_id`: the first one, where it
         was made here. Raises Refusal."""
-        info = self.free(handle, planned)
+        info = self._free(handle, session, planned, shards, reduced.toll)
         if info is None:
             return
         outcome = Outcome()
@@ -196,7 +196,7 @@ class Executor:
                 payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
                 executions = dict.fromkeys(shards, execution) if execution is not None else {}
                 write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags, clock=clock)
-                work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
+                work = partial(self._writes(session, plan.keyspace), handle, session, write, info, outcome)
             case plans.SchemaChange():
                 work = partial(self._change_schema, handle, session, plan, sql, found, info, outcome)
             case plans.SplitInsert(clock=clock):
@@ -207,7 +207,7 @@ class Executor:
                 inserted = _inserted(session, planned, plan, found, insert_id)
                 flags = WRITES | reduced.flags
                 write = Write(payloads, executions, inserted=inserted, flags=flags, clock=clock)
-                work = partial(self._writes(plan.keyspace), handle, session, write, info, outcome)
+                work = partial(self._writes(session, plan.keyspace), handle, session, write, info, outcome)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self.spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
@@ -243,7 +243,7 @@ class Executor:
         reduced: Reduced,
     ) -> None:  # fmt: skip
         """Carry out a parked read whose rows have to be merged. Raises Refusal."""
-        info = self.free(handle, planned)
+        info = self._free(handle, session, planned, asked.shards, reduced.toll)
         if info is not None:
             outcome = Outcome()
             work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
@@ -272,19 +272,43 @@ class Executor:
             await work()
 
     def free(self, handle: int, planned: Planned) -> dict[str, Any] | None:
-        """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
+        """What the relay knows of a session that may use several shards outside of transactions only; None when it is
+        gone. Raises Refusal."""
         info = self._worker.relay.info(handle)
         if info is None:
             return None
         if info["trx"] or not info["autocommit"]:
             raise refusal("MULTI_SHARD_IN_TRANSACTION")
+        self._check_free(info, planned)
+        return info
+
+    def _free(
+        self, handle: int, session: Session, planned: Planned, shards: Iterable[str], toll: Toll | None
+    ) -> dict[str, Any] | None:  # fmt: skip
+        """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
+        info = self._worker.relay.info(handle)
+        if info is None:
+            return None
+        if info["trx"] or not info["autocommit"]:
+            if planned.facts.implicit_commit:
+                raise refusal("MULTI_SHARD_IN_TRANSACTION")
+            if toll is not None and toll.persons is None:
+                raise toll.bound_to_its_connection()
+            self._worker.spreads.allow(session, info, planned, shards)
+            spread = self._worker.spreads.enter(handle, session, info, shards)
+            info["status"] |= Status.IN_TRANS | (Status.IN_TRANS_READONLY if spread.transaction.read_only else 0)
+            info["pins"] = 0  # they stay on the shard where the transaction began
+        self._check_free(info, planned)
+        return info
+
+    def _check_free(self, info: dict[str, Any], planned: Planned) -> None:
+        """Is neither the session nor the statement bound to a connection? Raises Refusal."""
         if info["pins"]:
             bound = self._worker.shard_of_number(info["shard"]).name
             raise refusal("PINNED_SESSION", bound, "its state", "several shards")
         if planned.facts.pins or planned.facts.needs_last_insert_id or planned.facts.needs_connection:
             # The planner refuses these; on leases they would answer for whoever had the backend before.
             raise refusal("INTERNAL", "a statement about one connection over several shards")
-        return info
 
     # --- reads ----------------------------------------------------------------------------------------------
 
@@ -366,8 +390,14 @@ class Executor:
         assert cursor.end is not None
         return first if answer.ended(cursor.end) else None
 
-    async def _branches(self, stack: AsyncExitStack, session: Session, shards: Iterable[str]) -> Branches:
+    async def _branches(
+        self, stack: AsyncExitStack, session: Session, shards: Iterable[str], *, writes: bool = False
+    ) -> Branches:
+        """Leases of this statement's own, or those of the session's transaction."""
         numbers = {name: self._worker.compiler.shard(name) for name in shards}
+        if session.spread is not None:
+            parts = await stack.enter_async_context(session.spread.using(numbers, writes=writes))
+            return Branches(numbers, {name: part.lease for name, part in parts.items()})
         leases = {
             name: await stack.enter_async_context(self._worker.lease(session, number))
             for name, number in numbers.items()
@@ -376,8 +406,10 @@ class Executor:
 
     # --- writes ---------------------------------------------------------------------------------------------
 
-    def _writes(self, keyspace: str) -> Callable[..., Coroutine[Any, Any, None]]:
+    def _writes(self, session: Session, keyspace: str) -> Callable[..., Coroutine[Any, Any, None]]:
         """How the keyspace writes to several shards."""
+        if session.spread is not None:
+            return self._within
         found = self._worker.generation.topology.keyspace(keyspace)
         assert found is not None
         return self._atomic if found.multi_shard_writes is MultiShardWrites.ATOMIC else self._best_effort
@@ -403,6 +435,21 @@ class Executor:
                 self._worker.relay.reply(handle, error.packet, error=True)
                 return
         self._answer(handle, session, answers, write, Status(info["status"]))
+
+    async def _within(
+        self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome
+    ) -> None:  # fmt: skip
+        """As part of the session's transaction; undone on all shards when one says no."""
+        try:
+            async with AsyncExitStack() as stack:
+                branches = await self._branches(stack, session, write.payloads, writes=True)
+                answers = await branches.write(write)
+                if (failed := _first_error(answers)) is not None:
+                    raise ServerSaid(failed)
+                self._answer(handle, session, answers, write, Status(info["status"]))
+        except ServerSaid as error:
+            outcome.error = error.errno
+            self._worker.relay.reply(handle, error.packet, error=True)
 
     async def _best_effort(
         self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome

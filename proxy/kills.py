@@ -126,6 +126,12 @@ class Kills:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def interrupt_lease(self, handle: int) -> None:
+        """What a lease does for nobody any more."""
+        running = self._worker.relay.interrupt(handle)
+        if running is not None and running[2] and running[1] >= 0:
+            self._worker.backends.kill_soon(running[1], running[2], statement=True)
+
     async def _interrupt_peers(self, session: Session, number: int, shard: int) -> None:
         """The statement runs in another region, in a session of that region's Fairlead: the same, there."""
         try:

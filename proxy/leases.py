@@ -94,6 +94,16 @@ class Lease:
             self.handle, shard, payload, flags=flags, statement=statement, verdict=verdict, pins=pins
         )
 
+    @property
+    def is_done(self) -> bool:
+        """No command is under way."""
+        return self._done
+
+    async def drain(self) -> None:
+        """The rest of the running command's response, for nobody."""
+        async for _ in self.stream():
+            pass
+
     def unpin(self) -> None:
         """What it was pinned for is over: its backend goes back when no transaction is open there."""
         self._leases.relay.lease_unpin(self.handle)

@@ -18,6 +18,7 @@ from router.variables import UNSAFE_CHARSETS
 if TYPE_CHECKING:
     from proxy.attested import Attested
     from proxy.mysql.server_handshake import ClientIdentity
+    from proxy.xa.sessions import Spread
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES, UNSAFE_CHARSET, MARIADB, ASCII_KEYS = 1, 2, 4, 8, 256
 """Mode bits of the lexer and of canonical keys (`_speedups/literals.pxd`)."""
@@ -55,6 +56,7 @@ class ContextKey(NamedTuple):
     hop: bool
     subject: int = 0
     canary: bool = False
+    spread: bool = False
 
 
 class ContextTable:
@@ -81,7 +83,8 @@ class Session:
     """One client. `state`: its database and what SET changed, as it is carried from backend to backend.
 
     `hop`: it is a peer; nothing is forwarded again. `bound`: the shard that the peer means, when a statement could
-    go to several. `savepoints`: of a transaction that has no shard yet. `identity`: by what the policy knows it, and
+    go to several. `savepoints`: of the transaction, as far as the relay says that it has some. `spread`: the
+    transaction, when it is on several shards. `identity`: by what the policy knows it, and
     `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
     a version on trial decides about it. `login`: what it said of itself. `note`: an ERR packet's payload, what the
     running statement is to be warned of.
@@ -101,6 +104,7 @@ class Session:
     initial: SessionState = FRESH
     prepared: dict[int, object] = field(default_factory=dict)
     savepoints: tuple[str, ...] = ()
+    spread: Spread | None = None
     attested: Attested | None = None
     identity: Identity = NOBODY
     subject: Subject | None = None
@@ -129,6 +133,10 @@ class Session:
     def context(self) -> ContextKey:
         subject = self.subject.id if self.subject is not None else 0
         return ContextKey(self.user, self.database, self.mode, self.hop, subject, self.canary)
+
+    def relay_context(self) -> ContextKey:
+        """The same for the relay, which knows no plan for a transaction that is on several shards."""
+        return self.context()._replace(spread=self.spread is not None)
 
 
 def mode_bits(sql_mode: str) -> int:

@@ -69,6 +69,7 @@ from proxy.variables import Variables
 from proxy.verdicts import Verdicts
 from proxy.xa.atomics import Atomics
 from proxy.xa.recovery import Recovery
+from proxy.xa.sessions import Spreads
 from router.context import Context
 from router.errors import refusal
 from router.plan import Planned
@@ -128,6 +129,7 @@ class Worker:
         self.statements = Statements(self)
         self.executor = Executor(self)
         self.atomics = Atomics(self)
+        self.spreads = Spreads(self)
         self.recovery = Recovery(self)
         self.sequences = Sequences(self)
         self.numbering = Numbering(self)
@@ -330,7 +332,7 @@ class Worker:
                 self.identify(session)
                 level, lag = self.level_of(session)
                 self.relay.set_session(
-                    handle, consistency=level, max_lag_ms=lag, ctx=self.contexts.number(session.context())
+                    handle, consistency=level, max_lag_ms=lag, ctx=self.contexts.number(session.relay_context())
                 )
         await self.backends.watch(prepared)
         await self.auditor.configure(generation)
@@ -396,6 +398,8 @@ class Worker:
         self.auditor.forget(handle)
         session = self.sessions.pop(handle, None)
         if session is not None:
+            if session.spread is not None:
+                session.spread.drop()
             self.logins.left(session)
 
     def context_of(self, session: Session) -> Context:
@@ -457,7 +461,7 @@ class Worker:
         """The session's database, mode or variables changed."""
         self.relay.set_session(
             session.handle,
-            ctx=self.contexts.number(session.context()),
+            ctx=self.contexts.number(session.relay_context()),
             state=self.variables.number(session.state),
             lexmode=session.mode,
         )
@@ -483,6 +487,8 @@ class Worker:
 
     def reset(self, handle: int, session: Session) -> None:
         """COM_RESET_CONNECTION: as after the login, but for the database."""
+        if session.spread is not None:
+            session.spread.drop()
         self.relay.unpin(handle)
         self.relay.drop_pending(handle)
         self.relay.forget_statements(handle)

@@ -810,13 +810,13 @@ _SESSIONS = (
     _entry(
         "SECOND_SHARD", 3001, NOT_SUPPORTED_YET,
         "this transaction is on shard {0} and the statement needs {1}",
-        "A transaction over several shards needs two-phase commit.",
+        "Transactions over several shards are for keyspaces with multi_shard_writes: atomic.",
         "Commit first, or keep the transaction to one shard key.",
     ),
     _entry(
         "MULTI_SHARD_IN_TRANSACTION", 3002, NOT_SUPPORTED_YET,
         "a statement for several shards inside of a transaction",
-        "A transaction over several shards needs two-phase commit.",
+        "Transactions over several shards are for keyspaces with multi_shard_writes: atomic.",
         "Commit first.",
     ),
     _entry(
@@ -842,6 +842,18 @@ _SESSIONS = (
         "the transaction took so long to commit that it was given up, and is rolled back on all shards",
         "Its parts were prepared for longer than transactions.in_doubt, so recovery has rolled them back.",
         "Try restarting the transaction.",
+    ),
+    _entry(
+        "SNAPSHOT_SHARDS", 3024, NOT_SUPPORTED_YET,
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, and a second shard",
+        "Each shard has its own snapshot, taken when the transaction reaches it.",
+        "Begin without the snapshot, or keep the transaction to one shard.",
+    ),
+    _entry(
+        "SPREAD_OPAQUE", 3025, NOT_SUPPORTED_YET,
+        "{0} inside of a transaction over several shards",
+        "It could end the transaction on its shard, and not on the others.",
+        "Commit first.",
     ),
     _entry(
         "GLOBAL_VARIABLE", 3004, SPECIFIC_ACCESS_DENIED,

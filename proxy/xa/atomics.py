@@ -78,7 +78,8 @@ class Atomics:
         await self.ready(names)
         transaction = AtomicTransaction(self._worker, names[0])
         for name in names:
-            transaction.add(name, self._worker.lease(session, self._worker.compiler.shard(name)))
+            lease = self._worker.lease(session, self._worker.compiler.shard(name))
+            transaction.add(name, lease).wrote = True
         return transaction
 
     async def outcome(self, shard: str, gtrid: Gtrid) -> str | None:

@@ -65,6 +65,8 @@ class Part:
     lease: Lease
     xid: bytes = b""
     stage: Stage = Stage.NEW
+    wrote: bool = False
+    """Something may have been written there; else it takes no part in the commit."""
 
     async def say(self, text: bytes, flags: int = 0) -> bytes:
         """The whole answer, framed; an ERR packet when it did not come."""
@@ -97,6 +99,8 @@ class Part:
 
     async def roll_back(self) -> None:
         """As far as it goes: what is not prepared ends with its connection, what is will be cleared up."""
+        if not self.lease.is_done:
+            return
         if self.xid:
             if self.stage is Stage.ACTIVE:
                 await self.say(b"XA END " + self.xid)
@@ -119,7 +123,8 @@ class AtomicTransaction:
         self.gtrid = Gtrid(time.time(), secrets.randbits(64), label(home))
         self.home = home
         self.parts: dict[str, Part] = {}
-        self.unresolved = False
+        self.read_only = False
+        """As it was begun: nothing can have been written."""
 
     async def __aenter__(self) -> AtomicTransaction:
         return self
@@ -155,26 +160,34 @@ class AtomicTransaction:
     async def commit(self) -> None:
         """Returns when it is decided. Raises ServerSaid, Refusal; then it is rolled back everywhere, unless that is
         what the refusal doubts."""
-        if self.branches:
-            await self._prepare()
-            await self._decide()
-            await self._finish()
+        writers = [part for part in self.branches if part.wrote and not self.read_only]
+        if writers:
+            await self._prepare(writers)
+            await self._decide(writers)
+            await self._finish(writers)
             self._worker.loop_block.atomic("committed")
-            return
+        else:
+            await self._commit_home()
+        await _all(part.roll_back() for part in self._open() if part.xid and part.stage is not Stage.PREPARED)
+
+    async def _commit_home(self) -> None:
         home = self.parts[self.home]
         if (failed := await home.step(b"COMMIT", Stage.OVER)) is not None:
             raise refusal("COMMIT_UNKNOWN", home.name) if home.lease.lost else ServerSaid(failed)
 
-    async def _prepare(self) -> None:
-        failed = [one for one in await _all(part.prepare() for part in self.branches) if one is not None]
+    def _open(self) -> list[Part]:
+        return [part for part in self.parts.values() if part.stage not in (Stage.NEW, Stage.OVER)]
+
+    async def _prepare(self, writers: Sequence[Part]) -> None:
+        failed = [one for one in await _all(part.prepare() for part in writers) if one is not None]
         if failed:
             await self.roll_back()
             raise ServerSaid(failed[0])
         faults.reach("prepared")
 
-    async def _decide(self) -> None:
+    async def _decide(self, writers: Sequence[Part]) -> None:
         home, atomics = self.parts[self.home], self._worker.atomics
-        text = atomics.table.insert(self.gtrid, COMMIT, [part.name for part in self.branches])
+        text = atomics.table.insert(self.gtrid, COMMIT, [part.name for part in writers])
         answer = await home.say(text.encode())
         if is_error(answer):
             lost = home.lease.lost
@@ -187,7 +200,6 @@ class AtomicTransaction:
         # Whether it took effect is for the row to say.
         outcome = await atomics.outcome(home.name, self.gtrid)
         if outcome is None:
-            self.unresolved = True
             self._worker.loop_block.atomic("unknown")
             raise refusal("COMMIT_UNKNOWN", home.name)
         if outcome != COMMIT:
@@ -204,9 +216,9 @@ class AtomicTransaction:
             self._worker.atomics.forget(self.home)
         return refusal("ATOMIC_UNAVAILABLE", self.home, f"the decision cannot be written (error {errno})")
 
-    async def _finish(self) -> None:
+    async def _finish(self, writers: Sequence[Part]) -> None:
         """What is not done in time, recovery does; locks are held till then."""
-        work = asyncio.ensure_future(_all(part.commit() for part in self.branches))
+        work = asyncio.ensure_future(_all(part.commit() for part in writers))
         done, _ = await asyncio.wait([work], timeout=FINISHING)
         if not done:
             work.cancel()
@@ -215,8 +227,7 @@ class AtomicTransaction:
     # --- rollback -------------------------------------------------------------------------------------------
 
     async def roll_back(self) -> None:
-        open_ = (part for part in self.parts.values() if part.stage not in (Stage.NEW, Stage.OVER))
-        await _all(part.roll_back() for part in open_)
+        await _all(part.roll_back() for part in self._open())
         if self.branches:
             self._worker.loop_block.atomic("rolled_back")
 

@@ -237,9 +237,6 @@ def test_what_is_known_of_commits_that_failed(
 @pytest.mark.parametrize(
     ("info", "entry"),
     [
-        ({"trx": 1}, "MULTI_SHARD_IN_TRANSACTION"),
-        ({"trx": 2, "shard": 0}, "MULTI_SHARD_IN_TRANSACTION"),
-        ({"autocommit": False}, "MULTI_SHARD_IN_TRANSACTION"),
         ({"pins": 1, "shard": 0}, "PINNED_SESSION"),
     ],
 )

@@ -75,6 +75,11 @@ cdef enum PlanFlag:
     PLAN_AUDIT = 1024           # executions leave a record under the plan's `id`
     PLAN_SAMPLED = 2048         # ... one in `Core.sample` of them
     PLAN_LOAD = 4096            # LOAD DATA LOCAL: the server may ask the client for its file
+    PLAN_CURSOR = 8192          # of a command that may open a cursor, or reads from one; never a plan's
+
+cdef enum Unusual:              # what an EXECUTE looks at before anything else
+    UNUSUAL_OVERFLOW = 1        # its long data exceed the packet limit: it answers with the error
+    UNUSUAL_CURSOR = 2          # a cursor is open, which it closes
 
 cdef enum Behind:               # what is due when the session's command ends
     BEHIND_NOTIFY = 1           # EVENT_DONE
@@ -145,7 +150,8 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
     ERROR_GUARDED = 14
     ERROR_WITNESS = 15
     ERROR_INTERRUPTED = 16
-    ERROR_KINDS = 17
+    ERROR_NO_CURSOR = 17
+    ERROR_KINDS = 18
     ERROR_ROOM = 1024           # longest payload
 
 cdef enum Event:
@@ -240,13 +246,16 @@ cdef struct Statement:
     uint8_t* constants
     uint8_t* text               # framed COM_STMT_PREPARE
     size_t text_len
+    Statement* twin             # what is executed for cursors, NULL before; everything but the id is this one's
 
 cdef struct ClientStatement:
     Statement* st
     uint8_t* types              # 2 * nparams bytes as last sent, NULL before
     uint8_t* omitted            # nparams bytes: 1 = the value came by COM_STMT_SEND_LONG_DATA; NULL when none did
     Buf long_data               # those commands, framed, sent again before the next EXECUTE
-    uint8_t overflow            # they exceed the packet limit: EXECUTE answers with the error
+    uint8_t unusual             # enum Unusual
+    uint32_t cursor             # the server's id of the statement whose cursor is open; 0: none is
+    uint32_t cursor_state       # in which that was prepared
 
 cdef struct BackendStatement:
     uint64_t id                 # Statement.id, 0 = free
@@ -343,6 +352,8 @@ cdef struct Session:
     ClientStatement* stmts
     uint32_t stmt_cap
     uint32_t exec_stmt          # the client's id of `exec`: its long data end with the command
+    uint32_t cursor_stmt        # PLAN_CURSOR: the client's id of the statement
+    uint32_t ncursors           # that are open, all on the attached backend
     size_t long_bytes           # of all long data that wait for their EXECUTE
     uint64_t t_received
     uint64_t t_last             # last activity, for idle timeouts
@@ -521,7 +532,7 @@ cdef struct Core:
     size_t plan_bytes_max
     Diff* diffs
     uint32_t diff_cap
-    Buf errors[17]              # ERROR_KINDS; the first five are fallbacks for shards without their own
+    Buf errors[18]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock    # of uses
     uint64_t statement_ids

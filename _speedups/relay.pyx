@@ -96,6 +96,8 @@ cdef extern from *:
     FL_APART void __pyx_f_9_speedups_5relay_send_watched(FL_CORE, FL_SESSION, FL_BACKEND, size_t);
     FL_APART int __pyx_f_9_speedups_5relay_do_what_is_due(FL_CORE, FL_SESSION);
     FL_APART int __pyx_f_9_speedups_5relay_leave_now(FL_CORE, FL_SESSION);
+    FL_APART int __pyx_f_9_speedups_5relay_send_for_cursor(FL_CORE, FL_SESSION, FL_BACKEND);
+    FL_APART void __pyx_f_9_speedups_5relay_look_at_flags(FL_CORE, FL_SESSION);
     """
 
 cdef enum:
@@ -113,6 +115,7 @@ include "relay_verdicts.pxi"
 include "relay_script.pxi"
 include "relay_upload.pxi"
 include "relay_client.pxi"
+include "relay_cursor.pxi"
 include "relay_backend.pxi"
 include "relay_moves.pxi"
 include "relay_loop.pxi"

@@ -1107,7 +1107,7 @@ cdef class Relay:
             if s != NULL:
                 left = (s.pins & ~drop) | add
                 if left != s.pins:
-                    drop_pins(c, s)
+                    clear_pins(c, s)
                     add_pins(c, s, left)
             self.unlock()
 

@@ -318,8 +318,11 @@ cdef inline uint8_t next_step(Core* c, Session* s, Backend* b) noexcept nogil:
         return STEP_BEGIN
     if s.nextra:
         return STEP_EXTRA
-    if s.exec != NULL and s.command == COM_STMT_EXECUTE and not stmt_known(b, s.exec.id):
-        return STEP_PREPARE
+    if s.exec != NULL and s.command == COM_STMT_EXECUTE:
+        if s.cmd[5]:
+            look_at_flags(c, s)
+        if not stmt_known(b, s.exec.id):
+            return STEP_PREPARE
     return STEP_COMMAND
 
 
@@ -439,6 +442,8 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
         expect = EXPECT_QUERY
     elif s.command == COM_STMT_PREPARE:
         expect = EXPECT_PREPARE
+    elif s.command == COM_STMT_FETCH:
+        return send_fetch(c, s, b)
     if s.verdict != NULL:
         sent = send_ruled(c, s, b, expect)
     elif s.exec != NULL and s.command == COM_STMT_EXECUTE:
@@ -479,7 +484,13 @@ cdef bint hand_over(Core* c, Backend* b, uint8_t expect, Buf* command) noexcept 
 
 
 cdef inline bint send_execute(Core* c, Session* s, Backend* b) noexcept nogil:
-    """COM_STMT_EXECUTE with the backend's statement id, no cursor, and always with types.
+    if s.cmd[5]:
+        return send_for_cursor(c, s, b)
+    return send_execution(c, s, b)
+
+
+cdef inline bint send_execution(Core* c, Session* s, Backend* b) noexcept nogil:
+    """COM_STMT_EXECUTE with the backend's statement id, and always with types.
 
     The client sends types once; another client may have bound others to the shared statement since.
     """
@@ -489,7 +500,6 @@ cdef inline bint send_execute(Core* c, Session* s, Backend* b) noexcept nogil:
     if cs != NULL and cs.long_data.len and not send_long_data(c, s, b, cs, id):
         return False
     memcpy(s.cmd + 1, &id, 4)
-    s.cmd[5] = 0
     if s.exec.nparams and s.cmd[head] != 1:
         return cs != NULL and cs.types != NULL and send_with_types(c, s, b, cs.types, head)
     if s.big:
@@ -588,7 +598,6 @@ cdef bint stmt_learn(Core* c, Backend* b, uint64_t id, uint32_t server_id) noexc
     """Remember that the backend holds the statement; the least used one of its set is closed there."""
     cdef BackendStatement* way
     cdef BackendStatement* victim
-    cdef uint8_t packet[9]
     cdef int i
     if b.stmts == NULL:
         b.stmts = <BackendStatement*>calloc(STATEMENT_SETS * STATEMENT_WAYS, sizeof(BackendStatement))
@@ -602,13 +611,8 @@ cdef bint stmt_learn(Core* c, Backend* b, uint64_t id, uint32_t server_id) noexc
             break
         if way[i].used < victim.used:
             victim = &way[i]
-    if victim.id:
-        packet[0] = 5
-        packet[1] = packet[2] = packet[3] = 0
-        packet[4] = COM_STMT_CLOSE
-        memcpy(packet + 5, &victim.server_id, 4)
-        if not backend_send(c, b, packet, 9):
-            return False
+    if victim.id and not close_statement(c, b, victim.server_id):
+        return False
     c.statement_clock += 1
     victim.id = id
     victim.server_id = server_id
@@ -717,7 +721,7 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    if s.flags & (PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE):
+    if s.flags & (PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE | PLAN_CURSOR):
         send_watched(c, s, b, n)
     else:
         send_now(c, s, c.scratch, n)
@@ -744,8 +748,8 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
 
 
 cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
-    """The end of an answer whose error text is kept back, of which a record is kept, for which a file was sent, or that
-    does not know of the session's transaction."""
+    """The end of an answer whose error text is kept back, of which a record is kept, for which a file was sent, behind
+    which a cursor may be open, or that does not know of the session's transaction."""
     if s.trx == TRX_PENDING and b.scan.outcome != OUTCOME_ERR:
         add_status(c.scratch + b.scan.final_offset, b.scan.final_length, b.pool.capclass & 1,
                    session_status(s) & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY))
@@ -756,6 +760,8 @@ cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil
     s.record_rows = b.scan.rows
     s.record_error = b.scan.error_code
     give_up_upload(s)
+    if s.flags & PLAN_CURSOR:
+        cursor_answered(c, s, b)
 
 
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
@@ -873,12 +879,7 @@ cdef inline bint nothing_ran(Session* s, uint16_t code) noexcept nogil:
 
 cdef bint close_prepared(Core* c, Backend* b) noexcept nogil:
     """COM_STMT_PREPARE was asked for its metadata only; executions prepare by a step of their own."""
-    cdef uint8_t packet[9]
-    memset(packet, 0, 9)
-    packet[0] = 5
-    packet[4] = COM_STMT_CLOSE
-    memcpy(packet + 5, &b.scan.stmt_id, 4)
-    return backend_send(c, b, packet, 9)
+    return close_statement(c, b, b.scan.stmt_id)
 
 
 cdef void add_pins(Core* c, Session* s, uint32_t pins) noexcept nogil:
@@ -891,6 +892,13 @@ cdef void add_pins(Core* c, Session* s, uint32_t pins) noexcept nogil:
 
 
 cdef void drop_pins(Core* c, Session* s) noexcept nogil:
+    """All of them, and the cursors with their backend."""
+    clear_pins(c, s)
+    if s.ncursors:
+        forget_cursors(c, s)
+
+
+cdef void clear_pins(Core* c, Session* s) noexcept nogil:
     cdef int i
     for i in range(16):
         if s.pins >> i & 1:
@@ -1054,13 +1062,13 @@ cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, 
                         note_position(c, s, b, p + inner, value)
                 elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
                     pass        # MySQL counts statements there; no state of the session
-                elif not (s.cmd_pins | s.pins) & ~<uint32_t>(1 << PIN_TRANSACTION):
+                elif not bound_for_good(s.cmd_pins | s.pins):
                     b.suspect |= SUSPECT_STATE
         elif kind == 3:
             inner += 1
             if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
                 note_position(c, s, b, p + inner, value)
-        elif kind == 1 and not s.pins & ~<uint32_t>(1 << PIN_TRANSACTION) and s.command != COM_INIT_DB:
+        elif kind == 1 and not bound_for_good(s.pins) and s.command != COM_INIT_DB:
             b.suspect |= SUSPECT_STATE
         at += length
 

@@ -10,6 +10,7 @@ cdef enum:
     COM_STMT_SEND_LONG_DATA = 0x18
     COM_STMT_CLOSE = 0x19
     COM_STMT_RESET = 0x1a
+    COM_STMT_FETCH = 0x1c
     COM_RESET_CONNECTION = 0x1f
     PACKET_MAX = 0xffffff
     READ_BUDGET = 8             # receives of one descriptor before others have their turn
@@ -197,6 +198,8 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
         if cs == NULL:
             unknown_statement(c, s)
         else:
+            if cs.cursor:
+                give_up_cursor(c, s, cs)
             forget_long_data(c, s, cs)
             reply_ok(c, s)
     elif s.command == COM_STMT_SEND_LONG_DATA:
@@ -204,6 +207,8 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
         if cs != NULL:
             keep_long_data(c, s, cs)
         end_command(c, s)
+    elif s.command == COM_STMT_FETCH:
+        command_fetch(c, s)
     elif s.command == COM_STMT_PREPARE:
         park(c, s, PARK_PREPARE)
     elif s.command == COM_INIT_DB or s.command == COM_RESET_CONNECTION:
@@ -265,6 +270,8 @@ cdef inline ClientStatement* client_statement(Session* s) noexcept nogil:
 
 
 cdef void forget_statement(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
+    if cs.cursor:
+        give_up_cursor(c, s, cs)
     statement_release(c, cs.st)
     forget_long_data(c, s, cs)
     free(cs.types)
@@ -277,7 +284,7 @@ cdef void forget_long_data(Core* c, Session* s, ClientStatement* cs) noexcept no
     buf_free(&cs.long_data)
     free(cs.omitted)
     cs.omitted = NULL
-    cs.overflow = 0
+    cs.unusual &= ~UNUSUAL_OVERFLOW
 
 
 cdef void keep_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
@@ -288,18 +295,18 @@ cdef void keep_long_data(Core* c, Session* s, ClientStatement* cs) noexcept nogi
     cdef uint32_t param
     cdef size_t total = s.cmd_total if s.big else s.cmd_len + 4
     if s.cmd_len < 7:
-        cs.overflow = 1
+        cs.unusual |= UNUSUAL_OVERFLOW
         return
     param = s.cmd[5] | (<uint32_t>s.cmd[6] << 8)
     if param >= cs.st.nparams or s.long_bytes + s.cmd_len > c.max_packet:
-        cs.overflow = 1
+        cs.unusual |= UNUSUAL_OVERFLOW
         return
     if cs.omitted == NULL:
         cs.omitted = <uint8_t*>calloc(1, cs.st.nparams)
     if s.big:
         expand(s.cmd - 4, s.cmd_len)
     if cs.omitted == NULL or not buf_append(&cs.long_data, s.cmd - 4, total):
-        cs.overflow = 1
+        cs.unusual |= UNUSUAL_OVERFLOW
         return
     cs.omitted[param] = 1
     s.long_bytes += total
@@ -349,6 +356,16 @@ cdef inline size_t execute_size(Statement* st) noexcept nogil:
     return st.types_at + <size_t>(st.nparams != 0)
 
 
+cdef bint answers_unusual(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
+    """A statement with something behind it that an EXECUTE minds. True when that is the answer."""
+    if cs.cursor:
+        give_up_cursor(c, s, cs)
+    if cs.unusual & UNUSUAL_OVERFLOW:
+        reply_err(c, s, ERR_LIMIT, ERROR_PACKET_TOO_LARGE)
+        return True
+    return False
+
+
 cdef inline void command_execute(Core* c, Session* s) noexcept nogil:
     cdef ClientStatement* cs = client_statement(s)
     cdef Statement* st
@@ -367,8 +384,7 @@ cdef inline void command_execute(Core* c, Session* s) noexcept nogil:
         c.stats.plan_stale += 1
         park(c, s, PARK_PLAN_STALE)
         return
-    if cs.overflow:
-        reply_err(c, s, ERR_LIMIT, ERROR_PACKET_TOO_LARGE)
+    if cs.unusual and answers_unusual(c, s, cs):
         return
     if not read_params(s, cs, &cursor):
         reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_MALFORMED)
@@ -589,10 +605,13 @@ cdef inline Pool* primary_pool(Core* c, Session* s, int32_t shard) noexcept nogi
 
 
 cdef inline Pool* choose_pool(Core* c, Session* s, int32_t shard) noexcept nogil:
-    """Primary, unless the statement may be read from a replica and one is recent enough for this session."""
+    """Primary, unless the statement may be read from a replica and one is recent enough for this session.
+
+    Nor a cursor, since the session keeps its connection, and may write by it.
+    """
     cdef Pool* pool
     if s.flags & PLAN_REPLICA_OK and s.consistency and s.trx == TRX_NONE and not s.autocommit_off \
-            and not s.cmd_pins and 0 <= shard < <int32_t>c.nroutes:
+            and not s.cmd_pins and not may_open_cursor(s) and 0 <= shard < <int32_t>c.nroutes:
         pool = replica_pool(c, s, shard)
         if pool != NULL:
             s.role = 1

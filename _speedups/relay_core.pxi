@@ -216,7 +216,7 @@ cdef inline void end_now(Core* c, Session* s) noexcept nogil:
     s.phase = PHASE_IDLE
     if s.exec_stmt:
         # Whatever became of it: the client sends these parameters in the packet next time.
-        if s.stmts[s.exec_stmt - 1].omitted != NULL or s.stmts[s.exec_stmt - 1].overflow:
+        if s.stmts[s.exec_stmt - 1].omitted != NULL or s.stmts[s.exec_stmt - 1].unusual:
             forget_long_data(c, s, &s.stmts[s.exec_stmt - 1])
         s.exec_stmt = 0
     if s.script != NULL:

@@ -93,4 +93,5 @@ cdef inline void statement_release(Core* c, Statement* st) noexcept nogil:
         free(st.sources)
         free(st.constants)
         free(st.text)
+        free(st.twin)
         free(st)

@@ -7,6 +7,8 @@ cdef enum Expect:
     EXPECT_QUERY = 0        # COM_QUERY, COM_STMT_EXECUTE: OK, ERR or result sets
     EXPECT_PREPARE = 1      # COM_STMT_PREPARE
     EXPECT_OK = 2           # one OK or ERR: COM_PING, COM_INIT_DB, COM_RESET_CONNECTION, COM_STMT_RESET
+    EXPECT_CURSOR = 3       # COM_STMT_EXECUTE that asks for one: behind the definitions the rows may be missing
+    EXPECT_ROWS = 4         # COM_STMT_FETCH: rows and their end
 
 cdef enum ScanPhase:
     SCAN_FIRST = 0
@@ -15,6 +17,7 @@ cdef enum ScanPhase:
     SCAN_ROWS = 3
     SCAN_PREPARED = 4       # definitions behind COM_STMT_PREPARE_OK, packet by packet
     SCAN_DONE = 5
+    SCAN_CURSOR_EOF = 6     # the EOF behind the columns, which says whether a cursor was opened in place of rows
 
 cdef enum ScanOutcome:
     OUTCOME_NONE = 0
@@ -98,3 +101,15 @@ cdef inline void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint se
     s.expect = expect
     s.deprecate_eof = deprecate_eof
     s.session_track = session_track
+
+
+cdef inline void expect_cursor(Scan* s) noexcept nogil:
+    """Of a scan that has begun with EXPECT_QUERY."""
+    s.expect = EXPECT_CURSOR
+
+
+cdef inline void expect_rows(Scan* s) noexcept nogil:
+    """The same."""
+    s.expect = EXPECT_ROWS
+    s.phase = SCAN_ROWS
+    s.outcome = OUTCOME_ROWS

@@ -139,7 +139,8 @@ cdef bint on_first(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcep
         return False
     s.outcome = OUTCOME_ROWS
     s.left = columns
-    s.phase = SCAN_COLUMNS
+    # Definitions that an EOF has to be looked at behind pass one by one.
+    s.phase = SCAN_PREPARED if s.expect == EXPECT_CURSOR and not s.deprecate_eof else SCAN_COLUMNS
     s.head_here = 1
     s.head_at = base - 4
     return True
@@ -349,7 +350,7 @@ cdef size_t watched_head(Scan* s, const uint8_t* p, size_t pos, size_t n) noexce
 cdef inline void next_phase(Scan* s) noexcept nogil:
     """Behind the last definition, whose payload may still be on its way (`skip`)."""
     if s.phase == SCAN_PREPARED:
-        s.phase = SCAN_DONE
+        s.phase = SCAN_DONE if s.expect == EXPECT_PREPARE else SCAN_CURSOR_EOF
     else:
         s.phase = SCAN_ROWS if s.deprecate_eof else SCAN_COLUMNS_EOF
 
@@ -368,8 +369,11 @@ cdef inline bint on_whole(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) 
     if s.deprecate_eof:
         if not read_ok(s, p, n, base):
             return False
-    elif not read_eof(s, p, n):
+    elif p[0] != 0xfe or not read_eof(s, p, n):
         return False
+    elif s.phase == SCAN_CURSOR_EOF and not s.status & SERVER_STATUS_CURSOR_EXISTS:
+        s.phase = SCAN_ROWS
+        return True
     end_of_result(s)
     return True
 
@@ -414,6 +418,8 @@ cdef class ResponseScanner:
     def __cinit__(self, int expect=EXPECT_QUERY, bint deprecate_eof=True, bint session_track=False, allowed=None):
         cdef bytes names
         scan_begin(&self.state, expect, deprecate_eof, session_track)
+        if expect == EXPECT_ROWS:
+            expect_rows(&self.state)
         if allowed is not None:
             names = witness_names(allowed)
             self.state.witness = witness_new(names, len(names), len(allowed))

@@ -119,7 +119,7 @@ cdef enum:                  # names in PIN_REASONS
     PIN_PREPARED_IN_SQL = 6
     PIN_UNKNOWN_STATE = 7
     PIN_WARNINGS = 8
-    PIN_LONG_DATA = 9
+    PIN_CURSOR = 9
     PIN_HINT = 10
     PIN_OTHER = 11
 

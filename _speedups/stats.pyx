@@ -24,7 +24,7 @@ ERROR_CLASSES = (
 )
 PIN_REASONS = (
     "transaction", "user_variable", "temporary_table", "lock_tables", "get_lock", "found_rows",
-    "prepared_in_sql", "unknown_state", "warnings", "long_data", "hint", "other",
+    "prepared_in_sql", "unknown_state", "warnings", "cursor", "hint", "other",
 )
 BACKEND_STATES = ("unknown", "up", "down", "read_only")
 BACKEND_ROLES = ("unknown", "primary", "replica", "peer")

@@ -23,10 +23,11 @@ def fill_errors(relay: Relay, generation: Generation, numbers: Numbers) -> None:
     limits = generation.settings.limits
     fixed = (
         ("PACKET_TOO_LARGE", str(limits.max_packet)), ("MALFORMED_PACKET", "out of order"),
-        ("MALFORMED_PACKET", "COM_STMT_EXECUTE"), ("UNKNOWN_PREPARED", "of this connection"), ("DRAINING",),
+        ("MALFORMED_PACKET", "COM_STMT_EXECUTE or COM_STMT_FETCH"), ("UNKNOWN_PREPARED", "of this connection"),
+        ("DRAINING",),
         ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
         ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
-        ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",), ("INTERRUPTED",),
+        ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",), ("INTERRUPTED",), ("NO_OPEN_CURSOR",),
     )  # fmt: skip
     for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
         relay.error_put(kind, error_payload(refusal(name, *args)))

@@ -45,6 +45,7 @@ WRONG_VALUE_FOR_VAR = (1231, "42000")
 UNKNOWN_COM = (1047, "08S01")
 UNKNOWN_STMT_HANDLER = (1243, "HY000")
 WRONG_ARGUMENTS = (1210, "HY000")
+STMT_HAS_NO_OPEN_CURSOR = (1421, "HY000")
 CON_COUNT = (1040, "08004")
 USER_LIMIT = (1226, "42000")
 SERVER_SHUTDOWN = (1053, "08S01")
@@ -920,6 +921,12 @@ _SESSIONS = (
         "unknown prepared statement handler ({0})",
         "It was closed, or belongs to another session.",
         "Prepare it again.",
+    ),
+    _entry(
+        "NO_OPEN_CURSOR", 3029, STMT_HAS_NO_OPEN_CURSOR,
+        "the statement has no open cursor",
+        "COM_STMT_FETCH reads from the cursor that an execution has opened; its last row was sent, or it was closed.",
+        "Execute the statement again, and ask for a cursor.",
     ),
     _entry(
         "COMMAND", 3015, UNKNOWN_COM,

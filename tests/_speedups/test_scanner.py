@@ -14,7 +14,7 @@ from _speedups.scanner import ResponseScanner, RowStream, renumber, without_sess
 from tests._speedups import mysql_packets as my
 from tests.oracle import scanner_oracle as oracle
 
-QUERY, PREPARE, PLAIN_OK = range(3)
+QUERY, PREPARE, PLAIN_OK, CURSOR, ROWS = range(5)
 
 thorough = settings(max_examples=300, deadline=None)
 
@@ -82,7 +82,24 @@ def responses(draw: st.DrawFn) -> tuple[bytes, int, bool, bool]:
             payloads += draw(results(deprecate_eof, track, index < number - 1))
             if payloads[-1][0] == 0xFF:
                 break
+        if payloads[0][0] not in (0x00, 0xFF):
+            payloads, expect = _for_cursor(
+                payloads, deprecate_eof, draw(st.sampled_from([QUERY, ROWS] if number > 1 else [QUERY, CURSOR, ROWS]))
+            )
     return my.frames(payloads, draw(st.sampled_from([1, 250]))), expect, deprecate_eof, track
+
+
+def _for_cursor(payloads: list[bytes], deprecate_eof: bool, expect: int) -> tuple[list[bytes], int]:
+    """A response that begins with a result set, as the answer to FETCH, or to an EXECUTE that asks for a cursor: then
+    the EOF behind the columns may be the last packet."""
+    behind = 1 + payloads[0][0]
+    if len(payloads) <= behind + (not deprecate_eof):
+        return payloads, QUERY  # an error in the place of columns
+    if expect == ROWS:
+        return payloads[behind + (not deprecate_eof) :], ROWS
+    if expect == CURSOR and not deprecate_eof and payloads[behind][0] == 0xFE and payloads[behind][3] & 0x40:
+        return payloads[: behind + 1], CURSOR
+    return payloads, expect
 
 
 cuts = st.lists(st.integers(0, 2000), max_size=12)

@@ -52,6 +52,18 @@ def go_program() -> list[str]:
     return [str(place / "tour")]
 
 
+def c_program() -> list[str]:
+    source = HERE / "frameworks" / "c" / "cursor.c"
+    if shutil.which("gcc") is None or shutil.which("mariadb_config") is None:
+        absent("c", "gcc with MariaDB Connector/C is not on this machine; wanted: gcc libmariadb-dev")
+    place = cached("c", [source])
+    if not (place / "ready").exists():
+        flags = subprocess.run(["mariadb_config", "--cflags", "--libs"], capture_output=True, text=True, check=True)
+        command = ["gcc", "-o", str(place / "cursor"), str(source), *flags.stdout.split()]
+        _make("c", command, source.parent, "gcc could not build the program", place=place)
+    return [str(place / "cursor")]
+
+
 def java_program() -> list[str]:
     if shutil.which("javac") is None or not JAVA_DRIVER.exists():
         absent("java", "Java with MariaDB Connector/J is not here; wanted: default-jdk-headless libmariadb-java")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from loadtest.world.world import World
-from tests.clients.programs import go_program, java_program, node_program
+from tests.clients.programs import c_program, go_program, java_program, node_program
 from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
@@ -31,6 +31,7 @@ PROGRAMS: dict[str, Any] = {
     "sqlalchemy-mysqlclient": lambda: python_program("sqlalchemy_tour.py", "mysqldb"),
     "django": lambda: python_program("django_tour.py"),
     "mysql2": lambda: ["node", str(node_program("mysql.mjs")), "PORT"],
+    "connector-c": lambda: [*c_program(), "PORT"],
     "go-sql-driver": lambda: [*go_program(), "PORT"],
     "connector-j": lambda: [*java_program(), "PORT"],
 }

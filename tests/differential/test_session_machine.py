@@ -1,6 +1,6 @@
-"""Random sequences over several sessions: SET, transactions, prepared statements, temporary tables, locks, errors,
-resets, kills and reconnects. Through Fairlead, over fewer connections than sessions and beside a client that leaves
-every connection in another state, each step has to answer as a connection of its own to one server does.
+"""Random sequences over several sessions: SET, transactions, prepared statements, cursors, temporary tables, locks,
+errors, resets, kills and reconnects. Through Fairlead, over fewer connections than sessions and beside a client that
+leaves every connection in another state, each step has to answer as a connection of its own to one server does.
 
 Fixed in `make test`; `make fuzz` takes sequences that nobody has tried.
 """
@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import World
 from tests.differential.duel import differences
-from tests.differential.wire import Answer, Prepared, Raw
+from tests.differential.wire import CURSOR_READ_ONLY, Answer, Prepared, Raw
 from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
@@ -45,7 +45,7 @@ STATEMENTS = [
     "SELECT ROW_COUNT()",
     "SELECT @@warning_count, @@error_count",
     "SELECT DATABASE(), @@autocommit, @@sql_mode, @@time_zone, @@character_set_client",
-    "SELECT \"id\" FROM {table} ORDER BY 1 LIMIT 2",
+    'SELECT "id" FROM {table} ORDER BY 1 LIMIT 2',
     "SELECT 'a' || 'b', 5 / 0",
     "SELECT FROM_UNIXTIME(86400), 'ä'",
     "SELECT * FROM absent",
@@ -106,6 +106,8 @@ class Both:
     def __init__(self, arena: Arena, number: int) -> None:
         self._arena, self.number = arena, number
         self.statements: list[tuple[Prepared, Prepared]] = []
+        self.for_cursors: set[int] = set()
+        """Of `mine`, by id: executed for a cursor once, and then always, since MySQL (9.7) breaks off without one."""
         self.mine, self.theirs = arena.mine(), arena.theirs()
 
     def fill(self, sql: str) -> str:
@@ -202,13 +204,34 @@ class Machine(RuleBasedStateMachine):
         one = self.sessions[at]
         if one.statements:
             mine, theirs = one.statements[which % len(one.statements)]
-            one.same("EXECUTE", one.mine.execute(mine, [value]), one.theirs.execute(theirs, [value]))
+            flags = CURSOR_READ_ONLY if mine.id in one.for_cursors else 0
+            mine_said, theirs_said = (
+                side.execute(statement, [value], flags=flags)
+                for side, statement in ((one.mine, mine), (one.theirs, theirs))
+            )
+            one.same(f"EXECUTE with flags {flags}", mine_said, theirs_said)
+
+    @rule(at=ANY, which=st.integers(0, 7), value=st.integers(-5, 3))
+    def open_cursor(self, at: int, which: int, value: int) -> None:
+        one = self.sessions[at]
+        if one.statements:
+            one.for_cursors.add(one.statements[which % len(one.statements)][0].id)
+            self.execute(at, which, value)
+
+    @rule(at=ANY, which=st.integers(0, 7), count=st.integers(0, 3))
+    def fetch(self, at: int, which: int, count: int) -> None:
+        one = self.sessions[at]
+        if one.statements:
+            mine, theirs = one.statements[which % len(one.statements)]
+            if theirs.columns:
+                one.same("FETCH", one.mine.fetch(mine, count), one.theirs.fetch(theirs, count))
 
     @rule(at=ANY)
     def close_statement(self, at: int) -> None:
         one = self.sessions[at]
         if one.statements:
             mine, theirs = one.statements.pop(0)
+            one.for_cursors.discard(mine.id)
             one.mine.close_statement(mine)
             one.theirs.close_statement(theirs)
 
@@ -219,6 +242,7 @@ class Machine(RuleBasedStateMachine):
         one.same(f"command {command}", one.mine.plain(command), one.theirs.plain(command), {"warnings"})
         if command == COM_RESET_CONNECTION:
             one.statements.clear()
+            one.for_cursors.clear()
 
     @rule(at=ANY)
     def reconnect(self, at: int) -> None:

@@ -18,11 +18,16 @@ CLIENT_DEPRECATE_EOF = 1 << 24
 
 COM_QUIT, COM_INIT_DB, COM_QUERY, COM_FIELD_LIST, COM_STATISTICS, COM_PING = 0x01, 0x02, 0x03, 0x04, 0x09, 0x0E
 COM_STMT_PREPARE, COM_STMT_EXECUTE, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE, COM_STMT_RESET = range(0x16, 0x1B)
-COM_RESET_CONNECTION = 0x1F
+COM_STMT_FETCH, COM_RESET_CONNECTION = 0x1C, 0x1F
+CURSOR_READ_ONLY = 1
 
 STATUS_IN_TRANSACTION, STATUS_AUTOCOMMIT, STATUS_NO_BACKSLASHES = 1, 2, 512
 STATUS_READ_ONLY_TRANSACTION = 8192
-COMPARED_STATUS = STATUS_IN_TRANSACTION | STATUS_AUTOCOMMIT | STATUS_NO_BACKSLASHES | STATUS_READ_ONLY_TRANSACTION
+STATUS_CURSOR, STATUS_LAST_ROW = 64, 128
+COMPARED_STATUS = (
+    STATUS_IN_TRANSACTION | STATUS_AUTOCOMMIT | STATUS_NO_BACKSLASHES | STATUS_READ_ONLY_TRANSACTION
+    | STATUS_CURSOR | STATUS_LAST_ROW
+)  # fmt: skip
 """The rest says which indexes a server chose, which depends on its statistics."""
 
 MAX_PAYLOAD = 0xFFFFFF
@@ -91,6 +96,8 @@ class Prepared:
     id: int = 0
     parameters: tuple[Column, ...] = ()
     types_sent: bytes = b""
+    columns: tuple[Column, ...] = ()
+    """Of the last execution's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +143,22 @@ class Raw:
         found.answer = self._asked(bytes((COM_STMT_PREPARE,)) + _bytes(sql), read)
         return found
 
-    def execute(self, statement: Prepared, values: Sequence[Any] = (), *, rebind: bool = True) -> Answer:
-        """`rebind` False: leaves the types out, as drivers do when they have not changed."""
-        return self._asked(execute_payload(statement, values, rebind), lambda: self._result(binary=True))
+    def execute(
+        self, statement: Prepared, values: Sequence[Any] = (), *, rebind: bool = True, flags: int = 0
+    ) -> Answer:  # fmt: skip
+        """`rebind` False: leaves the types out, as drivers do when they have not changed. `flags`: CURSOR_READ_ONLY
+        asks for a cursor; an answer of kind rows with STATUS_CURSOR has opened it."""
+
+        def read() -> Answer:
+            answer = self._result(binary=True)
+            statement.columns = answer.columns
+            return answer
+
+        return self._asked(execute_payload(statement, values, rebind, flags), read)
+
+    def fetch(self, statement: Prepared, count: int) -> Answer:
+        payload = struct.pack("<BII", COM_STMT_FETCH, statement.id, count)
+        return self._asked(payload, lambda: self._rows(statement.columns, binary=True))
 
     def long_data(self, statement: Prepared, parameter: int, data: bytes) -> None:
         self.send(struct.pack("<BIH", COM_STMT_SEND_LONG_DATA, statement.id, parameter) + data)
@@ -204,7 +224,12 @@ class Raw:
         count, _ = lenenc(first, 0)
         columns = tuple(_column(self._packet()) for _ in range(count or 0))
         if not self._deprecate_eof:
-            self._end(self._packet())
+            end = self._end(self._packet())
+            if end.status & STATUS_CURSOR and binary:
+                return Answer("rows", columns, warnings=end.warnings, status=end.status)
+        return self._rows(columns, binary)
+
+    def _rows(self, columns: tuple[Column, ...], binary: bool) -> Answer:
         rows: list[tuple[Cell, ...]] = []
         while True:
             data = self._packet()
@@ -355,14 +380,14 @@ def typed(value: Any) -> Typed:
     return Typed(kind, encoded_length(len(raw)) + raw)
 
 
-def execute_payload(statement: Prepared, values: Sequence[Any], rebind: bool = True) -> bytes:
+def execute_payload(statement: Prepared, values: Sequence[Any], rebind: bool = True, flags: int = 0) -> bytes:
     """COM_STMT_EXECUTE."""
     given = [typed(value) for value in values]
     nulls = bytearray((len(given) + 7) // 8)
     for index, one in enumerate(given):
         if one.type == TYPE_NULL:
             nulls[index // 8] |= 1 << index % 8
-    payload = struct.pack("<BIBI", COM_STMT_EXECUTE, statement.id, 0, 1)
+    payload = struct.pack("<BIBI", COM_STMT_EXECUTE, statement.id, flags, 1)
     if not given:
         return payload
     types = b"".join(struct.pack("<H", one.type) for one in given)

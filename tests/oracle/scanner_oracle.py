@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-QUERY, PREPARE, PLAIN_OK = range(3)
+QUERY, PREPARE, PLAIN_OK, CURSOR, ROWS = range(5)
 FULL = 0xFFFFFF
-MORE_RESULTS, STATE_CHANGED = 0x0008, 0x4000
+MORE_RESULTS, CURSOR_EXISTS, STATE_CHANGED = 0x0008, 0x0040, 0x4000
 
 
 class Malformed(Exception):
@@ -112,6 +112,11 @@ def look(data: bytes, expect: int = QUERY, deprecate_eof: bool = True, session_t
 
 def _results(reader: _Reader, expect: int, deprecate_eof: bool, track: bool) -> Iterator[None]:
     facts = reader.answer.facts
+    if expect == ROWS:
+        facts["outcome"] = "rows"
+        if not _until_end(reader, deprecate_eof, track) or not int(facts["status"]) & MORE_RESULTS:
+            return None
+        yield
     while True:
         first = reader.whole()
         if first[0] == 0xFF:
@@ -128,14 +133,14 @@ def _results(reader: _Reader, expect: int, deprecate_eof: bool, track: bool) -> 
             if not 0 < columns <= 0xFFFF:
                 raise Malformed("number of columns")
             facts["outcome"] = "rows"
-            if not _rows(reader, columns, deprecate_eof, track):
+            if not _rows(reader, columns, deprecate_eof, track, expect == CURSOR):
                 return None
         if not int(facts["status"]) & MORE_RESULTS:
             return None
         yield
 
 
-def _rows(reader: _Reader, columns: int, deprecate_eof: bool, track: bool) -> bool:
+def _rows(reader: _Reader, columns: int, deprecate_eof: bool, track: bool, cursor: bool) -> bool:
     """A result set behind its column count. False when it ended in an error."""
     facts = reader.answer.facts
     for _ in range(columns):
@@ -151,6 +156,13 @@ def _rows(reader: _Reader, columns: int, deprecate_eof: bool, track: bool) -> bo
         if end[0] != 0xFE:
             raise Malformed("no EOF behind the columns")
         _eof(facts, end)
+        if cursor and int(facts["status"]) & CURSOR_EXISTS:
+            return True
+    return _until_end(reader, deprecate_eof, track)
+
+
+def _until_end(reader: _Reader, deprecate_eof: bool, track: bool) -> bool:
+    facts = reader.answer.facts
     while True:
         length, mark = reader.peek()
         if mark == 0xFF:

@@ -407,6 +407,7 @@ cdef struct Pool:
     uint8_t capclass
     uint8_t remote              # a peer
     uint8_t up
+    uint8_t unreachable         # the last attempt to connect has failed: who waits, waits for a failover
     uint8_t read_only           # the server refused a write as read-only: the monitor should look at it
     uint8_t in_events
     uint32_t base               # which variables a fresh connection has: part of a Diff's key
@@ -489,6 +490,7 @@ cdef struct Core:
     uint64_t now                # ns, refreshed by every receive
     uint64_t slow_us
     uint64_t queue_wait_ns
+    uint64_t failover_wait_ns
     uint64_t idle_timeout_ns    # of clients; 0 never
     uint64_t linger_ns
     uint64_t swept_clients

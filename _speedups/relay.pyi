@@ -45,8 +45,16 @@ class Relay:
     def drain(self) -> None: ...
     def fileno(self) -> int: ...
     def set_times(
-        self, queue_wait: float, slow_query: float, idle_timeout: float, idle_transaction: float, linger: float
+        self,
+        queue_wait: float,
+        slow_query: float,
+        idle_timeout: float,
+        idle_transaction: float,
+        linger: float,
+        failover_wait: float = ...,
     ) -> None: ...
+    def pool_reach(self, pool: int, reached: bool) -> None: ...
+    def pool_reroute(self, pool: int) -> None: ...
     def events(
         self,
     ) -> tuple[

@@ -318,9 +318,10 @@ cdef class Relay:
         return self.core.event_fd
 
     def set_times(self, double queue_wait, double slow_query, double idle_timeout, double idle_transaction,
-                  double linger):
+                  double linger, double failover_wait=0):
         """Seconds; they hold from now on."""
         cdef Core* c = &self.core
+        c.failover_wait_ns = <uint64_t>(failover_wait * 1e9)
         c.queue_wait_ns = <uint64_t>(queue_wait * 1e9)
         c.slow_us = <uint64_t>(slow_query * 1e6)
         c.idle_timeout_ns = <uint64_t>(idle_timeout * 1e9)
@@ -1210,6 +1211,30 @@ cdef class Relay:
             self.unlock()
         return lost
 
+    def pool_reach(self, uint32_t pool, bint reached):
+        """Did the last attempt to connect succeed?"""
+        if pool < self.core.npools:
+            self.core.pools[pool].unreachable = not reached
+
+    def pool_reroute(self, uint32_t pool):
+        """Its server is no longer the primary: who waits for it as such looks for the new one. A lease that would find
+        none waits on."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Session* next
+        with nogil:
+            self.lock()
+            s = c.pools[pool].wait_head if pool < c.npools else NULL
+            while s != NULL:
+                next = s.wait_next
+                if s.role == 0 and (s.kind == KIND_CLIENT or primary_pool(c, s, s.shard) != NULL) \
+                        and primary_pool(c, s, s.shard) != s.pool:
+                    stop_waiting(c, s)
+                    s.phase = PHASE_BUSY
+                    go_to_shard(c, s, s.shard)
+                s = next
+            self.unlock()
+
     def pool_fail(self, uint32_t pool, bytes packet):
         """Answer all who wait for the pool with a framed ERR packet (sequence 1)."""
         cdef Core* c = &self.core
@@ -1792,7 +1817,7 @@ cdef dict info_of(Session* copy, int32_t shard):
         "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
         "fingerprint": copy.fingerprint, "bytes_out": copy.bytes_out,
         "script": copy.script != NULL, "received": copy.t_received, "last": copy.t_last, "deferred": copy.ndeferred,
-        "marked": bool(copy.marked),
+        "marked": bool(copy.marked), "command_size": copy.cmd_len,
     }
 
 

@@ -285,8 +285,11 @@ cdef void serve_waiters(Core* c, Pool* pool) noexcept nogil:
 
 cdef void expire_waiters(Core* c, Pool* pool) noexcept nogil:
     cdef Session* s
+    cdef bint away = pool.unreachable and not pool.remote and c.failover_wait_ns > c.queue_wait_ns
     while pool.wait_head != NULL and pool.wait_head.deadline <= c.now:
         s = pool.wait_head
+        if away and s.t_wait + c.failover_wait_ns > c.now and s.kind == KIND_CLIENT:
+            return              # those behind it have come later
         stop_waiting(c, s)
         c.stats.pool_timeouts += 1
         pool.stats.timeouts += 1

@@ -980,6 +980,19 @@ class Limits:
     queue_wait: Annotated[
         float, Option("How long a statement waits for a server connection.", DURATION, low=0)
     ] = 5.0
+    failover_wait: Annotated[
+        float,
+        Option(
+            "How long a new statement outside of transactions waits, since it was received, while its shard's primary "
+            "is away; 0s: it is refused as soon as there is none.",
+            DURATION,
+            low=0,
+        ),
+    ] = 10.0
+    failover_memory: Annotated[
+        int,
+        Option("The most bytes of statements that wait so for a new primary, per worker.", SIZE, low=64 * KIB),
+    ] = 16 * MIB
     connect: Annotated[
         float, Option("How long connecting and logging in to a server or peer may take.", DURATION, low=0.001)
     ] = 5.0

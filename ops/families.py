@@ -263,6 +263,15 @@ ATOMICS = (
           lambda s: [((), n) for (outcome,), n in by_reason("atomics_by_outcome")(s) if outcome == "in_doubt"]),
 )
 
+FAILOVER = (
+    gauge("failover_waiting", "Statements that wait for a shard's new primary.", total("failover_waiting")),
+    gauge("failover_waiting_bytes", "Their bytes.", total("failover_waiting_bytes")),
+    counter("failover_waits", "Statements that have waited for a shard's new primary.", total("failover_waits")),
+    counter("failover_wait_seconds", "Time that they waited.", total("failover_wait_us", 1e-6)),
+    counter("failover_refusals", "Statements for which there was no primary in time, or no room to wait.",
+            total("failover_refusals")),
+)
+
 AUDIT = (
     counter("audit_records", "Decision records on the disk.", total("audit_records")),
     counter("audit_bytes", "Their bytes.", total("audit_bytes")),
@@ -431,7 +440,7 @@ PROCESS = (
 )
 
 GROUPS: dict[str, tuple[Family, ...]] = {
-    "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Decision records": AUDIT,
+    "Statements": STATEMENTS, "Sessions": SESSIONS, "Traffic": TRAFFIC, "Failover": FAILOVER, "Decision records": AUDIT,
     "Transactions over several shards": ATOMICS, "Pools": POOLS,
     "Shards": SHARDS, "Backends": BACKENDS, "Redis": REDIS, "Workers": WORKERS, "The process": PROCESS,
 }

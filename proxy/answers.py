@@ -315,7 +315,8 @@ class Dispatcher:
             return
         shard = self.worker.shard_of_number(info["command_shard"])
         if shard.is_local:
-            raise refusal("NO_PRIMARY", shard.name)
+            self.spawn(handle, self.worker.failover.hold(handle, shard, info))
+            return
         if session.hop:
             raise refusal("PEER_LOOP", session.listener, shard.region.name)
         if shard.region.peer is None:

@@ -38,6 +38,7 @@ from proxy.control import WorkerStart, digest_of
 from proxy.doors import Doors
 from proxy.executor import Executor
 from proxy.exposure import Exposures
+from proxy.failover import Failover
 from proxy.generation import Generation
 from proxy.inquiries import Inquiries
 from proxy.kills import Kills
@@ -143,6 +144,8 @@ class Worker:
         self.inquiries = Inquiries(self)
         self.kills = Kills(self)
         self.moves = Moves(self)
+        self.failover = Failover(self)
+        self.backends.on_primary = self.failover.on_primary
         self.redis: RedisService | None = None
         self.doors = Doors(self)
         self.backends.on_versions = self.logins.announce
@@ -318,7 +321,9 @@ class Worker:
         self.compiler = Compiler(self.relay, self._vindex_ids, generation.topology, numbers.shards)
         limits, telemetry = generation.settings.limits, generation.settings.telemetry
         slow = telemetry.slow_query if telemetry.slow_query is not None else 1e9
-        self.relay.set_times(limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER)
+        self.relay.set_times(
+            limits.queue_wait, slow, limits.idle_client, limits.idle_transaction, LINGER, limits.failover_wait
+        )
         fill_errors(self.relay, generation, numbers)
         self.atomics.configure()
         self.schemas.configure(generation)

@@ -1054,7 +1054,8 @@ _BACKENDS = (
     _entry(
         "NO_PRIMARY", 4017, OPTION_PREVENTS,
         "shard {0} has no writable primary",
-        "No server of the shard has read_only off, or more than one has.",
+        "No server of the shard answers and has read_only off, or more than one has. New statements outside of "
+        "transactions wait for limits.failover_wait before they get this.",
         "Wait for the failover to finish.",
     ),
     _entry(

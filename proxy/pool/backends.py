@@ -84,6 +84,8 @@ class Backends:
         self.roles: dict[int, ShardRoles] = {}
         self._kills: set[asyncio.Task[None]] = set()
         self.on_versions: Callable[[Collection[str]], None] = lambda _: None
+        self.on_primary: Callable[[str], None] = lambda _: None
+        """Called with the name of a shard that has a primary."""
         """Called with the versions of the own region's servers, whenever one is another."""
         self._versions: dict[str, str] = {}
 
@@ -230,6 +232,7 @@ class Backends:
     def _apply(self, roles: ShardRoles) -> None:
         """Routes of a shard of the own region: the primary's pool and the readable replicas', per class."""
         shard = self.shard_ids[roles.shard.index]
+        before = self.roles.get(shard)
         self.roles[shard] = roles
         for capability_class in range(CLASSES):
             primary = NO_POOL
@@ -241,6 +244,11 @@ class Backends:
                 if replica.unreadable is None
             ]
             self._relay.route(shard, capability_class, primary, replicas)
+        if before is not None and before.primary is not None and before.primary != roles.primary:
+            for pool in self._server_pools.get((before.primary.name, shard), ()):
+                self._relay.pool_reroute(pool)
+        if roles.primary is not None:
+            self.on_primary(roles.shard.name)
 
     def _publish(self, health: ServerHealth, roles: ShardRoles) -> None:
         """Into the shared page: what the relay's choice of replicas, readiness and metrics read."""

@@ -244,6 +244,7 @@ class Pools:
         else:
             pool.connecting -= 1
             pool.source.pause, pool.source.failure = 0.0, ""
+            self._relay.pool_reach(pool.id, True)
             self._say_want(pool, self._relay.pool_state(pool.id)[0])
 
     def _hand_over(self, pool: Pool, opened: Opened) -> None:
@@ -267,6 +268,7 @@ class Pools:
         if not source.failure:
             log.warning("cannot connect to %s: %s", source.name, error or type(error).__name__)
         source.failure = str(error) or type(error).__name__
+        self._relay.pool_reach(pool.id, False)
         source.base = 0  # a server that comes back may have other defaults
         if pool.retry is None:  # attempts that fail together count once
             source.pause = min(max(FIRST_PAUSE, source.pause * 2), LONGEST_PAUSE)

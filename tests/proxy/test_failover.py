@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 
 import pymysql
@@ -9,12 +11,15 @@ import pytest
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
-from tests.proxy.clients import ask, client, ids_on, until, value
+from tests.proxy.clients import ask, client, ids_on, metric, together, until, value
 from tests.servers import BOTH_SERVERS
 
 pytestmark = [BOTH_SERVERS, pytest.mark.world(regions=1, shards=2, replicas=1)]
 
-FAST = {"health": {"interval": "200ms", "timeout": "500ms", "failures": 2}, "limits": {"queue_wait": "1s"}}
+FAST = {
+    "health": {"interval": "200ms", "timeout": "500ms", "failures": 2},
+    "limits": {"queue_wait": "1s", "failover_wait": "1s"},
+}
 FOLLOWED = 8.0
 """Seconds within which a new primary must serve, on a busy machine."""
 
@@ -73,6 +78,73 @@ def test_a_promotion_after_the_primary_died(world: World, fairlead: Fairlead) ->
         write(fairlead, key, amount)
         time.sleep(0.05)
     assert old.value(f"SELECT balance FROM shop.customers WHERE id = {key}") in (1, 2)
+
+
+@pytest.fixture
+def patient(world: World) -> Fairlead:
+    limits = {"queue_wait": "1s", "failover_wait": "30s", "failover_memory": "64KiB"}
+    return world.fleet({**FAST, "limits": limits})["eu"]
+
+
+def test_new_statements_wait_for_the_new_primary(world: World, patient: Fairlead) -> None:
+    """Clients whose statements were not under way when the primary was killed see no error, however long it takes."""
+    (key,) = ids_on(world, "eu-0")
+    shard = world.shards["eu-0"]
+    killed, done = threading.Event(), threading.Event()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(patient)) for _ in range(8)]
+        for connection in clients:
+            ask(connection, f"UPDATE customers SET balance = 0 WHERE id = {key}")
+        world.wait_replicas()
+
+        def work(number: int) -> None:
+            killed.wait()
+            while not done.is_set():
+                if number % 2:
+                    ask(clients[number], f"UPDATE customers SET balance = balance + 1 WHERE id = {key}")
+                else:
+                    assert value(clients[number], f"SELECT id FROM customers WHERE id = {key}") == key
+
+        def fail_over() -> None:
+            try:
+                shard.primary.kill()
+                killed.set()
+                # Both kinds of waiting: while the old one is not judged yet, and when there is none.
+                until(lambda: metric(patient, "fairlead_failover_waiting") == 8, "all wait for a primary", patient)
+                assert metric(patient, "fairlead_failover_waiting_bytes") > 0
+                with client(patient) as large, pytest.raises(pymysql.err.Error) as error:
+                    ask(large, f"UPDATE customers SET name = '{'x' * 70_000}' WHERE id = {key}")
+                assert "FL4017: " in error.value.args[1], "there is no room for it"
+                new = shard.promote()
+                balance = f"SELECT balance FROM shop.customers WHERE id = {key}"
+                until(lambda: new.value(balance) > 4, "they go on", patient)
+            finally:
+                killed.set()
+                done.set()
+
+        together([fail_over, *(lambda number=number: work(number) for number in range(8))], 60.0)
+    assert metric(patient, "fairlead_failover_waits_total") >= 8
+    assert metric(patient, "fairlead_failover_waiting") == metric(patient, "fairlead_failover_waiting_bytes") == 0
+
+
+def test_a_statement_that_waits_can_be_killed(world: World, patient: Fairlead) -> None:
+    (key,) = ids_on(world, "eu-0")
+    (elsewhere,) = ids_on(world, "eu-1")
+    with client(patient) as waiting, client(patient) as other:
+        number = value(waiting, "SELECT CONNECTION_ID()")
+        world.shards["eu-0"].primary.kill()
+
+        def wait() -> None:
+            with pytest.raises(pymysql.err.Error) as error:
+                ask(waiting, f"SELECT id FROM customers WHERE id = {key}")
+            assert error.value.args[0] == 1317
+
+        def kill() -> None:
+            until(lambda: metric(patient, "fairlead_failover_waiting") == 1, "it waits", patient)
+            ask(other, f"KILL QUERY {number}")
+
+        together([wait, kill])
+        assert value(waiting, f"SELECT id FROM customers WHERE id = {elsewhere}") == elsewhere
 
 
 def test_a_transaction_on_the_old_primary_fails_loudly(world: World, fairlead: Fairlead) -> None:

@@ -34,6 +34,10 @@ class FakeRelay:
 
     counts: list[Counts] = field(default_factory=list)
     full: bool = False
+    reached: dict[int, bool] = field(default_factory=dict)
+
+    def pool_reach(self, pool: int, reached: bool) -> None:
+        self.reached[pool] = reached
 
     def pool_new(self, shard: int, capclass: int, *, server: int, remote: bool = False) -> int:
         self.counts.append(Counts())
@@ -262,10 +266,11 @@ def test_a_server_that_cannot_be_reached_is_asked_less_and_less_often() -> None:
             assert bench.of(0).connecting == 0, "the pause is kept, however many come to wait"
             await act(bench, "retry", 0)
         assert reported == ["one"] * 7 and bench.of(0).source.failure == "TimeoutError"
+        assert bench.relay.reached == {0: False}
         await turns()
         bench.servers.end()
         await turns()
-        assert bench.of(0).source.failure == ""
+        assert bench.of(0).source.failure == "" and bench.relay.reached == {0: True}
 
     run(work)
     assert pauses[0] == pools.FIRST_PAUSE and max(pauses) == pauses[-1] == pools.LONGEST_PAUSE

@@ -84,6 +84,59 @@ def test_a_database_that_the_user_may_not_see(connection: Any) -> None:
     assert error.value.args[0] == 1044
 
 
+GUARDED = {**CHANGES["users"][GUEST], "require_tls": True}
+
+
+@pytest.fixture(scope="module")
+def secure_ports(worlds: Any) -> dict[str, int]:
+    """By flavour: the worlds stand side by side."""
+    from loadtest.world import ports
+
+    return dict(zip(("mariadb", "mysql"), ports.reserve(2), strict=True))
+
+
+@pytest.fixture
+def secure_port(secure_ports: dict[str, int], flavour: str) -> int:
+    return secure_ports[flavour]
+
+
+@pytest.fixture
+def secure(world: World, secure_port: int) -> Fairlead:
+    files = world.authority.issue("change-user")
+    tls = {"cert": str(files.certificate), "key": str(files.key)}
+    return world.kept({
+        "users": {**CHANGES["users"], "guarded": GUARDED},
+        "listeners": {"secure": {"kind": "mysql", "port": secure_port, "tls": tls}},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("plugin", ["mysql_native_password", "caching_sha2_password"])
+def test_under_tls(secure: Fairlead, secure_port: int, world: World, plugin: str) -> None:
+    """The connection's way stays what it is: an account that demands TLS finds it."""
+    options: dict[str, Any] = {"use_pure": True, "ssl_ca": str(world.authority.ca), "auth_plugin": plugin}
+    with contextlib.closing(
+        mysql.connector.connect(host="127.0.0.1", port=secure_port, user="demo", password="demo", **options)
+    ) as connection:
+        for user in (GUEST, "guarded"):
+            connection.cmd_change_user(user, SECRET, "plain")
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT CURRENT_USER()")
+                assert cursor.fetchall() == [(f"{user}@127.0.0.1",)]
+        with pytest.raises(mysql.connector.Error) as error:
+            connection.cmd_change_user("demo", "wrong", "plain")
+        assert error.value.errno == 1045
+
+
+def test_without_tls_an_account_that_demands_it_is_refused(secure: Fairlead, secure_port: int) -> None:
+    options: dict[str, Any] = {"use_pure": True, "ssl_disabled": True}
+    with contextlib.closing(
+        mysql.connector.connect(host="127.0.0.1", port=secure_port, user="demo", password="demo", **options)
+    ) as connection:
+        with pytest.raises(mysql.connector.Error) as error:
+            connection.cmd_change_user("guarded", SECRET, "plain")
+        assert error.value.errno == 1045
+
+
 @pytest.mark.parametrize("plugin", ["mysql_native_password", "caching_sha2_password"])
 def test_connector_python(member: Fairlead, plugin: str) -> None:
     """Written without the C library; the password goes encrypted by our key where the digest is not known yet."""

@@ -110,6 +110,30 @@ def test_in_a_transaction(world: World, small: Path) -> None:
         assert value(connection, "SELECT COUNT(*) FROM cargo") == 0
 
 
+@pytest.mark.world(regions=2, shards=1)
+def test_into_a_shard_of_another_region(world: World, small: Path, large: Path) -> None:
+    """The request for the file comes by the other region's Fairlead, and so does the file's way back."""
+    world.fairlead("eu")
+    member, server = world.fairlead("us"), world.shards["eu-0"].primary
+    with client(member, database="plain", local_infile=True) as connection:
+        ask(connection, TABLE)
+        with connection.cursor() as cursor:
+            assert cursor.execute(load(small)) == 3
+        assert ask(connection, "SELECT * FROM cargo ORDER BY id") == [(1, "one"), (2, None), (3, "drei\tvier")]
+        with connection.cursor() as cursor:
+            assert cursor.execute(load(small)) == 0, "LOCAL passes over duplicates"
+            assert connection._result.warning_count == 3
+        ask(connection, "DELETE FROM cargo")
+        with connection.cursor() as cursor:
+            assert cursor.execute(load(large)) == ROWS
+        assert server.value("SELECT COUNT(*) FROM plain.cargo") == ROWS
+        connection.begin()
+        fails(connection, load(small).replace("cargo", "absent"), NO_TABLE)
+        assert value(connection, "SELECT 5") == 5
+    with client(member, database="plain") as connection:
+        assert "client does not offer" in fails(connection, load(small), DISABLED)
+
+
 def test_what_is_refused(world: World, small: Path) -> None:
     member = world.fairlead()
     with client(member, database="plain") as connection:

@@ -30,6 +30,8 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
     match plan:
         case plans.Residual():
             yield from _residual(plan, routed)
+        case plans.PullOut():
+            yield from _pulled(plan)
         case plans.Scatter(merge=Recipe() as recipe) if len(shards) > 1:
             yield from _merged(recipe, shards)
         case plans.Scatter() if len(shards) > 1:
@@ -39,6 +41,16 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
             yield from _written(plan, shards, topology)
         case plans.SchemaChange():
             yield from _changed(plan)
+
+
+def _pulled(plan: plans.PullOut) -> Iterator[Branch]:
+    """The statement with the values in it has a route of its own, which is known when they are."""
+    yield (0, "splice", f"the values into the statement, which is planned anew, in place of {CATALOGUE[plan.entry].id}")
+    for pull in plan.pulls:
+        yield (1, "subquery", f"run first: {_GIVES[pull.kind]}")
+
+
+_GIVES = {"scalar": "one value", "in": "a list of values", "exists": "whether there is a row"}
 
 
 def _residual(plan: plans.Residual, routed: Routed) -> Iterator[Branch]:

@@ -102,3 +102,9 @@ def test_the_steps_of_several_shards_are_a_tree(database: str, sql: str, steps: 
     assert [step for step, _ in found.tree] == steps
     shown = found.as_rows()
     assert shown[len(shown) - 1 - len(steps) : -1] == list(found.tree)
+
+
+def test_subqueries_that_go_first_are_steps() -> None:
+    found = explain("SELECT id FROM customers WHERE balance > (SELECT AVG(total) FROM orders)", context())
+    assert (found.kind, found.shards) == ("PullOut", ())
+    assert ("└ subquery", "run first: one value") in found.as_rows()

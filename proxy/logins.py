@@ -28,6 +28,7 @@ from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
+from proxy.pauses import paused
 from proxy.pool.varstate import SessionState
 from proxy.session import (
     CERTIFICATE_ATTRIBUTE,
@@ -58,7 +59,7 @@ class Logins:
         self._worker = worker
         self._rsa = RsaKeyPair()
         self._proven = ProvenPasswords()
-        self._backoff = Backoff()
+        self._backoff = Backoff(told=paused)
         self._configs: dict[str, ServerHandshakeConfig] = {}
         self._contexts: TlsContexts | None = None
         self._users: Counter[str] = Counter()

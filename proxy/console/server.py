@@ -33,6 +33,7 @@ from proxy.mysql.certificates import ServerFiles, TlsContexts, TlsFilesError
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import AuthenticationFailed, HandshakeRefused, WireError
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig, serve_handshake
+from proxy.pauses import paused
 from router.errors import refusal
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Console:
         self.verbs = Verbs(self)
         self._listener = listener
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="console")
-        self._backoff = Backoff()
+        self._backoff = Backoff(told=paused)
         self._rsa = RsaKeyPair()
         self._sessions: dict[ConsoleSession, asyncio.Task[None]] = {}
         self._logins: set[asyncio.Task[None]] = set()

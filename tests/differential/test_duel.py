@@ -16,6 +16,7 @@ ID = Column(b"bazaar", b"b", b"buyers", b"id", b"id", 63, 20, TYPE_LONGLONG, 0x4
 NAME = Column(b"bazaar", b"b", b"buyers", b"name", b"name", 45, 240, TYPE_VAR_STRING, 1, 0)
 ROWS = Answer("rows", (ID, NAME), ((b"1", b"Ada"), (b"2", None), (b"2", None)), warnings=1, status=2)
 OK = Answer("ok", affected=2, insert_id=7, warnings=1, status=2, info=b"Rows matched: 2  Changed: 2  Warnings: 1")
+FILLED = [table for table, _ in bazaar.rows()]
 ERROR = Answer("error", errno=1062, sqlstate="23000", message="Duplicate entry '1' for key 'PRIMARY'")
 
 
@@ -94,19 +95,19 @@ def _placed(table: str) -> tuple[dict[str, list[tuple[Any, ...]]], list[tuple[An
     return shards, rows
 
 
-@pytest.mark.parametrize("table", bazaar.TABLES)
+@pytest.mark.parametrize("table", FILLED)
 def test_tables_as_they_should_be(table: str) -> None:
     assert table_differences(table, *_placed(table)) == []
 
 
-@pytest.mark.parametrize("table", bazaar.TABLES)
+@pytest.mark.parametrize("table", FILLED)
 def test_a_dropped_row_is_found(table: str) -> None:
     shards, rows = _placed(table)
     next(held for held in shards.values() if held).pop()
     assert table_differences(table, shards, rows)
 
 
-@pytest.mark.parametrize("table", bazaar.TABLES)
+@pytest.mark.parametrize("table", FILLED)
 def test_a_doubled_row_is_found(table: str) -> None:
     shards, rows = _placed(table)
     held = next(held for held in shards.values() if held)
@@ -114,7 +115,7 @@ def test_a_doubled_row_is_found(table: str) -> None:
     assert table_differences(table, shards, rows)
 
 
-@pytest.mark.parametrize("table", [table for table in bazaar.TABLES if table not in bazaar.REFERENCE])
+@pytest.mark.parametrize("table", [table for table in FILLED if table not in bazaar.REFERENCE])
 def test_a_wrong_shard_map_is_found(table: str) -> None:
     shards, rows = _placed(table)
     turned = dict(zip(shards, [*list(shards.values())[1:], next(iter(shards.values()))], strict=True))

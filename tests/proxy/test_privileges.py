@@ -79,7 +79,7 @@ def allowed(member: Fairlead, name: str, statement: str) -> bool:
         ),
         ("clerk", "DELETE FROM shop.orders WHERE customer_id = {key}", False),
         ("clerk", "REPLACE INTO shop.orders VALUES ({key}, 1, 'x', 1, 'new', NOW())", False),
-        ("janitor", "DELETE FROM shop.orders", False),
+        ("janitor", "DELETE FROM shop.orders", True),
         ("janitor", "SELECT * FROM shop.orders WHERE customer_id = {key}", False),
         ("owner", "CREATE TABLE plain.t (id INT)", True),
         ("owner", "INSERT INTO plain.t SELECT 1", True),

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.mysql.errors import HandshakeRefused
-from router.errors import refusal
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +30,9 @@ LONGEST_NAME = 128
 """Characters of a user's name that are remembered: no server takes longer ones."""
 
 Key = tuple[str, str]
+Told = tuple[int, str, str | None]
+"""errno, text, SQLSTATE"""
+HOST_IS_BLOCKED = 1129
 
 
 class LoginsPaused(HandshakeRefused):
@@ -44,11 +46,17 @@ class _Failures:
     last: float = 0.0
 
 
+def _told(user: str, address: str, seconds: int) -> Told:
+    return HOST_IS_BLOCKED, f"too many failed logins of '{user}' from {address}; try again in {seconds} s", None
+
+
 @dataclass(slots=True)
 class Backoff:
-    """Failed logins by user and address. `longest`: the longest pause in seconds; 0: there is none."""
+    """Failed logins by user and address. `longest`: the longest pause in seconds; 0: there is none. `told`: what is
+    answered while it lasts, by user, address and seconds."""
 
     longest: float = LONGEST_PAUSE
+    told: Callable[[str, str, int], Told] = _told
     now: Callable[[], float] = time.monotonic
     _failures: OrderedDict[Key, _Failures] = field(default_factory=OrderedDict)
 
@@ -67,8 +75,7 @@ class Backoff:
         """Raises LoginsPaused while this user has to wait."""
         pause = self.attempt(user, address)
         if pause:
-            error = refusal("LOGINS_PAUSED", _shown(user), address, str(math.ceil(pause)))
-            raise LoginsPaused(error.errno, error.message, error.sqlstate)
+            raise LoginsPaused(*self.told(_shown(user), address, math.ceil(pause)))
 
     def failed(self, user: str, address: str) -> None:
         now, key = self.now(), _key(user, address)

@@ -2,7 +2,7 @@
 
 COM_STMT_PREPARE is answered from metadata that a server of the statement's shard gave once per text, context,
 session state, capability class and configuration; the relay prepares it on whichever backend executes it. While a
-session holds a backend of its own (transaction, temporary table), the metadata is asked there, without keeping it.
+session holds a backend of its own (transaction, temporary table), that one is asked, and its answer is not kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from proxy.mysql.packets.resultset import ColumnDefinition41
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import decode_params, with_types
 from proxy.session import Session
+from proxy.text import SessionGone
 from router import plan as plans
 from router.errors import refusal
 from router.plan import ByKey, Planned
@@ -31,6 +32,8 @@ from router.policy.enforce import Part
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
+ACTIVE = 2
+"""The relay's Trx of a session whose backend has a transaction open."""
 STORE_BYTES = 32 << 20
 OVERHEAD = 1024
 """What an entry costs besides its text and metadata, roughly."""
@@ -114,7 +117,9 @@ class Statements:
         state = self._worker.variables.number(session.state)
         key = (self._worker.contexts.number(session.context()), state, text, info["capclass"])
         entry = self._store.get(key)
-        if entry is not None and entry.epoch == self._worker.epoch:
+        # What only the session's own backend has, a temporary table, may go by the same name.
+        shared = not info["pins"] & ~self._worker.pin_bits("cursor", "transaction")
+        if shared and entry is not None and entry.epoch == self._worker.epoch:
             self._store.move_to_end(key)
             self._give(handle, entry)
         else:
@@ -128,7 +133,7 @@ class Statements:
             self._worker.dispatcher.count(handle, session, found)
             raise refused
         compiled = self._worker.compile(session, planned)
-        answer = await self._describe(session, text, found, planned, info)
+        answer = await self._describe(handle, session, text, found, planned, info)
         if answer[HEADER_SIZE] == 0xFF:
             if planned.policy is not None and planned.policy.guarded:
                 # It repeats the text, which is not the client's alone.
@@ -184,7 +189,7 @@ class Statements:
         return Entry(ref, epoch, text, found, planned, compiled, answer, head.params, forms)
 
     async def _describe(
-        self, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
+        self, handle: int, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
     ) -> bytes:
         """The answer to PREPARE: ours for what is answered here, else a server's."""
         plan = planned.plan
@@ -199,11 +204,13 @@ class Statements:
         if isinstance(plan, plans.Residual):
             return await self._worker.scratch.describe(session, plan, text, found)
         shard = self._describing_shard(plan, planned)
-        if info["trx"] == 2 or info["pins"]:
-            shard = info["shard"]
+        own = info["shard"] >= 0 and (info["trx"] == ACTIVE or bool(info["pins"]))
+        shard = info["shard"] if own else shard
         if planned.policy is not None:
             name = self._worker.shard_of_number(shard).name
             text = planned.policy.text(name, text, found, session.mode) or text
+        if own:
+            return await self._ask_own(handle, session, shard, text, info)
         return await self._ask(session, shard, text)
 
     def _local_answer(self, session: Session, found: Any, columns: Any) -> bytes:
@@ -237,6 +244,24 @@ class Statements:
         async with self._worker.lease(session, shard) as lease:
             # The relay closes the statement on that backend as soon as the answer is complete.
             return await lease.command(shard, b"\x16" + text)
+
+    async def _ask_own(self, handle: int, session: Session, shard: int, text: bytes, info: dict[str, Any]) -> bytes:
+        """The same on the backend that the session holds, which a lease has meanwhile. Raises Refusal."""
+        relay = self._worker.relay
+        async with self._worker.lease(session, shard) as lease:
+            # Whatever becomes of the command, the backend never goes to anybody else.
+            relay.set_pins(lease.handle, add=self._worker.pin_bits("other"))
+            if not relay.move_backend(handle, lease.handle):
+                raise SessionGone
+            answer = await lease.command(shard, b"\x16" + text)
+            if not relay.move_backend(lease.handle, handle):
+                self._worker.dispatcher.refuse(
+                    handle, refusal("BACKEND_LOST_IDLE", self._worker.shard_of_number(shard).name), close=True
+                )
+                raise SessionGone
+        if info["trx"] != ACTIVE:
+            relay.end_transaction(handle)  # which there was none, and a backend that comes back stands for
+        return answer
 
     def forget(self) -> None:
         """Drop the store: state numbers are given out anew. Clients keep what they have prepared."""

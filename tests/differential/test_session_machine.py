@@ -89,6 +89,8 @@ PREPARED = [
     "INSERT INTO {table} (body) VALUES (CONCAT('p', ?))",
     "UPDATE {table} SET body = 'up' WHERE id = ?",
     "SELECT ? + 1, @@sql_mode",
+    "SELECT COUNT(*), ? FROM passing",
+    "INSERT INTO passing VALUES (?)",
 ]
 DISTURBING = [
     "SET sql_mode = 'PIPES_AS_CONCAT', time_zone = '-03:00'",

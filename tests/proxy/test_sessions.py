@@ -16,6 +16,7 @@ from tests.differential.wire import (
     COM_PING,
     COM_RESET_CONNECTION,
     COM_STMT_RESET,
+    STATUS_IN_TRANSACTION,
 )
 from tests.proxy.clients import Connection, ask, client, fails, ids_on, metric, raw, refused, until, value
 from tests.servers import BOTH_SERVERS
@@ -427,3 +428,24 @@ def test_several_statements_in_one_text_are_refused(fairlead: Fairlead) -> None:
         refused(connection, "SELECT 1; DROP TABLE safe", "FL1006")
         assert ask(connection, "SELECT * FROM safe") == []
         assert value(connection, "SELECT 1;") == 1
+
+
+def test_a_prepared_statement_finds_the_sessions_temporary_table(few: Fairlead, world: World) -> None:
+    """Also one that hides a table of the same name, which others go on to see, and inside of transactions."""
+    world.shards["eu-0"].primary.run("DROP TABLE IF EXISTS hidden", "CREATE TABLE hidden (id INT)", database="plain")
+    with raw(few, database="plain") as mine, raw(few, database="plain") as other:
+        assert [one.name for one in mine.prepare("SELECT * FROM hidden").answer.columns] == [b"id"]
+        assert mine.query("CREATE TEMPORARY TABLE hidden (a INT, b INT)").kind == "ok"
+        for before, behind in ((None, None), ("BEGIN", "COMMIT")):
+            assert before is None or mine.query(before).kind == "ok"
+            insert, select = mine.prepare("INSERT INTO hidden VALUES (?, 2)"), mine.prepare("SELECT * FROM hidden")
+            assert [one.name for one in select.answer.columns] == [b"a", b"b"]
+            assert mine.prepare("SELECT * FROM absent").answer.errno == 1146
+            assert mine.prepare("SELEC").answer.errno == 1064
+            assert mine.execute(insert, [1]).affected == 1
+            assert len(mine.execute(select).rows) == 1
+            assert mine.plain(COM_PING).status & STATUS_IN_TRANSACTION == (1 if before else 0)
+            assert mine.query("DELETE FROM hidden").affected == 1
+            assert behind is None or mine.query(behind).kind == "ok"
+        assert [one.name for one in other.prepare("SELECT * FROM hidden").answer.columns] == [b"id"]
+        assert other.query("SELECT * FROM hidden").kind == "rows"

@@ -13,9 +13,10 @@ cdef enum:
 
 cdef bint may_open_cursor(Session* s) noexcept nogil:
     """Is the command an EXECUTE that asks for a cursor, and may have it? What is masked or counted is answered by rows
-    at once, as by servers where they cannot open one; so are the executor's own."""
+    at once, as by servers where they cannot open one; so are the executor's own, and those of a transaction over
+    several shards, whose session may hold another backend next."""
     return s.command == COM_STMT_EXECUTE and s.exec_stmt != 0 and s.cmd[5] & CURSOR_TYPE_READ_ONLY \
-        and s.verdict == NULL and not s.flags & (PLAN_GUARDED | PLAN_AUDIT)
+        and s.verdict == NULL and not s.flags & (PLAN_GUARDED | PLAN_AUDIT) and not s.behind & BEHIND_HOLD
 
 
 cdef void look_at_flags(Core* c, Session* s) noexcept nogil:

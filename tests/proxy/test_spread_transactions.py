@@ -384,3 +384,19 @@ def test_an_answer_lost_to_the_decision_is_asked_for(world: World, keys: list[in
             assert found == [True, True]
         elif not answer.message.startswith("FL4006"):
             assert found == [False, False]
+
+
+def test_a_cursor_is_not_opened_on_a_shard_that_may_be_left(
+    world: World, fairlead: Fairlead, keys: list[int]
+) -> None:
+    with raw(fairlead) as side:
+        here = side.prepare("SELECT id FROM customers WHERE id = ?")
+        assert side.query("BEGIN").kind == "ok"
+        for key in keys[:2]:
+            assert side.query(f"UPDATE customers SET balance = {MARKED} WHERE id = {key}").affected == 1
+        # The rows come at once, as where a server cannot open one.
+        assert side.execute(here, [keys[1]], flags=1).rows
+        assert side.query(f"SELECT id FROM customers WHERE id = {keys[0]}").rows
+        assert side.fetch(here, 5).kind == "error"
+        assert side.query("COMMIT").kind == "ok"
+    assert marked(world, *keys[:2]) == [True, True]

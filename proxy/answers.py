@@ -46,7 +46,7 @@ from router.engine.recipe import Recipe
 from router.errors import CATALOGUE, Refusal, refusal
 from router.gate import Family, gate
 from router.literals import Params
-from router.plan import Planned, refusal_of
+from router.plan import CHAIN, Planned, refusal_of
 from router.policy.enforce import Enforcement
 from router.route import route, warning
 from router.text import Text
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PARKED, CLOSED, DRAINED, DONE, LEAVES = 1, 2, 4, 16, 64
-ACTIVE = 2
+PENDING, ACTIVE = 1, 2
 """The relay's Trx: a server has a transaction open."""
 CONNECT, TRANSACTION, SESSION, OTHER, AUDIT = map(
     PARK_REASONS.index, ("connect", "transaction", "session", "other", "audit")
@@ -503,7 +503,7 @@ class Dispatcher:
         spread = session.spread
         if spread is not None and (planned.facts.implicit_commit or is_begin(plan)):
             self.commit_first(handle, session, spread)
-        elif spread is not None and isinstance(plan, plans.Transaction):
+        elif spread is not None and isinstance(plan, plans.Transaction) and CHAIN not in plan.options:
             self.spawn(handle, self._end(handle, session, spread, plan, bytes(sql)))
         elif spread is not None and isinstance(plan, plans.SetSession) and planned.facts.pins:
             self.spawn(handle, self._set_at_home(handle, session, spread, plan, sql, found, params))
@@ -887,9 +887,12 @@ class Dispatcher:
         info = self.relay.info(handle)
         if info is None:
             return
+        if CHAIN in plan.options:
+            self._chain(handle, session, plan, info)
+            return
         if plan.verb in ("begin", "commit", "rollback"):
             raise refusal("TRANSACTION_OPTION", " ".join((plan.verb.upper(), *sorted(plan.options))).upper())
-        if info["trx"] == 1 or (info["trx"] == 0 and not info["autocommit"] and not info["pins"]):
+        if info["trx"] == PENDING or (info["trx"] == 0 and not info["autocommit"] and not info["pins"]):
             self._defer(handle, session, plan, sql, info)
             return
         if info["trx"]:
@@ -903,6 +906,17 @@ class Dispatcher:
             self.relay.mark(handle)
         shard = info["shard"] if info["shard"] >= 0 else self.worker.any_shard(session)
         self.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
+
+    def _chain(self, handle: int, session: Session, plan: plans.Transaction, info: dict[str, Any]) -> None:
+        """COMMIT AND CHAIN: to the relay a statement within a transaction, since there is one behind it, too; one that
+        has not reached its shard goes on as if it had just begun."""
+        if info["trx"] == ACTIVE and session.spread is None:
+            session.savepoints = ()
+            self.relay.run_on(handle, info["shard"], flags=OPAQUE | WRITES)
+        elif info["trx"] == PENDING and not info["deferred"]:
+            self.relay.reply_ok(handle)
+        else:
+            raise refusal("TRANSACTION_OPTION", f"{plan.verb.upper()} AND CHAIN here")
 
     def _defer(self, handle: int, session: Session, plan: plans.Transaction, sql: Text, info: dict[str, Any]) -> None:
         """A transaction without a shard: its savepoints are kept, and sent behind its BEGIN."""

@@ -251,7 +251,7 @@ def _renumbered(data: bytes, ids: list[int]) -> bytes:
 def _transaction(done: Compiled, verb: str, options: frozenset[str]) -> None:
     if verb == "begin" and options in BEGINS:
         done.opcode, done.begin = OP_BEGIN, BEGINS.index(options)
-    elif verb in ("commit", "rollback"):
+    elif verb in ("commit", "rollback") and not options:
         done.opcode = OP_COMMIT if verb == "commit" else OP_ROLLBACK
     else:
         done.park_reason = reason("transaction")

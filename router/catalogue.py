@@ -877,7 +877,8 @@ _SESSIONS = (
     _entry(
         "TRANSACTION_OPTION", 3008, NOT_SUPPORTED_YET,
         "{0} is not supported",
-        "AND CHAIN and RELEASE tie the next transaction or the connection to this one's backend.",
+        "RELEASE ends the connection, which is the client's to do; AND CHAIN works where a transaction is open on one "
+        "shard, and not outside of one or over several shards.",
         "Send COMMIT or ROLLBACK, then begin anew.",
     ),
     _entry(

@@ -260,6 +260,8 @@ class Numbered:
     tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
 
 
+CHAIN = "and chain"
+"""Of COMMIT and ROLLBACK: another transaction begins at once."""
 TransactionVerb: TypeAlias = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "release"]
 
 
@@ -267,8 +269,8 @@ TransactionVerb: TypeAlias = Literal["begin", "commit", "rollback", "savepoint",
 class Transaction:
     """BEGIN is deferred, COMMIT and ROLLBACK end, the savepoint verbs go verbatim to the transaction's shard.
 
-    `options` ⊆ {'read only', 'read write', 'with consistent snapshot'}; `savepoint` is the name without
-    quotes.
+    `options` ⊆ {'read only', 'read write', 'with consistent snapshot'}, or of an end {'and chain'}; `savepoint` is the
+    name without quotes.
     """
 
     verb: TransactionVerb

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.errors import refusal
-from router.plan import Planned, Transaction, TransactionVerb
+from router.plan import CHAIN, Planned, Transaction, TransactionVerb
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood
 from router.tokens import Token, split, words
@@ -53,11 +53,12 @@ def _end(request: Request, verb: TransactionVerb, rest: Sequence[Token]) -> Plan
     """[WORK] [AND [NO] CHAIN] [[NO] RELEASE]"""
     text = [token.upper for token in rest if token.upper != "WORK" or token is not rest[0]]
     plain = [word for word in text if word]
-    if plain not in ([], ["AND", "NO", "CHAIN"], ["NO", "RELEASE"], ["AND", "NO", "CHAIN", "NO", "RELEASE"]):
+    chains = plain[:2] == ["AND", "CHAIN"] and plain[2:] in ([], ["NO", "RELEASE"])
+    if not chains and " ".join(plain) not in ("", "AND NO CHAIN", "NO RELEASE", "AND NO CHAIN NO RELEASE"):
         if set(plain) <= {"AND", "CHAIN", "NO", "RELEASE"} and len(plain) == len(text):
             raise refusal("TRANSACTION_OPTION", f"{verb.upper()} {' '.join(plain)}")
         raise NotUnderstood(f"{verb.upper()} with these words")
-    return Draft(request, verb).done(Transaction(verb))
+    return Draft(request, verb).done(Transaction(verb, frozenset({CHAIN}) if chains else frozenset()))
 
 
 def _rollback(request: Request, rest: Sequence[Token]) -> Planned:

@@ -33,11 +33,11 @@ def fairlead(tpcc: World) -> Fairlead:
 
 
 def test_the_transactions_run_and_leave_consistent_rows(fairlead: Fairlead) -> None:
-    plan = Plan(SCALE, terminals=TERMINALS, seconds=SECONDS, remote=0)
+    plan = Plan(SCALE, terminals=TERMINALS, seconds=SECONDS, remote=3)
     ledgers = work(plan, lambda: fairlead.connect(database=DATABASE))
     outcome = Outcome(SECONDS, ledgers, *judge(lambda: fairlead.connect(database=DATABASE), SCALE))
     assert outcome.ok, (outcome.errors, outcome.broken, outcome.unasked)
-    assert all(outcome.done[name] for name in MIX), outcome.done
+    assert all(outcome.done[name] for name in MIX) and outcome.remote, outcome.done
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def test_unsupported_kinds_are_refused_by_name(connection: Connection, one: int)
     refused(connection, "SET @@transaction_isolation = 'SERIALIZABLE', autocommit = 1", "FL3008")
     connection.begin()
     mark(connection, one)
-    refused(connection, "COMMIT AND CHAIN", "FL3008")
+    refused(connection, "COMMIT RELEASE", "FL3008")
     connection.rollback()
 
 

@@ -156,6 +156,7 @@ def test_a_statement_of_several_shards(member: Fairlead, blocked: Blocked, world
         assert failure
         until(lambda: not updates(world.shards["eu-0"].primary), "its server stops it", member)
         assert value(connection, "SELECT COUNT(*) FROM customers WHERE name = 'killed'") == 0
+        ask(killer, f"KILL QUERY {blocked.id}")
 
 
 def updates(server: SqlServer) -> bool:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Transactions that are cleared up side by side."""
+QUIET, IDLE = 10, 5
+"""After so many looks that found nothing, so many times fewer."""
 CLEANING = 5
 """Every so many looks, decisions are cleared up, too."""
 BATCHES = 20
@@ -58,13 +60,15 @@ class Recovery:
         self._seen: dict[tuple[str, Prepared], float] = {}
 
     async def run(self) -> None:
-        looks = 0
+        looks = quiet = 0
         while True:
-            await asyncio.sleep(self._worker.generation.settings.transactions.recovery)
+            # Behind a start there may be something; where nothing was for a while, a look now and then will do.
+            pause = self._worker.generation.settings.transactions.recovery
+            await asyncio.sleep(pause if quiet < QUIET else pause * IDLE)
             looks += 1
             try:
                 async with self._turn:
-                    await self._look()
+                    quiet = 0 if await self._look() else quiet + 1
                     if looks % CLEANING == 0:
                         await self._clean()
             except Exception:
@@ -128,7 +132,8 @@ class Recovery:
         shards = self._worker.generation.topology.local_shards
         return next((shard.name for shard in shards if label(shard.name) == wanted), None)
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Is anything prepared?"""
         found = await self._prepared()
         now = time.monotonic()
         present = {(shard, part) for shard, parts in found.items() for part in parts}
@@ -144,6 +149,7 @@ class Recovery:
         self._worker.loop_block.in_doubt(sum(len(parts) for parts in due.values()))
         for gtrid, parts in due.items():
             await self._resolve(gtrid, parts)
+        return bool(present)
 
     async def _resolve(self, gtrid: Gtrid, parts: Iterable[tuple[str, Prepared]]) -> None:
         """End the parts as the decision says; leave them when there is none to be had now."""

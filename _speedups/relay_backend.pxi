@@ -447,14 +447,16 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
         expect = EXPECT_PREPARE
     elif s.command == COM_STMT_FETCH:
         return send_fetch(c, s, b)
-    if s.verdict != NULL:
-        sent = send_ruled(c, s, b, expect)
-    elif s.exec != NULL and s.command == COM_STMT_EXECUTE:
+    if s.exec != NULL and s.command == COM_STMT_EXECUTE:
         sent = send_execute(c, s, b)
+    elif s.verdict != NULL and s.verdict.kind == VERDICT_SPLICED:
+        sent = send_spliced(c, s, b)
     elif s.big:
         sent = send_big(c, s, b, expect)
     else:
         sent = send_framed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
+    if s.verdict != NULL:
+        b.scan.witness = s.verdict.witness
     s.cmd = NULL
     return sent
 

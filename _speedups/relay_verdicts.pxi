@@ -44,8 +44,10 @@ cdef bint obey(Core* c, Session* s, Plan* plan, int32_t shard) noexcept nogil:
     if v == NULL:
         park(c, s, PARK_OTHER)
         return False
-    if v.kind == VERDICT_PASSES and v.witness == NULL:
-        return True             # as if there were no policy
+    if v.kind == VERDICT_PASSES:
+        if v.witness != NULL:
+            take_verdict(s, v)
+        return True             # without one as if there were no policy
     if v.kind == VERDICT_REFUSED:
         refuse_here(c, s, v.bytes, v.size)
         return False
@@ -89,21 +91,6 @@ cdef size_t splice(Verdict* v, const uint8_t* sql, size_t n, Lexed* lexed, uint8
     if out != NULL:
         memcpy(out + length, sql + copied, n - copied)
     return length + n - copied
-
-
-cdef bint send_ruled(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
-    """The command as its verdict has it; its answer is looked at."""
-    cdef bint sent
-    if s.exec != NULL and s.command == COM_STMT_EXECUTE:
-        sent = send_execute(c, s, b)
-    elif s.verdict.kind == VERDICT_SPLICED:
-        sent = send_spliced(c, s, b)
-    elif s.big:
-        sent = send_big(c, s, b, expect)
-    else:
-        sent = send_framed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
-    b.scan.witness = s.verdict.witness
-    return sent
 
 
 cdef bint send_spliced(Core* c, Session* s, Backend* b) noexcept nogil:

@@ -32,22 +32,31 @@ cdef inline void take_verdict(Session* s, Verdict* v) noexcept nogil:
     s.verdict = v
 
 
-cdef void drop_verdict(Core* c, Session* s) noexcept nogil:
-    if s.verdict != NULL:
-        verdict_release(c, s.verdict)
-        s.verdict = NULL
+cdef inline void drop_verdict(Core* c, Session* s) noexcept nogil:
+    cdef Verdict* v = s.verdict
+    if v == NULL:
+        return
+    s.verdict = NULL
+    if v.refs > 1:
+        v.refs -= 1
+    else:
+        verdict_release(c, v)
 
 
-cdef bint obey(Core* c, Session* s, Plan* plan, int32_t shard) noexcept nogil:
+cdef inline bint obey(Core* c, Session* s, Plan* plan, int32_t shard) noexcept nogil:
     """Take up what is decided about the shard. False when that was the command's answer, or it was parked."""
     cdef Verdict* v = plan.verdicts[shard] if 0 <= shard < <int32_t>plan.nverdicts else NULL
+    if v == NULL or v.kind != VERDICT_PASSES:
+        return obey_more(c, s, v)
+    if v.witness != NULL:       # without one as if there were no policy
+        take_verdict(s, v)
+    return True
+
+
+cdef bint obey_more(Core* c, Session* s, Verdict* v) noexcept nogil:
     if v == NULL:
         park(c, s, PARK_OTHER)
         return False
-    if v.kind == VERDICT_PASSES:
-        if v.witness != NULL:
-            take_verdict(s, v)
-        return True             # without one as if there were no policy
     if v.kind == VERDICT_REFUSED:
         refuse_here(c, s, v.bytes, v.size)
         return False

@@ -172,7 +172,7 @@ def instructions_command(check: bool, update: bool, profile: bool, style: str) -
 
 
 @main.command("policy-instructions")
-@click.option("--check", is_flag=True, help="Exit 1 over 3 % and 50 instructions where a policy has nothing to do.")
+@click.option("--check", is_flag=True, help="Exit 1 when a policy costs more than 3 % where it has nothing to do.")
 @output_format
 @reports_failures
 def policy_instructions_command(check: bool, style: str) -> None:

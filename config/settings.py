@@ -27,6 +27,7 @@ from config.words import (
     Flavour,
     Hint,
     KeyAction,
+    KeyChanges,
     LogFormat,
     LogLevel,
     MultiShardWrites,
@@ -554,6 +555,14 @@ class KeyspaceSettings:
             "several shards; refuse: neither."
         ),
     ] = MultiShardWrites.ATOMIC
+    key_changes: Annotated[
+        KeyChanges,
+        Option(
+            "What becomes of an UPDATE that gives rows the shard key of another shard. move: they go there, in one "
+            "atomic transaction (multi_shard_writes: atomic), within limits.moved_rows and limits.moved_bytes; refuse: "
+            "it is refused."
+        ),
+    ] = KeyChanges.MOVE
     scatter: Annotated[
         Scatter,
         Option(
@@ -977,6 +986,18 @@ class Limits:
             low=1,
         ),
     ] = 10000
+    moved_rows: Annotated[
+        int,
+        Option(
+            "The most rows that one write may carry from shard to shard: changed shard keys, INSERT … SELECT.", low=1
+        ),
+    ] = 10000
+    moved_bytes: Annotated[
+        int,
+        Option(
+            "The most bytes of such rows, which are in memory meanwhile (within merge_memory_worker).", SIZE, low=KIB
+        ),
+    ] = 16 * MIB
     queue_wait: Annotated[
         float, Option("How long a statement waits for a server connection.", DURATION, low=0)
     ] = 5.0

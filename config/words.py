@@ -59,6 +59,13 @@ class MultiShardWrites(StrEnum):
     REFUSE = "refuse"
 
 
+class KeyChanges(StrEnum):
+    """What happens to an UPDATE that gives a row the shard key of another shard."""
+
+    MOVE = "move"
+    REFUSE = "refuse"
+
+
 class ExplicitIds(StrEnum):
     """What happens to a value for a column whose ids Fairlead gives."""
 

@@ -70,7 +70,7 @@ PLANNED_MAX = 8192
 """Plans kept on this side, so that what fell out of the relay's cache need not be parsed again."""
 LONG_TEXT = 16 << 10
 """Templates longer than this are planned in a thread."""
-CARRIED_OUT = plans.MultiWrite | plans.SplitInsert | plans.Scatter | plans.SchemaChange
+CARRIED_OUT = plans.MultiWrite | plans.SplitInsert | plans.Move | plans.Scatter | plans.SchemaChange
 """Plans that the executor carries out on several shards."""
 SCHEMA_WAIT = 2.0
 """Seconds that a session waits at most, behind its DDL, for the schema to be read."""

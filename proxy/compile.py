@@ -137,7 +137,9 @@ class Compiler:
             case plans.Refuse(entry, args):
                 done.opcode, done.flags = OP_REPLY, REFUSAL
                 done.reply = error_payload(Refusal(CATALOGUE[entry], args))
-            case plans.Scatter() | plans.MultiWrite() | plans.SplitInsert() | plans.SchemaChange() | plans.Residual():
+            case plans.Scatter() | plans.Residual() | plans.SchemaChange():
+                done.park_reason = MULTI_SHARD
+            case plans.MultiWrite() | plans.SplitInsert() | plans.Move():
                 done.park_reason = MULTI_SHARD
             case _:
                 done.park_reason = SESSION

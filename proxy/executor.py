@@ -25,6 +25,7 @@ from proxy.cursors import LeaseCursor, ShardError
 from proxy.exposure import Toll
 from proxy.leases import Lease
 from proxy.merging import Bounds, merge_rows
+from proxy.moving import Carried, Mover, exact
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import ERR_HEAD, OkPacket
@@ -32,9 +33,10 @@ from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import rearranged
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.rollout import Rollout
+from proxy.scopes import Scope, joined_scope, own_scope
 from proxy.session import Session
 from proxy.xa import faults
-from proxy.xa.transaction import ServerSaid, errno_of
+from proxy.xa.transaction import Part, ServerSaid, errno_of
 from router import plan as plans
 from router.engine.assemble import Outgoing
 from router.engine.budget import Budget, Pool
@@ -42,7 +44,7 @@ from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
 from router.literals import Params
 from router.plan import Planned
-from router.route import split
+from router.route import Moving, moving, split
 from router.text import Text
 
 if TYPE_CHECKING:
@@ -166,6 +168,15 @@ class Branches:
         return None
 
 
+Steps = Callable[[Scope], Coroutine[Any, Any, dict[str, bytes]]]
+"""What a write of several steps does in its transaction, and the answers that make up the client's."""
+
+
+def branches_of(parts: Mapping[str, Part]) -> Branches:
+    numbers = {name: part.number for name, part in parts.items()}
+    return Branches(numbers, {name: part.lease for name, part in parts.items()})
+
+
 class Executor:
     """One worker's statements of several shards."""
 
@@ -197,6 +208,14 @@ class Executor:
                 executions = dict.fromkeys(shards, execution) if execution is not None else {}
                 write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags, clock=clock)
                 work = partial(self._writes(session, plan.keyspace), handle, session, write, info, outcome)
+            case plans.Move(clock=clock):
+                params = execution.params if execution is not None else ()
+                moved = moving(planned, found, sql, params, mode=session.mode, charset=session.charset)
+                payloads = dict.fromkeys(moved.sources, b"\x03" + bytes(sql))
+                executions = dict.fromkeys(moved.sources, execution) if execution is not None else {}
+                write = Write(payloads, executions, flags=WRITES | reduced.flags, clock=clock)
+                steps = partial(self._move, session, plan, moved, write)
+                work = partial(self._stepped, handle, session, write, steps, info, outcome)
             case plans.SchemaChange():
                 work = partial(self._change_schema, handle, session, plan, sql, found, info, outcome)
             case plans.SplitInsert(clock=clock):
@@ -397,7 +416,7 @@ class Executor:
         numbers = {name: self._worker.compiler.shard(name) for name in shards}
         if session.spread is not None:
             parts = await stack.enter_async_context(session.spread.using(numbers, writes=writes))
-            return Branches(numbers, {name: part.lease for name, part in parts.items()})
+            return branches_of(parts)
         leases = {
             name: await stack.enter_async_context(self._worker.lease(session, number))
             for name, number in numbers.items()
@@ -421,9 +440,7 @@ class Executor:
         async with await self._worker.atomics.begin(session, write.payloads) as transaction:
             try:
                 await transaction.start_all()
-                leases = {name: part.lease for name, part in transaction.parts.items()}
-                numbers = {name: part.number for name, part in transaction.parts.items()}
-                answers = await Branches(numbers, leases).write(write)
+                answers = await branches_of(transaction.parts).write(write)
                 if (failed := _first_error(answers)) is not None:
                     await transaction.roll_back()
                     raise ServerSaid(failed)
@@ -450,6 +467,53 @@ class Executor:
         except ServerSaid as error:
             outcome.error = error.errno
             self._worker.relay.reply(handle, error.packet, error=True)
+
+    async def _stepped(
+        self, handle: int, session: Session, write: Write, steps: Steps, info: dict[str, Any], outcome: Outcome
+    ) -> None:  # fmt: skip
+        """Several steps in one transaction: one of its own, or the session's."""
+        try:
+            if session.spread is not None:
+                async with joined_scope(self._worker, session, session.spread) as joined:
+                    answers = await steps(joined)
+            else:
+                async with own_scope(self._worker, session) as own:
+                    answers = await steps(own)
+                    faults.reach("executed")
+                    self._worker.dispatcher.see_through(handle)
+                    await own.commit()
+        except ServerSaid as error:
+            outcome.error = error.errno
+            self._worker.relay.reply(handle, error.packet, error=True)
+            return
+        except ShardError as error:
+            packet = frame(error.payload, FIRST_SEQUENCE)
+            outcome.error = errno_of(packet)
+            self._worker.relay.reply(handle, packet, error=True)
+            return
+        self._answer(handle, session, answers, write, Status(info["status"]))
+
+    async def _move(
+        self, session: Session, plan: plans.Move, moved: Moving, write: Write, scope: Scope
+    ) -> dict[str, bytes]:
+        """UPDATE where the rows are, then what has another shard's key now is taken there. Raises Refusal, ServerSaid,
+        ShardError."""
+        parts = await scope.on(moved.shards, writes=True)
+        sources = {name: parts[name] for name in moved.sources}
+        answers = await branches_of(sources).write(write)
+        if (failed := _first_error(answers)) is not None:
+            raise ServerSaid(failed)
+        limits = self._worker.generation.settings.limits
+        self._pool.limit = limits.merge_memory_worker
+        with Budget(limits.moved_bytes, self._pool, "MOVED_LIMIT") as budget:
+            mover = Mover(session, plan, moved, Carried(budget, limits.moved_rows))
+            scope.dress(parts, exact(scope.reading(), plan.keyspace))
+            for name, part in sources.items():
+                changed = OkPacket.parse(answers[name][HEADER_SIZE:], session.capabilities).affected_rows
+                if changed and name != moved.target:
+                    await mover.move(part, parts[moved.target])
+            scope.dress(parts)
+        return answers
 
     async def _best_effort(
         self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome

@@ -233,6 +233,8 @@ class Statements:
                 return compiler.nearest(shards)
             case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.Numbered(shards=shards):
                 return compiler.nearest(shards)
+            case plans.Move(shards=shards):
+                return compiler.nearest(shards)
             case ByKey():
                 keyspace = self._worker.generation.topology.keyspace(plan.keyspace)
                 assert keyspace is not None

@@ -597,8 +597,24 @@ _WRITES = (
     _entry(
         "KEY_UPDATE", 1307, NOT_SUPPORTED_YET,
         "{0} assigns shard key {1} of table {2}",
-        "The row would have to move to another shard.",
-        "Leave the column out; to move a row, insert it anew and delete the old one.",
+        "The row may have to go to another shard, which is found by the value: a literal or a parameter, one for all "
+        "rows of the statement.",
+        "Leave the column out, or compute the value first and send it as a literal or a parameter.",
+    ),
+    _entry(
+        "KEY_MOVE", 1345, NOT_SUPPORTED_YET,
+        "{0} gives rows of table {1} the shard key of another shard: {2}",
+        "Such rows go to the other shard in one atomic transaction, where that leaves everything as one server would "
+        "have it (docs/sql.md).",
+        "Leave the column out; or insert the row anew and delete the old one.",
+    ),
+    _entry(
+        "MOVED_LIMIT", 1346, OUT_OF_RESOURCES,
+        "more than {0} would be carried from shard to shard, the limit of {1}",
+        "Rows that change their shard, or are selected on one to be inserted on others, are in memory meanwhile, "
+        "within limits.moved_rows and limits.moved_bytes for one statement and limits.merge_memory_worker for all of a "
+        "worker.",
+        "Write fewer rows at once, or raise the limit.",
     ),
     _entry(
         "COLUMNS_UNKNOWN", 1308, NOT_SUPPORTED_YET,

@@ -247,6 +247,11 @@ def describe(plan: Plan) -> str:
             merged = f", {plan.merge.describe()}" if isinstance(plan, plans.Scatter) and plan.merge is not None else ""
             clock = ", one time" if isinstance(plan, plans.MultiWrite) and plan.clock else ""
             return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged}{clock})"
+        case plans.Move():
+            limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
+            clock = ", one time" if plan.clock else ""
+            name, new = f"{plan.keyspace}.{plan.table}", _keys((plan.new,))
+            return f"Move({name}: {', '.join(plan.shards)}{limited}, new={new}{clock})"
         case plans.Residual():
             pulled = ", ".join(f"{one.temporary}={one.table}" for one in plan.pulls)
             return f"Residual({plan.keyspace} on {plan.scratch}: {pulled})"

@@ -151,6 +151,25 @@ class SplitInsert:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """An UPDATE that gives rows another shard's key: sent to the shards of `keys` (as in MultiWrite) as it is, and what
+    has the key `new` then is carried to that one's shard, in one atomic transaction.
+
+    `columns`: of the table, without those that are generated; `names`: of the shard key.
+    """
+
+    keyspace: str
+    table: str
+    shards: tuple[str, ...]
+    vindex: str
+    keys: tuple[Key, ...] | None
+    new: Key
+    names: tuple[str, ...]
+    columns: tuple[Loaded, ...]
+    clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaChange:
     """Change one table on all its shards, which MySQL cannot undo: with care, and so that it can be gone on with.
 
@@ -201,7 +220,7 @@ class Residual:
     instead: str
 
 
-Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Residual | Refuse
+Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Move | Residual | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +433,7 @@ Plan: TypeAlias = (
     | PullOut
     | SplitInsert
     | MultiWrite
+    | Move
     | Numbered
     | SchemaChange
     | Residual

@@ -39,6 +39,8 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
             yield (1, "read", ", ".join(shards))
         case plans.MultiWrite() | plans.SplitInsert() if len(shards) > 1:
             yield from _written(plan, shards, topology)
+        case plans.Move() if len(shards) > 1:
+            yield from _moved(plan, shards)
         case plans.SchemaChange():
             yield from _changed(plan)
 
@@ -84,6 +86,13 @@ def _written(
     what = "its rows" if isinstance(plan, plans.SplitInsert) else "the statement"
     for shard in shards:
         yield (1, "write", f"{what} to {shard}")
+
+
+def _moved(plan: plans.Move, shards: Sequence[str]) -> Iterator[Branch]:
+    yield (0, "commit", f"two-phase, decided on {shards[0]}")
+    yield (1, "move", f"rows of {plan.table} that have another shard's key now: inserted there, deleted here")
+    for shard in shards:
+        yield (2, "write", f"the statement to {shard}, where it has rows of the old keys")
 
 
 def _changed(plan: plans.SchemaChange) -> Iterator[Branch]:

@@ -25,6 +25,7 @@ from router.plan import (
     ByKey,
     Key,
     KeyRef,
+    Move,
     MultiWrite,
     OneShard,
     Plan,
@@ -39,7 +40,9 @@ from router.text import Text
 from router.topology import Topology
 from router.vindexes.vindex import Unmapped, Vindex
 
-Keyed = ByKey | Scatter | MultiWrite | SplitInsert
+Keyed = ByKey | Scatter | MultiWrite | SplitInsert | Move
+SEVERAL_WRITES = MultiWrite | SplitInsert | Move
+"""Writes that go to several shards in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def route(
 def is_atomic(planned: Planned, shards: Sequence[str]) -> bool:
     """Is this execution a write to several shards by two-phase commit?"""
     plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
-    if len(shards) < 2 or planned.topology is None or not isinstance(plan, MultiWrite | SplitInsert):
+    if len(shards) < 2 or planned.topology is None or not isinstance(plan, SEVERAL_WRITES):
         return False
     keyspace = planned.topology.keyspace(plan.keyspace)
     return keyspace is not None and keyspace.multi_shard_writes is MultiShardWrites.ATOMIC
@@ -108,7 +111,7 @@ def _out_of_reach(planned: Planned, shards: Sequence[str]) -> Refuse | None:
 def _one_time(planned: Planned, shards: Sequence[str]) -> Refuse | None:
     """The time is set on connections to servers, which other regions' shards are not reached by."""
     plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
-    if not isinstance(plan, MultiWrite | SplitInsert) or not plan.clock or planned.topology is None:
+    if not isinstance(plan, SEVERAL_WRITES) or not plan.clock or planned.topology is None:
         return None
     found = [planned.topology.shard(name) for name in shards]
     away = next((one.name for one in found if one is not None and not one.is_local), None)
@@ -167,6 +170,8 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
             return _some(plan, execution)
         case SplitInsert():
             return _shards_of_rows(plan, execution)
+        case Move():
+            return _moving(plan, execution).shards
         case Residual():
             return plan.shards
         case Refuse():
@@ -187,7 +192,41 @@ def _by_key(plan: ByKey, execution: Execution) -> tuple[str, ...] | Refuse:
     return found if len(found) == 1 else _route(plan.otherwise, execution)
 
 
-def _some(plan: Scatter | MultiWrite, execution: Execution) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Of one execution of a Move: the shards that are asked to change their rows, and where those go that get the key
+    `values`."""
+
+    sources: tuple[str, ...]
+    target: str
+    values: tuple[Value, ...]
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.sources, self.target)))
+
+
+def moving(
+    planned: Planned, lexed: LexedStatement, sql: Text, params: Params = (), *, mode: int = 0, charset: str = "utf8mb4"
+) -> Moving:
+    """Of a plan that is a Move or a ByKey whose `otherwise` is one. Raises Refusal."""
+    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    if not isinstance(plan, Move):
+        raise refusal("INTERNAL", "a plan that moves nothing")
+    return _moving(plan, _execution(planned, lexed, sql, params, mode, charset))
+
+
+def _moving(plan: Move, execution: Execution) -> Moving:
+    try:
+        (values,) = combinations(plan.new, execution)
+        index = shard_of(_vindex(plan, execution.topology), plan.new, values, stored=True)
+    except Undecided as reason:
+        raise refusal("KEY_TYPE", plan.vindex, str(reason)) from None
+    assert index is not None
+    return Moving(_some(plan, execution), execution.topology.shards[index].name, values)
+
+
+def _some(plan: Scatter | MultiWrite | Move, execution: Execution) -> tuple[str, ...]:
     """All shards, or those that hold one of the keys; one when none does, so that there is an answer."""
     if plan.keys is None:
         return plan.shards

@@ -23,7 +23,7 @@ from config.settings import (
     ShardSettings,
     TableSettings,
 )
-from config.words import Flavour, MultiShardWrites, Scatter
+from config.words import Flavour, KeyChanges, MultiShardWrites, Scatter
 from router.declared import check_declared
 from router.ids import Ids, ids_of
 from router.vindexes import registry
@@ -149,6 +149,7 @@ class Keyspace:
     scatter: Scatter
     fan_out: int | None = None
     scratch: Shard | None = None
+    key_changes: KeyChanges = KeyChanges.MOVE
 
     def table(self, name: str) -> Table | None:
         """The declared table of this name, case and all, or None."""
@@ -287,6 +288,7 @@ def _keyspace(
         scatter=given.scatter,
         fan_out=given.fan_out,
         scratch=next((shards[shard] for shard in given.scratch if shards[shard].is_local), None),
+        key_changes=given.key_changes,
     )
 
 

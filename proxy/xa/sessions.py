@@ -148,6 +148,19 @@ class Spread:
             yield parts
             self._undo = []
 
+    async def also(self, shards: Iterable[str], *, writes: bool) -> dict[str, Part]:
+        """Further parts for the statement that is under way, within `using`. Raises Refusal, ServerSaid."""
+        parts = {name: await self._open(name) for name in shards}
+        state = self._worker.variables.number(self._session.state)
+        fresh = [part for part in parts.values() if part not in self._undo] if writes else []
+        for part in parts.values():
+            self._worker.relay.set_session(part.lease.handle, state=state)
+            part.wrote = part.wrote or writes
+        if fresh:
+            await self._on_all(b"SAVEPOINT " + STATEMENT, fresh)
+            self._undo += fresh
+        return parts
+
     @asynccontextmanager
     async def _turn_of(self) -> AsyncIterator[None]:
         """A command's turn, behind which everything is in order."""

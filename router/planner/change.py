@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlglot import exp
 
 from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
-from router.pinning import key_ref
 from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
+from router.planner import moving
 from router.planner.insert import reference_write
-from router.planner.parsed import Parsed, assigned, describe, home, read, reads
+from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
     Placement,
     by_key,
     check_vindexes,
-    columns_of,
     guard,
-    many,
     place,
     whole_tables,
 )
 from router.planner.request import Draft, Request
 from router.planner.select import shape_problem
 from router.planner.volatile import Volatile, volatile
-from router.relations import Relation, resolve
 from router.schema import holds_key
 from router.template import NotUnderstood
 from router.topology import Keyspace, TableKind
@@ -67,9 +62,11 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
     guard(request, keyspace, parsed)
     placement = place(request, keyspace, parsed)
     kinds = {target.declared.kind for target in parsed.targets if target.declared is not None}
+    changes = moving.changed_keys(parsed)
     hinted = request.hinted_shard(keyspace)
     if hinted is not None:
-        _refuse_key_changes(parsed)
+        if changes:
+            raise moving.refused(changes[0])
         draft.because("a hint names the shard")
         return OneShard(hinted)
     if TableKind.REFERENCE in kinds:
@@ -78,12 +75,9 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
         return whole_tables(request, placement)
     check_vindexes(placement)
     _check_ignore(parsed)
-    if placement.unpinned:
-        keys: tuple[Key, ...] | None = None
-        _refuse_key_changes(parsed)
-    else:
-        keys = placement.all_keys()
-        keys += _new_keys(request, parsed, placement, keys)
+    if changes:
+        return moving.plan(request, parsed, placement, draft, changes, _volatile(request, parsed))
+    keys = None if placement.unpinned else placement.all_keys()
     otherwise = _several(request, parsed, placement, draft, keys)
     if keys is None:
         if isinstance(otherwise, Refuse):
@@ -91,57 +85,7 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
         draft.because("the shard key is not fixed, and the keyspace allows writes to several shards")
         assert isinstance(otherwise, MultiWrite)
         return otherwise
-    stored = len(keys) > len(placement.all_keys())
-    return by_key(placement, draft, keys, otherwise, stored=stored)
-
-
-def _assignments(parsed: Parsed) -> Sequence[exp.Expr]:
-    return parsed.tree.expressions if isinstance(parsed.tree, exp.Update) else ()
-
-
-def _changed_keys(parsed: Parsed) -> list[tuple[Relation, int, exp.Expr]]:
-    """(table, position of the key column, new value) of each assignment to a shard key."""
-    found = []
-    query = parsed.query
-    assert query is not None
-    for assignment in _assignments(parsed):
-        relation = assigned(query, assignment)
-        if relation is None or relation.declared is None or relation.declared.kind is not TableKind.SHARDED:
-            continue
-        name = assignment.this.name.lower()
-        for index, column in enumerate(relation.declared.columns):
-            if column.lower() == name and not _itself(parsed, relation, name, assignment.expression):
-                found.append((relation, index, assignment.expression))
-    return found
-
-
-def _itself(parsed: Parsed, relation: Relation, name: str, value: exp.Expr) -> bool:
-    return parsed.query is not None and resolve(parsed.query, value) == (relation, name)
-
-
-def _refuse_key_changes(parsed: Parsed) -> None:
-    for relation, index, _ in _changed_keys(parsed):
-        if relation.declared is not None:
-            raise refusal("KEY_UPDATE", "UPDATE", relation.declared.columns[index], relation.declared.name)
-
-
-def _new_keys(request: Request, parsed: Parsed, placement: Placement, keys: Sequence[Key]) -> tuple[Key, ...]:
-    """A shard key may be set to a literal or parameter; the row stays where it is only if that is of the same
-    shard, which is then checked at every execution."""
-    found: list[Key] = []
-    for relation, index, value in _changed_keys(parsed):
-        table = relation.declared
-        assert table is not None
-        ref = placement.finder.ref(value)
-        own = placement.keys[relation] or ()
-        if ref is None or ref.item is not None or (len(table.columns) > 1 and many(own)):
-            raise refusal("KEY_UPDATE", "UPDATE", table.columns[index], table.name)
-        columns = columns_of(request, relation)
-        for key in own[:1] if len(table.columns) == 1 else own:
-            new = list(key)
-            new[index] = key_ref(ref, columns[index])
-            found.append(tuple(new))
-    return tuple(found)
+    return by_key(placement, draft, keys, otherwise)
 
 
 # --- several shards ------------------------------------------------------------------------------------
@@ -167,11 +111,6 @@ def _volatile(request: Request, parsed: Parsed) -> Volatile:
 
 def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Refusal | None:
     verb, tree = draft.verb.upper(), parsed.tree
-    if _changed_keys(parsed):
-        relation, index, _ = _changed_keys(parsed)[0]
-        table = relation.declared
-        assert table is not None
-        return refusal("KEY_UPDATE", verb, table.columns[index], table.name)
     if len(parsed.tables()) > 1 and (problem := _apart(parsed, placement, verb)) is not None:
         return problem
     if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
@@ -196,7 +135,7 @@ def _check_ignore(parsed: Parsed) -> None:
     """UPDATE IGNORE skips rows that conflict, which another shard might hold. Raises Refusal."""
     if "IGNORE" not in parsed.template.modifiers:
         return
-    for assignment in _assignments(parsed):
+    for assignment in parsed.tree.expressions if isinstance(parsed.tree, exp.Update) else ():
         name = assignment.this.name.lower()
         for target in parsed.targets:
             for key in target.live.unique_keys if target.live else ():

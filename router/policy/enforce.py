@@ -312,6 +312,8 @@ class _Enforcer:
                 return replace(plan, shards=tuple(sorted(allowed, key=lambda name: not parts[name].as_it_is)))
             case plans.MultiWrite():
                 self._all_of(plan.shards, parts)
+            case plans.Move():
+                raise refusal("POLICY_FORM", "a write that carries rows from shard to shard")
             case plans.ByKey():
                 return self._by_key(plan, parts)
         return plan
@@ -323,7 +325,7 @@ class _Enforcer:
             reduced = self._reduced(plan.otherwise, parts)
         except Refusal as reason:
             reduced = Refuse(reason.entry.name, reason.filling)
-        assert isinstance(reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | Refuse)
+        assert isinstance(reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | plans.Move | Refuse)
         empty = plan.when_empty
         if empty is not None and parts[empty].refusal is not None:
             empty = next(name for name, part in parts.items() if part.refusal is None)

@@ -10,6 +10,13 @@ from router.plan import Planned, Refuse
 from router.policy.model import Policy
 from router.topology import Topology
 
+CARRIES = plans.Move
+"""Writes for which rows, or what decides about them, go through Fairlead from shard to shard."""
+
+
+def _carries() -> Refusal:
+    return refusal("POLICY_FORM", "a write that carries rows from shard to shard")
+
 
 def within_domains(planned: Planned, policy: Policy, topology: Topology) -> Planned:
     """The plan, or what is left of it where a shard would compute with what the policy has in other domains. Raises
@@ -17,6 +24,11 @@ def within_domains(planned: Planned, policy: Policy, topology: Topology) -> Plan
     plan = planned.plan
     if not any(policy.restricted(use.keyspace, use.table) for use in planned.facts.tables):
         return planned
+    if isinstance(plan, CARRIES):
+        raise _carries()
+    if isinstance(plan, plans.ByKey) and isinstance(plan.otherwise, CARRIES):
+        refused = Refuse(_carries().entry.name, _carries().filling)
+        return replace(planned, plan=replace(plan, otherwise=refused))
     if isinstance(plan, plans.ByKey) and isinstance(plan.otherwise, plans.Scatter):
         problem = _problem(plan.otherwise, policy, topology)
         if problem is not None:

@@ -26,6 +26,8 @@ def _names(plan: plans.Plan, topology: Topology) -> tuple[str, ...]:
             return shards
         case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.SetSession(shards=shards):
             return shards
+        case plans.Move(shards=shards):
+            return shards
         case plans.ByKey(keyspace=name):
             keyspace = topology.keyspace(name)
             return tuple(shard.name for shard in keyspace.shards) if keyspace is not None else ()

@@ -11,7 +11,7 @@ from typing import Any
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import SERVERS, World
-from tests.differential import bazaar
+from tests.differential import bazaar, depot
 from tests.differential.placement import misplaced
 from tests.differential.wire import (
     CLIENT_DEPRECATE_EOF,
@@ -40,6 +40,7 @@ class Way:
     charset: str = "utf8mb4"
     sql_mode: str = ""
     region: str = "eu"
+    database: str = bazaar.KEYSPACE
 
     @property
     def codec(self) -> str:
@@ -52,7 +53,7 @@ class Pair:
     def __init__(self, duel: Duel, way: Way) -> None:
         self.way = way
         flags = (CLIENT_DEPRECATE_EOF if way.deprecate_eof else 0) | (CLIENT_FOUND_ROWS if way.found_rows else 0)
-        options: dict[str, Any] = {"charset": way.charset, "client_flag": flags, "database": bazaar.KEYSPACE}
+        options: dict[str, Any] = {"charset": way.charset, "client_flag": flags, "database": way.database}
         member = duel.members[way.region]
         self.mine = Raw(member.connect(**options), deprecate_eof=way.deprecate_eof)
         plain = duel.plain.connect(
@@ -78,12 +79,13 @@ class Duel:
         self.plain = self._start_plain()
         fleet = world.fleet(
             {
-                "keyspaces": {bazaar.KEYSPACE: bazaar.CONFIG},
+                "keyspaces": {bazaar.KEYSPACE: bazaar.CONFIG, depot.KEYSPACE: depot.CONFIG},
                 "users": {"demo": {"grants": [{"on": "*.*", "verbs": ["all"]}]}},
                 "health": {"schema": "1s"},
             }
         )
         world.add_keyspace(bazaar.KEYSPACE, bazaar.SCHEMA, bazaar.SHARDS)
+        world.add_keyspace(depot.KEYSPACE, depot.SCHEMA, depot.SHARDS)
         self.members: Mapping[str, Fairlead] = {region: fleet.start()[region] for region in world.regions}
         self._load()
         self._pairs: dict[Way, Pair] = {}
@@ -96,6 +98,8 @@ class Duel:
         server.start()
         server.create_keyspace(bazaar.KEYSPACE)
         server.run(*bazaar.SCHEMA, database=bazaar.KEYSPACE)
+        server.create_keyspace(depot.KEYSPACE)
+        server.run(*depot.SCHEMA, database=depot.KEYSPACE)
         return server
 
     def _load(self) -> None:

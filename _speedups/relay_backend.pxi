@@ -703,6 +703,11 @@ cdef inline bint ends_with_ok(Backend* b) noexcept nogil:
     return b.scan.outcome == OUTCOME_OK
 
 
+cdef enum:
+    WATCHED = PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE | PLAN_CURSOR
+    # What has more at the end of its answer than the answer; with PLAN_GUARDED alone only an error has.
+
+
 cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complete) noexcept nogil:
     """Pass on what the scanner let through: the client's own command's answer."""
     cdef Session* s = b.owner
@@ -726,7 +731,7 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     b.busy = 0
     learn_outcome(s, b)
     # The answer goes out before the books are kept; the backend is not shared until then.
-    if s.flags & (PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE | PLAN_CURSOR):
+    if s.flags & WATCHED and (s.flags & (WATCHED & ~PLAN_GUARDED) or b.scan.outcome == OUTCOME_ERR):
         send_watched(c, s, b, n)
     else:
         send_now(c, s, c.scratch, n)

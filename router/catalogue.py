@@ -308,9 +308,10 @@ _READS = (
     ),
     _entry(
         "LOCKING_SCATTER", 1207, NOT_SUPPORTED_YET,
-        "a locking read over several shards",
-        "Locks on several shards can deadlock where no server sees it.",
-        "Fix the shard key with =.",
+        "a locking read over several shards of a set operation, or beside a reference table",
+        "Each shard would lock its own copy of a reference table, where two sessions do not meet; and the arms of a "
+        "set operation lock as each of them says.",
+        "Fix the shard key with =, or lock the tables by statements of their own.",
     ),
     _entry(
         "UNSTABLE_FUNCTION", 1208, NOT_SUPPORTED_YET,

@@ -254,7 +254,7 @@ def _join_problem(query: Query, placement: Placement) -> Refusal | None:
 def _merging_problem(query: Query, placement: Placement, draft: Draft) -> Refusal | None:
     if not all(windows_apart(one, placement.sharded) for one in (query, *query.arms)):
         return refusal("WINDOW_SCATTER")
-    if draft.locks:
+    if draft.locks and (query.arms or placement.reference):
         return refusal("LOCKING_SCATTER")
     if "found_rows" in draft.pins:
         return refusal("NOT_PINNED", "SELECT", "SQL_CALC_FOUND_ROWS")

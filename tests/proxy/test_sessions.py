@@ -312,7 +312,7 @@ def test_warnings_taken_by_others_are_refused_not_swapped(few: Fairlead) -> None
 
 def test_the_text_of_a_refusal_can_be_asked_for(fairlead: Fairlead) -> None:
     with client(fairlead) as connection:
-        text = refused(connection, "SELECT * FROM customers FOR UPDATE", "FL1207")
+        text = refused(connection, "SELECT * FROM customers UNION SELECT * FROM customers FOR UPDATE", "FL1207")
         assert ask(connection, "SHOW WARNINGS") == [("Error", 1235, text)]
         assert ask(connection, "SHOW COUNT(*) ERRORS") == [(1,)]
         assert value(connection, "SELECT 1 FROM DUAL") == 1

@@ -13,7 +13,7 @@ from tests.proxy.clients import Connection, ask, client, fails, ids_on, refused,
 from tests.proxy.test_atomic_writes import LOST, QUICK, Fragile, in_doubt
 from tests.servers import BOTH_SERVERS
 
-LOCK_TIMEOUT = 1205
+LOCK_TIMEOUT, NOWAIT = 1205, 3572
 ALL: list[dict[str, Any]] = [{"on": "*.*", "verbs": ["all"]}]
 POLICY = {
     "domains": {"eea": {"regions": ["eu"]}},
@@ -107,3 +107,26 @@ def test_what_a_policy_restricts_is_not_moved(world: World) -> None:
         count = orders(connection, a)
         refused(connection, f"UPDATE orders SET customer_id = {b} WHERE customer_id = {a}", "FL2104")
         assert orders(connection, a) == count
+
+
+@BOTH_SERVERS
+def test_a_read_over_shards_locks_what_it_reads(world: World) -> None:
+    """On all shards, until the transaction ends; and is told at once of others' locks, or leaves their rows out."""
+    member = world.fairlead()
+    a, b = ids_on(world, "eu-0")[0], ids_on(world, "eu-1")[0]
+    with client(member) as holder, client(member) as connection:
+        ask(connection, "SET innodb_lock_wait_timeout = 1")
+        for begun_on in ("SELECT 1", f"SELECT * FROM customers WHERE id = {b}"):
+            holder.begin()
+            ask(holder, begun_on)
+            assert len(ask(holder, f"SELECT id FROM customers WHERE id IN ({a}, {b}) FOR UPDATE")) == 2
+            for key in (a, b):
+                text = f"SELECT id FROM customers WHERE id IN ({a}, {b}) ORDER BY id LIMIT 2 FOR UPDATE"
+                fails(connection, f"{text} NOWAIT", LOCK_TIMEOUT, NOWAIT)
+                assert ask(connection, f"{text} SKIP LOCKED") == []
+                fails(connection, f"UPDATE customers SET balance = 7 WHERE id = {key}", LOCK_TIMEOUT)
+            holder.commit()
+            ask(connection, f"UPDATE customers SET balance = 7 WHERE id IN ({a}, {b})")
+        # Outside of a transaction locks are gone with the statement.
+        assert len(ask(holder, "SELECT id FROM customers FOR UPDATE")) == 100
+        ask(connection, f"UPDATE customers SET balance = 8 WHERE id IN ({a}, {b})")

@@ -548,6 +548,8 @@ class Dispatcher:
         if isinstance(plan, plans.ByKey) and len(shards) > 1:
             plan = plan.otherwise
         if isinstance(plan, plans.Residual):
+            if toll is not None:
+                raise refusal("SCRATCH_POLICY", "the persons in it are counted")
             self.worker.scratch.begin(handle, session, sql, found, planned, plan, params, execution)
             return
         if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:

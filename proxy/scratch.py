@@ -9,17 +9,19 @@ limits allow. Every value arrives as it was (router/engine/loading.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from _speedups.lexer import lex
 from _speedups.packet import split_packets
-from _speedups.relay import StatementRef
+from _speedups.relay import StatementRef, VerdictRef
 from _speedups.rows import Shape
 from _speedups.stats import PIN_REASONS
 from proxy.audit import Outcome
+from proxy.compile import GUARDED
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.executor import Execution
 from proxy.leases import Lease, is_error
@@ -36,6 +38,7 @@ from router.engine.loading import row, writers
 from router.errors import Refusal, refusal
 from router.literals import Params
 from router.plan import Planned, Pull, Refuse, Residual, refusal_of
+from router.policy.scratched import readable
 from router.route import route
 from router.text import Text
 from router.tokens import quoted
@@ -73,11 +76,17 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A pull of one execution, and the shards that it is sent to."""
+    """A pull of one execution, and what each shard is sent. Under a policy its answers are looked at (`verdicts`), with
+    `flags` of the relay."""
 
     pull: Pull
-    shards: tuple[str, ...]
-    sent: Sent
+    sent: Mapping[str, Sent]
+    verdicts: Mapping[str, VerdictRef] = field(default_factory=dict)
+    flags: int = 0
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        return tuple(self.sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,12 @@ class Task:
     plan: Residual
     asked: tuple[Asked, ...]
     rest: Sent
+    fingerprint: int
+
+    @property
+    def flags(self) -> int:
+        """Of the relay, for what is about all pulls: texts of errors are kept back."""
+        return GUARDED if any(one.flags & GUARDED for one in self.asked) else 0
 
 
 class Scratch:
@@ -110,7 +125,8 @@ class Scratch:
             return
         asked = tuple(self._asked(session, sql, found, planned, one, params, execution) for one in plan.pulls)
         rest = assemble(plan.text, sql, found, session.mode, prepared=execution is not None)
-        task = Task(session, plan, asked, self._sent(session, rest, params, execution, binary=True))
+        sent = self._sent(session, rest, params, execution, binary=True)
+        task = Task(session, plan, asked, sent, found.fingerprint)
         shards = tuple(dict.fromkeys((plan.scratch, *(name for one in asked for name in one.shards))))
         self._worker.dispatcher.count(handle, session, found, shards)
         outcome = Outcome()
@@ -127,7 +143,19 @@ class Scratch:
         if isinstance(shards, Refuse):
             raise refusal_of(shards, planned.facts)
         outgoing = assemble(pull.text, sql, found, session.mode, prepared=execution is not None)
-        return Asked(pull, shards, self._sent(session, outgoing, params, execution, binary=False))
+        policy = pull.planned.policy if pull.planned is not None else None
+        if policy is None:
+            return Asked(pull, dict.fromkeys(shards, self._sent(session, outgoing, params, execution, binary=False)))
+        shards = readable(pull, policy, shards)
+        lexed = lex(outgoing.text, session.mode)
+        texts = {name: policy.text(name, outgoing.text, lexed, session.mode) for name in shards}
+        sent = {
+            text: self._sent(session, replace(outgoing, text=text or outgoing.text), params, execution, binary=False)
+            for text in set(texts.values())
+        }
+        verdicts = {name: self._worker.verdicts.passes(policy.part(name)) for name in shards}
+        flags = GUARDED if policy.guarded else 0
+        return Asked(pull, {name: sent[text] for name, text in texts.items()}, verdicts, flags)
 
     def _sent(
         self, session: Session, outgoing: Outgoing, params: Params, execution: Execution | None, *, binary: bool
@@ -154,9 +182,9 @@ class Scratch:
         load, ended = Load(limits.scratch_rows), "failed"
         try:
             with Budget(limits.scratch_bytes, self._pool, "SCRATCH_LIMIT") as load.budget:
-                async with self._turn(), self._bench(task.session, task.plan) as bench:
+                async with self._turn(), self._bench(task.session, task.plan, task.flags) as bench:
                     for one in task.asked:
-                        await self._pull(task, one, bench, load)
+                        await self._recorded(task, one, bench, load, answer)
                     await bench.ready()
                     await self._finish(task, bench, answer, outcome)
             ended = "answered"
@@ -207,30 +235,43 @@ class Scratch:
         self._running -= 1
 
     @asynccontextmanager
-    async def _bench(self, session: Session, plan: Residual) -> AsyncIterator[Bench]:
+    async def _bench(self, session: Session, plan: Residual, flags: int = 0) -> AsyncIterator[Bench]:
         """The scratch server with the temporary tables, empty. Raises Refusal."""
         number = self._worker.compiler.shard(plan.scratch)
         async with self._worker.lease(session, number) as lease:
-            bench = Bench(lease, number, plan)
+            bench = Bench(lease, number, plan, flags)
             await bench.prepare(deprecate=bool(session.capabilities & Capability.DEPRECATE_EOF))
             yield bench
 
-    async def _pull(self, task: Task, asked: Asked, bench: Bench, load: Load) -> None:
+    async def _recorded(self, task: Task, asked: Asked, bench: Bench, load: Load, answer: ResultSet) -> None:
+        """One mention's rows, with the decision record of a read by the user. Raises Refusal and ShardError."""
+        outcome = Outcome()
+        work = partial(self._pull, task, asked, bench, load, answer, outcome)
+        planned, auditor = asked.pull.planned, self._worker.auditor
+        want = auditor.want(task.session, planned, asked.shards) if planned is not None else None
+        if want is None:
+            await work()
+        else:
+            await auditor.around(want, task.fingerprint, asked.shards, outcome, work)
+
+    async def _pull(
+        self, task: Task, asked: Asked, bench: Bench, load: Load, answer: ResultSet, outcome: Outcome
+    ) -> None:
         """One mention's rows, shard by shard. Raises Refusal and ShardError."""
-        deprecate = bool(task.session.capabilities & Capability.DEPRECATE_EOF)
-        for name in asked.shards:
+        for name, sent in asked.sent.items():
             number = self._worker.compiler.shard(name)
             async with self._worker.lease(task.session, number) as lease:
-                lease.submit(number, asked.sent.payload, statement=asked.sent.statement)
-                cursor = LeaseCursor(name, lease, deprecate=deprecate)
+                lease.submit(number, sent.payload, asked.flags, sent.statement, asked.verdicts.get(name))
+                cursor = LeaseCursor(name, lease, deprecate=answer.deprecate)
+                outcome.of(answer, [cursor] if self._worker.is_local(name) else [])
                 head = await cursor.head()
-                binary = asked.sent.statement is not None
+                binary = sent.statement is not None
                 shape = Shape([column.type for column in head.columns()], binary, len(head))
                 await bench.fill(asked.pull, cursor, shape, load)
 
     async def _finish(self, task: Task, bench: Bench, answer: ResultSet, outcome: Outcome) -> None:
         """The rest of the statement, its answer to the client. Raises Refusal and ShardError."""
-        bench.lease.submit(bench.number, task.rest.payload, statement=task.rest.statement)
+        bench.lease.submit(bench.number, task.rest.payload, task.flags, task.rest.statement)
         cursor = LeaseCursor(task.plan.scratch, bench.lease, deprecate=answer.deprecate)
         outcome.of(answer, [cursor])
         if not await answer.send(bench.head(await cursor.head())):
@@ -265,10 +306,11 @@ class Load:
 class Bench:
     """The scratch server's end of one statement."""
 
-    def __init__(self, lease: Lease, number: int, plan: Residual) -> None:
+    def __init__(self, lease: Lease, number: int, plan: Residual, flags: int) -> None:
         self.lease = lease
         self.number = number
         self._plan = plan
+        self._flags = flags
 
     async def prepare(self, *, deprecate: bool) -> None:
         """Raises Refusal."""
@@ -286,6 +328,11 @@ class Bench:
         for pull in self._plan.pulls:
             made = f"CREATE TEMPORARY TABLE {keyspace}.{quoted(pull.temporary)} LIKE {keyspace}.{quoted(pull.table)}"
             await self.command(made.encode())
+            drop = ", ".join(
+                "DROP PRIMARY KEY" if key == "PRIMARY" else f"DROP INDEX {quoted(key)}" for key in pull.dropped
+            )
+            if drop:
+                await self.command(f"ALTER TABLE {keyspace}.{quoted(pull.temporary)} {drop}".encode())
         await self.command(NEUTRAL)
 
     async def ready(self) -> None:
@@ -305,7 +352,8 @@ class Bench:
 
     def _failed(self, payload: bytes) -> Refusal:
         error = ErrPacket.parse(payload)
-        return refusal("SCRATCH_FAILED", self._plan.scratch, error.message)
+        told = f"error {error.errno}, whose text the policy keeps back" if self._flags & GUARDED else error.message
+        return refusal("SCRATCH_FAILED", self._plan.scratch, told)
 
     async def fill(self, pull: Pull, cursor: LeaseCursor, shape: Shape, load: Load) -> None:
         """All rows of a shard into the pull's table. Raises Refusal and ShardError."""
@@ -313,10 +361,15 @@ class Bench:
         table = f"{quoted(self._plan.keyspace)}.{quoted(pull.temporary)}"
         head = f"INSERT INTO {table} ({names}) VALUES ".encode()
         write = writers(pull.columns)
+        required = [at for at, column in enumerate(pull.columns) if column.required and pull.planned is not None]
         waiting: list[bytes] = []
         size = 0
         while (packets := await cursor.rows()) is not None:
-            rows = [row(shape.cells(payload), write) for payload in _payloads(packets)]
+            cells = [shape.cells(payload) for payload in _payloads(packets)]
+            for at in required:
+                if any(one[at] is None for one in cells):
+                    raise refusal("SCRATCH_POLICY", f"{pull.columns[at].name} of {pull.table} is NOT NULL, and masked")
+            rows = [row(one, write) for one in cells]
             load.add(len(rows), len(packets))
             for one in rows:
                 if waiting and size + len(one) > LOAD_BYTES:

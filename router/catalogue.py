@@ -469,9 +469,10 @@ _READS = (
     ),
     _entry(
         "SCRATCH_POLICY", 1255, NOT_SUPPORTED_YET,
-        "under a policy, a scratch server does not finish statements: {0}",
-        "Rows that are loaded into another server would be at another place than the policy has judged.",
-        "Fix the shard key.",
+        "under the policy, a scratch server does not finish this statement: {0}",
+        "What is loaded there is what the policy lets the user see of each shard's rows; in this form that is not "
+        "known to give what it should.",
+        "Leave the column out of the statement, or fix the shard key.",
     ),
     _entry(
         "SCRATCH_BUSY", 1256, OUT_OF_RESOURCES,
@@ -1235,6 +1236,13 @@ _POLICY = (
         "A rule allows this only within a budget of exposure. Persons are counted by the literals that the shard keys "
         "of all tables are equal to, or by the rows of a plain SELECT outside of a transaction.",
         "Name the persons by the key, or read their rows without groups, aggregates, subqueries and transaction.",
+    ),
+    _entry(
+        "POLICY_SCRATCH", 2114, SPECIFIC_ACCESS_DENIED,
+        "{0} ({1} of {2}) may not be copied to the scratch server in {3}: {4}",
+        "A statement of several shards would be finished there, with their rows in temporary tables. The policy says "
+        "where copies of data may be; what is masked for the user may also be in the user's own domain.",
+        "Leave the column out, fix the shard key, or ask a Fairlead at the data's home.",
     ),
     _entry(
         "METERS_UNAVAILABLE", 2113, SPECIFIC_ACCESS_DENIED,

@@ -13,7 +13,7 @@ from router.context import Context
 from router.errors import CATALOGUE, Refusal
 from router.literals import Params
 from router.numbering import survey, table_of, written
-from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse
+from router.plan import ByKey, Key, KeyRef, Plan, Planned, Refuse, Residual
 from router.plan_tree import tree
 from router.policy.account import account
 from router.policy.counting import Counting
@@ -182,7 +182,7 @@ def _counting(planned: Planned, shards: tuple[str, ...]) -> tuple[Counting, ...]
 
 def _allowed(planned: Planned, found: tuple[str, ...] | Refuse) -> tuple[str, ...] | Refuse:
     """The shards, or why the policy sends nothing to one of them."""
-    if planned.policy is None or isinstance(found, Refuse):
+    if planned.policy is None or isinstance(found, Refuse) or isinstance(_carried_out(planned.plan, found), Residual):
         return found
     parts = (planned.policy.parts.get(shard) for shard in found)
     return next((part.refusal for part in parts if part is not None and part.refusal is not None), found)

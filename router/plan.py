@@ -191,7 +191,9 @@ class Pull:
     they give becomes the `columns` of the temporary table `temporary`, which is made like `table`.
 
     `alias`: what the mention is called. `shadows`: when it is full the temporary table takes the table's name, and the
-    text names it as it did. `conditions`: what of the statement the shards decide, in words.
+    text names it as it did. `conditions`: what of the statement the shards decide, in words. `dropped`: unique keys
+    that the temporary table does not have, as what is masked need not be unique. `planned`: what the policy makes of
+    `text` as a statement of the user's; None without one, or where all of the table is open to the user.
     """
 
     table: str
@@ -202,6 +204,8 @@ class Pull:
     text: Script
     columns: tuple[Loaded, ...]
     conditions: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    planned: Planned | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

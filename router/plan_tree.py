@@ -10,6 +10,7 @@ from router import plan as plans
 from router.engine.recipe import Recipe
 from router.errors import CATALOGUE
 from router.plan import Plan
+from router.policy.proof import masked_in
 from router.topology import Topology
 
 Branch: TypeAlias = tuple[int, str, str]
@@ -61,7 +62,24 @@ def _residual(plan: plans.Residual, routed: Routed) -> Iterator[Branch]:
         alias = f" {pull.alias}" if pull.alias != pull.table else ""
         columns = ", ".join(column.name for column in pull.columns)
         where = f" where {' and '.join(pull.conditions)}" if pull.conditions else ""
-        yield (1, "loads", f"{pull.table}{alias} ({columns}){where} from {', '.join(routed(pull.route)) or 'no shard'}")
+        shards = routed(pull.route)
+        yield (1, "loads", f"{pull.table}{alias} ({columns}){where} from {', '.join(shards) or 'no shard'}")
+        yield from ((2, "policy", told) for told in _reduced(pull, shards))
+    reads = sum(len(routed(pull.route)) for pull in plan.pulls)
+    yield (1, "costs", f"{len(plan.pulls)} temporary table(s), {reads} read(s) of a shard, every row of them loaded")
+
+
+def _reduced(pull: plans.Pull, shards: Sequence[str]) -> Iterator[str]:
+    """What the policy makes of the rows, by shard."""
+    policy = pull.planned.policy if pull.planned is not None else None
+    parts = dict(policy.parts) if policy is not None else {}
+    for shard in shards if any(part.proof or part.hidden for part in parts.values()) else ():
+        part = parts.get(shard)
+        if part is None or part.hidden:
+            yield f"{shard} is left out: no row there exists for this user"
+            continue
+        masked = sorted(masked_in(part.proof)) if part.proof is not None else []
+        yield f"{shard} gives {', '.join(masked)} masked" if masked else f"{shard} gives it as it is"
 
 
 def _merged(recipe: Recipe, shards: Sequence[str]) -> Iterator[Branch]:

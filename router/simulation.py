@@ -17,7 +17,7 @@ from config.settings import Settings
 from router.context import Context
 from router.errors import refusal
 from router.explain import describe
-from router.plan import ByKey, OneShard, Plan, Planned, Refuse, Scatter
+from router.plan import ByKey, OneShard, Plan, Planned, Refuse, Residual, Scatter
 from router.policy.compiled import build as build_policy
 from router.policy.enforce import Enforcement, plan
 from router.policy.model import Action, FlowKind
@@ -212,10 +212,20 @@ def outcome_of(planned: Planned, topology: Topology, sharding: str = "") -> Outc
     }
     refused = str(refusal(found.entry, *found.args)) if isinstance(found, Refuse) else None
     kept = {name: text for name, text in aspects.items() if text}
-    if planned.policy is None:
-        return Outcome(kept, refused)
-    refused_on = _refused_on(planned.policy, found) if refused is None else {}
-    return Outcome(kept | _rulings(planned.policy), refused, refused_on, frozenset(_leaving(planned.policy)))
+    given = tuple(_enforcements(planned))
+    refused_on = _refused_on(planned.policy, found) if refused is None and planned.policy is not None else {}
+    leaving = frozenset(one for enforcement in given for one in _leaving(enforcement))
+    return Outcome(kept | _rulings(given), refused, refused_on, leaving)
+
+
+def _enforcements(planned: Planned) -> Iterator[Enforcement]:
+    """What the policy makes of the statement, and of the parts that go to a scratch server."""
+    if planned.policy is not None:
+        yield planned.policy
+    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    for pull in plan.pulls if isinstance(plan, Residual) else ():
+        if pull.planned is not None and pull.planned.policy is not None:
+            yield pull.planned.policy
 
 
 def _refused_on(enforcement: Enforcement, found: Plan) -> dict[str, str]:
@@ -263,10 +273,10 @@ def _findings(enforcement: Enforcement) -> Iterator[tuple[Proof, Finding]]:
             yield from ((proof, finding) for finding in proof.findings)
 
 
-def _rulings(enforcement: Enforcement) -> dict[str, str]:
+def _rulings(given: Iterable[Enforcement]) -> dict[str, str]:
     """'policy on shop.customers.email of eea, identity' -> 'mask (email) by personal_abroad'."""
     told: dict[str, set[str]] = {}
-    for _, finding in _findings(enforcement):
+    for _, finding in (found for enforcement in given for found in _findings(enforcement)):
         aspect = f"policy on {_column(finding)} of {', '.join(finding.homes)}, {finding.flow.name.lower()}"
         told.setdefault(aspect, set()).add(_verdict(finding))
     return {aspect: "; ".join(sorted(verdicts)) for aspect, verdicts in sorted(told.items())}

@@ -18,10 +18,11 @@ Form = Literal["plain", "text", "real", "string", "number", "instant", "latin"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A column that is loaded, and by which form its values travel."""
+    """A column that is loaded, and by which form its values travel. `required`: it is NOT NULL."""
 
     name: str
     form: Form
+    required: bool = False
 
     @property
     def asked(self) -> str:

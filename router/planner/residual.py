@@ -2,7 +2,9 @@
 client's own text runs there with these tables in place of the sharded ones.
 
 A pull takes the columns that the statement may look at, and the rows that meet what the shards can decide about them
-alone. Reference tables, and pinned ones of the scratch server's own shard, are read where they are.
+alone. Reference tables, and pinned ones of the scratch server's own shard, are read where they are; under a policy
+only those of which everything is open to the user, so that what the client's text then reads has been judged before
+(`router/policy/scratched.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from router.planner.merging import Edit, edited
 from router.planner.parsed import Parsed
 from router.planner.placement import Placement
 from router.planner.request import Draft, Request
+from router.policy.model import UNKNOWN_DOMAIN, FlowKind, Policy, Subject
 from router.relations import Relation
 from router.schema import LiveColumn, LiveTable
 from router.template import places
@@ -35,7 +38,7 @@ TEMPORARY = "__fairlead_"
 INSTEAD_OF = frozenset(
     {"CROSS_SHARD_JOIN", "CROSS_SHARD_SUBQUERY", "CROSS_SHARD_UNION", "OUTER_REFERENCE", "ROLLUP_SCATTER"}
     | {"WINDOW_SCATTER", "AGGREGATE_SCATTER", "AGGREGATE_EXPRESSION", "MERGE_FORM", "DISTINCT_ORDER", "NOT_PINNED"}
-    | {"PINNED_WITH_SHARDED", "PINNED_ELSEWHERE", "UNSTABLE_FUNCTION"}
+    | {"PINNED_WITH_SHARDED", "PINNED_ELSEWHERE", "UNSTABLE_FUNCTION", "COMPUTE_DOMAINS"}
 )
 """Refusals that a scratch server helps against."""
 _ELSEWHERE = functions.CONNECTION | functions.WAITS | functions.SERVER
@@ -49,9 +52,12 @@ def residual_of(
     scratch = placement.keyspace.scratch
     if scratch is None or request.context.bound or instead.entry.name not in INSTEAD_OF or _is_bound(request, draft):
         return None
+    guarded = None
     if request.context.policy is not None:
-        raise refusal("SCRATCH_POLICY", str(instead))
-    return _Residual(request, parsed, placement, scratch).done(instead.entry.name)
+        if request.context.subject is None:
+            raise refusal("SCRATCH_POLICY", "it is not known who asks")
+        guarded = Guarded(request.context.policy, request.context.subject)
+    return _Residual(request, parsed, placement, scratch, guarded).done(instead.entry.name)
 
 
 def _is_bound(request: Request, draft: Draft) -> bool:
@@ -69,6 +75,7 @@ class _Residual:
     parsed: Parsed
     placement: Placement
     scratch: Shard
+    guarded: Guarded | None
     pulls: list[Pull] = field(default_factory=list)
 
     def done(self, instead: str) -> Residual:
@@ -86,17 +93,22 @@ class _Residual:
 
     def _standing(self) -> list[tuple[list[Relation], Range, bool]]:
         """What has to be pulled, its place among the tokens, and whether it keeps its name: the first mention of each
-        table does, or the one whose words are a column's name. Raises Refusal."""
+        table does, or the one whose words are a column's name; of a protected one none. Raises Refusal."""
         at = places(self.request.lexed, self.request.tokens)
         found = [(mentions, _place(mentions[0], at)) for mentions in self._mentions()]
         keeping: dict[str | None, int] = {}
         for number, (mentions, within) in enumerate(found):
             named = names_a_column(self.request.tokens, within[0])
+            if self.guarded is not None and not self.guarded.is_open(mentions[0]):
+                # By no mistake of ours is the table itself read then.
+                if named:
+                    raise refusal("SCRATCH_POLICY", "a subquery over a protected table in a select list, without AS")
+                continue
             if named and self._keeps(found, keeping, mentions[0].table):
                 raise refusal("SCRATCH_FORM", "two subqueries over one table in a select list, without AS")
             if named or mentions[0].table not in keeping:
                 keeping[mentions[0].table] = number
-        return [(*one, keeping[one[0][0].table] == number) for number, one in enumerate(found)]
+        return [(*one, keeping.get(one[0][0].table) == number) for number, one in enumerate(found)]
 
     def _keeps(
         self, found: list[tuple[list[Relation], Range]], keeping: dict[str | None, int], table: str | None
@@ -111,7 +123,8 @@ class _Residual:
     def _mentions(self) -> list[list[Relation]]:
         """What has to be pulled, by its place in the text: a common table expression's is several relations."""
         found: dict[int, list[Relation]] = {}
-        for relation in (*self.placement.sharded, *self.placement.pinned):
+        placement = self.placement
+        for relation in (*placement.sharded, *placement.pinned, *placement.reference):
             if not self._is_here(relation):
                 found.setdefault(id(relation.node), []).append(relation)
         if self.scratch.flavour is not Flavour.MARIADB and any(len(one) > 1 for one in found.values()):
@@ -119,9 +132,12 @@ class _Residual:
         return list(found.values())
 
     def _is_here(self, relation: Relation) -> bool:
+        """May it be read where it is? Only if nothing has to be done about any of its columns."""
         declared = relation.declared
         assert declared is not None
-        return declared.kind is TableKind.PINNED and declared.shards == (self.scratch.index,)
+        here = declared.kind is TableKind.PINNED and declared.shards == (self.scratch.index,)
+        here = here or (declared.kind is TableKind.REFERENCE and self.scratch.index in declared.shards)
+        return here and (self.guarded is None or self.guarded.is_open(relation))
 
     # --- one pull -------------------------------------------------------------------------------------------
 
@@ -147,6 +163,7 @@ class _Residual:
             self._script(tuple(pieces)),
             columns,
             tuple(self._words(one) for one in ranges),
+            () if self.guarded is None else self.guarded.dropped(relation, live),
         )
 
     def _words(self, within: Range) -> str:
@@ -159,7 +176,8 @@ class _Residual:
         declared = relation.declared
         assert declared is not None
         if declared.vindex is None:
-            return OneShard(names[declared.shards[0]].name)
+            here = self.scratch.index in declared.shards
+            return OneShard(self.scratch.name if here else names[declared.shards[0]].name)
         keys = self.placement.keys.get(relation) if len(mentions) == 1 else None
         shards = tuple(shard.name for shard in self.placement.keyspace.shards if shard.index in declared.vindex.shards)
         if keys is None:
@@ -181,12 +199,17 @@ class _Residual:
         used = self._used(relation, live)
         found = []
         for column in live.columns:
-            if column.generated or column.name.lower() not in used:
+            if column.name.lower() not in used:
+                continue
+            if column.generated:
+                # It would be computed from what is masked.
+                if self.guarded is not None and not self.guarded.is_open(relation):
+                    raise refusal("SCRATCH_POLICY", f"{column.name} of {live.name} is a generated column")
                 continue
             form = form_of(column)
             if form is None:
                 raise refusal("SCRATCH_TYPE", column.name, live.name, f"its type is {column.data_type}")
-            found.append(Loaded(column.name, form))
+            found.append(Loaded(column.name, form, not column.nullable))
         return tuple(found)
 
     def _used(self, relation: Relation, live: LiveTable) -> set[str]:
@@ -195,8 +218,7 @@ class _Residual:
         names = {token.name.lower() for token in self.request.tokens if token.is_name}
         if self._is_whole(relation):
             names |= {column.name.lower() for column in live.insertable}
-        for words in (*(key.columns for key in live.unique_keys), *(check.words for check in live.checks)):
-            names |= {word.lower() for word in words}
+        names |= _constrained(live) if self.guarded is None else self.guarded.constrained(relation, live)
         names |= {column.name.lower() for column in live.columns if _must_be_given(column)}
         if not any(column.name.lower() in names for column in live.columns if not column.generated):
             names.add(next(column.name.lower() for column in live.columns if not column.generated))
@@ -208,6 +230,61 @@ class _Residual:
         return any(join.method == "NATURAL" for join in tree.find_all(exp.Join)) or any(
             _means(star, relation) for star in tree.find_all(exp.Star)
         )
+
+
+def _constrained(live: LiveTable) -> set[str]:
+    """The words of all keys and checks."""
+    parts = (*(key.columns for key in live.unique_keys), *(check.words for check in live.checks))
+    return {word.lower() for words in parts for word in words}
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Tables as the policy shows them to the user: what is masked need not meet keys and checks."""
+
+    policy: Policy
+    subject: Subject
+
+    def is_open(self, relation: Relation) -> bool:
+        """Is every use of every column free for the user, from every home?"""
+        return self.policy.open_to(relation.keyspace or "", relation.table or "", self.subject)
+
+    def constrained(self, relation: Relation, live: LiveTable) -> set[str]:
+        """The columns of the keys that the temporary table keeps. Raises Refusal for checks that might not hold."""
+        if self.is_open(relation):
+            return _constrained(live)
+        closed = self._closed(relation, live)
+        generated = {column.name.lower() for column in live.columns if column.generated}
+        for check in live.checks:
+            if check.name.lower() not in generated and not closed.isdisjoint(check.words):
+                raise refusal("SCRATCH_POLICY", f"the check {check.name} of {live.name} is about a protected column")
+        dropped = self.dropped(relation, live)
+        return {name.lower() for key in live.unique_keys if key.name not in dropped for name in key.columns}
+
+    def dropped(self, relation: Relation, live: LiveTable) -> tuple[str, ...]:
+        """The unique keys over columns that are not wholly open to the user."""
+        if self.is_open(relation):
+            return ()
+        closed = self._closed(relation, live)
+        return tuple(
+            key.name
+            for key in live.unique_keys
+            if not key.exact or not closed.isdisjoint(name.lower() for name in key.columns)
+        )
+
+    def _closed(self, relation: Relation, live: LiveTable) -> set[str]:
+        database, table = relation.keyspace or "", relation.table or ""
+        homes = self.policy.homes_of(database, table) or (UNKNOWN_DOMAIN,)
+        uses = [(home, flow) for home in homes for flow in FlowKind if flow is not FlowKind.WRITE]
+        return {
+            column.name.lower()
+            for column in live.columns
+            if column.generated
+            or not all(
+                self.policy.decide_column(database, table, column.name, home, self.subject, "read", flow).free
+                for home, flow in uses
+            )
+        }
 
 
 def _means(star: exp.Star, relation: Relation) -> bool:

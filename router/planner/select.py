@@ -23,6 +23,7 @@ from router.planner.pulling import pull_out
 from router.planner.request import Draft, Request
 from router.planner.residual import residual_of
 from router.planner.unions import union_problem
+from router.policy.gathering import computing_problem
 from router.relations import SYSTEM, Query, Relation, resolve
 from router.template import NotUnderstood
 from router.topology import Keyspace
@@ -106,7 +107,8 @@ def _placed(request: Request, parsed: Parsed, placement: Placement, draft: Draft
         return _over_shards(request, keyspace, parsed, placement, draft)
     except Refusal as problem:
         pulled = pull_out(request, parsed, placement, problem)
-        if pulled is None or draft.locks:
+        # Values of restricted tables do not go from one shard into the text for others.
+        if pulled is None or draft.locks or _restricted(request, parsed):
             raise
         draft.because("subqueries run first, and their values stand in for them")
         return pulled
@@ -131,7 +133,7 @@ def _scattered(request: Request, parsed: Parsed, placement: Placement, draft: Dr
         raise problem
     recipe = recipe_of(request, parsed, placement)
     draft.because(_how(recipe))
-    return Scatter(placement.keyspace.name, placement.shards, merge=recipe)
+    return _computable(request, parsed, Scatter(placement.keyspace.name, placement.shards, merge=recipe))
 
 
 def _otherwise(
@@ -142,7 +144,8 @@ def _otherwise(
     if problem is None:
         try:
             recipe = None if request.context.bound else recipe_of(request, parsed, placement)
-            return Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys, recipe)
+            scatter = Scatter(placement.keyspace.name, placement.shards, placement.vindex.name, keys, recipe)
+            return _computable(request, parsed, scatter)
         except Refusal as reason:
             problem = reason
     try:
@@ -154,6 +157,21 @@ def _otherwise(
     if many(keys):
         draft.because(f"over several shards it is refused: {problem.entry.id}")
     return Refuse(problem.entry.name, problem.filling)
+
+
+def _restricted(request: Request, parsed: Parsed) -> bool:
+    policy = request.context.policy
+    return policy is not None and any(policy.restricted(one.keyspace or "", one.table or "") for one in parsed.tables())
+
+
+def _computable(request: Request, parsed: Parsed, scatter: Scatter) -> Scatter:
+    """Raises Refusal where one shard would compute with what the policy has in other domains."""
+    policy = request.context.policy
+    if policy is not None and _restricted(request, parsed):
+        problem = computing_problem(scatter, policy, request.context.topology)
+        if problem is not None:
+            raise problem
+    return scatter
 
 
 def _residual(

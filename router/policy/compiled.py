@@ -27,6 +27,7 @@ from router.policy.model import (
     Subject,
     Verdict,
 )
+from router.policy.residency import Means, Residency, Spot
 from router.policy.rules import Rules
 from router.policy.subject import Subjects
 from router.schema import LiveColumn, SchemaSnapshot
@@ -110,6 +111,10 @@ class CompiledPolicy:
         if keyspace is None:
             return self.domains
         return keyspace.get(table.lower(), keyspace[""])
+
+    def objections_to_copy(self, cls: ClassId, home: str, region: str) -> tuple[str, ...]:
+        residency = Residency(self.settings, self.classes)
+        return residency.objections(cls, home, Means.SCRATCH, None, Spot(region, self.domain_of_region(region)))
 
     def person_of(self, database: str, table: str) -> str | None:
         return self.labels.table(database, table).person

@@ -34,6 +34,7 @@ from router.policy.lineage import Lineage, lineage
 from router.policy.model import Policy, Subject
 from router.policy.proof import Proof, prove
 from router.policy.reach import Reach, reach
+from router.policy.scratched import judged
 from router.policy.splices import Placed, Splice, in_norm, ordered, place
 from router.policy.substitute import splices
 from router.policy.witness import Name, allowed, needed
@@ -140,6 +141,7 @@ def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
             return unrestricted(planned, planned.plan, context.policy)
         if context.subject is not None:
             planned = _Enforcer(planned, lexed, sql, context, context.policy, context.subject).enforce()
+        planned = judged(planned, context, context.policy, plan)
         return within_domains(planned, context.policy, context.topology)
     except Refusal as reason:
         facts = planned.facts
@@ -204,6 +206,8 @@ class _Enforcer:
             return self.planned
         if any(node.args.get("db") is not None for node in parsed.tree.find_all(exp.Column)):
             raise refusal("POLICY_FORM", "columns named with their database")
+        if isinstance(self.planned.plan, plans.Residual):
+            return self.planned  # its parts are judged, each as a statement of its own
         found = lineage(parsed)
         at = places(self.lexed, self.tokens)
         names = frozenset(token.name.lower() for token in self.tokens if token.is_name)
@@ -325,7 +329,9 @@ class _Enforcer:
             reduced = self._reduced(plan.otherwise, parts)
         except Refusal as reason:
             reduced = Refuse(reason.entry.name, reason.filling)
-        assert isinstance(reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | plans.Move | Refuse)
+        assert isinstance(
+            reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | plans.Move | plans.Residual | Refuse
+        )
         empty = plan.when_empty
         if empty is not None and parts[empty].refusal is not None:
             empty = next(name for name, part in parts.items() if part.refusal is None)

@@ -30,18 +30,19 @@ def within_domains(planned: Planned, policy: Policy, topology: Topology) -> Plan
         refused = Refuse(_carries().entry.name, _carries().filling)
         return replace(planned, plan=replace(plan, otherwise=refused))
     if isinstance(plan, plans.ByKey) and isinstance(plan.otherwise, plans.Scatter):
-        problem = _problem(plan.otherwise, policy, topology)
+        problem = computing_problem(plan.otherwise, policy, topology)
         if problem is not None:
             otherwise = Refuse(problem.entry.name, problem.filling)
             return replace(planned, plan=replace(plan, otherwise=otherwise))
     elif isinstance(plan, plans.Scatter):
-        problem = _problem(plan, policy, topology)
+        problem = computing_problem(plan, policy, topology)
         if problem is not None:
             raise problem
     return planned
 
 
-def _problem(plan: plans.Scatter, policy: Policy, topology: Topology) -> Refusal | None:
+def computing_problem(plan: plans.Scatter, policy: Policy, topology: Topology) -> Refusal | None:
+    """Why no shard may compute what this merges; None when one may."""
     if plan.merge is None or plan.merge.group is None or not plan.merge.group.computed:
         return None
     shards = (topology.shard(name) for name in plan.shards)

@@ -196,6 +196,11 @@ class Policy(Protocol):
         need no lineage, and may even be opaque."""
         ...
 
+    def objections_to_copy(self, cls: ClassId, home: str, region: str) -> tuple[str, ...]:
+        """The options of the policy by which data of this class and home may not be kept in the region as a copy,
+        'classes.personal.replicas_in'; none when it may."""
+        ...
+
     def mask_sql(self, mask: str, column_sql: str, column: LiveColumn, flavour: str) -> str | None:
         """The masked value of a column as an expression of its type, charset and collation. `column_sql` is its
         (qualified, quoted) name; `flavour` 'mariadb' | 'mysql'. None when this mask does not apply to that type,

@@ -64,6 +64,14 @@ class Proof:
         return tuple(sorted({one for finding in self.findings for one in finding.obligations}))
 
 
+def masked_in(proof: Proof) -> set[str]:
+    """The columns, in lower case, that come in no other form."""
+    found: dict[str, set[Action]] = {}
+    for one in proof.findings:
+        found.setdefault(one.name[2].lower(), set()).add(one.action)
+    return {name for name, actions in found.items() if name and actions <= {Action.MASK, Action.TOKENISE}}
+
+
 def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -24,12 +24,14 @@ class Means(StrEnum):
     FAILOVER = "failover"
     BACKUP = "backup"
     LOG = "log"
+    SCRATCH = "copy for a scratch server"
 
 
 _OPTIONS = {
     Means.ROWS: "replicas_in",
     Means.REFERENCE: "replicas_in",
     Means.REPLICA: "replicas_in",
+    Means.SCRATCH: "replicas_in",
     Means.BACKUP: "backup_in",
     Means.LOG: "logs_in",
 }

@@ -138,7 +138,11 @@ POLICY: dict[str, Any] = {
         "eea": {"regions": ["eu"], "token_key": {"value": "a key that is only good for a test"}},
         "usa": {"regions": ["us"]},
     },
-    "classes": {name: {} for name in ("public", "counted", "rare", "coded", "personal", "sensitive")},
+    "classes": {
+        **{name: {} for name in ("public", "counted", "rare", "coded")},
+        "personal": {"replicas_in": ["home", "eea"]},  # so that the eu's scratch server may have rows of the us
+        "sensitive": {},
+    },
     "labels": {
         "cells": _LABELS,
         "desk": _LABELS,
@@ -180,6 +184,7 @@ class Estate:
         return {
             "shards": self.shards(shape),
             "multi_shard_writes": "best_effort",
+            "scratch": self.shards(shape),
             "vindexes": {"by_home": home},
             "tables": {
                 **dict.fromkeys(("customers", "copies"), by_id),

@@ -156,6 +156,18 @@ def test_prepared_statements_and_several_shards(
     assert verify(kept_folder, KEYS).findings == []
 
 
+def test_what_is_loaded_into_a_scratch_server_is_recorded_at_home(world: World, folder: Path, mode: str) -> None:
+    """As reads by the user, each table's and each shard's of the other region."""
+    settings = {**changes(folder, mode=mode), "keyspaces": {"shop": {"scratch": ["eu-0", "us-0"]}}}
+    fleet = world.fleet(settings).start()
+    with as_analyst(fleet["us"]) as connection:
+        ask(connection, "SELECT COUNT(*) FROM customers a JOIN customers b ON b.email = a.email")
+    found = eventually(folder, "eea", 4, verdict="mask")
+    assert len(found) == 4
+    assert all(one["tables"] == ["shop.customers"] and one["to"] == "usa" for one in found)
+    assert verify(folder, KEYS).findings == []
+
+
 def test_of_what_stays_at_home_some_is_recorded(world: World, folder: Path) -> None:
     fleet = world.fleet(changes(folder, sample=10)).start()
     (key,) = ids_on(world, "eu-0")

@@ -362,3 +362,27 @@ def test_a_label_for_a_column_that_is_not_there_closes_its_table(world: World) -
         refused(connection, f"SELECT country FROM customers WHERE id = {key}", "FL2101")
         assert ask(connection, "SELECT COUNT(*) FROM countries WHERE code = 'DE'") == [(1,)]
         assert "@" in value(clerk, f"SELECT mail FROM customers WHERE id = {key}")
+
+
+# --- scratch servers --------------------------------------------------------------------------------------------
+
+SAME_DOMAIN = "SELECT a.id, a.email FROM customers a JOIN customers b ON b.email = a.email AND b.id <> a.id"
+
+
+@pytest.mark.parametrize("region", ["eu", "us"])
+def test_a_scratch_server_gets_what_the_policy_lets_be_there(world: World, region: str) -> None:
+    """An analyst's rows of the eu are masked, and may be in the us then; those of the us may not be in the eu."""
+    changes = {**CHANGES, "keyspaces": {"shop": {"scratch": ["eu-0", "us-0"]}}}
+    members = {name: world.kept(changes, region=name) for name in ("eu", "us")}
+    with as_analyst(members[region]) as connection:
+        countries = "SELECT COUNT(*) FROM customers a JOIN customers b ON b.country = a.country AND b.id > a.id"
+        assert value(connection, countries) > 0
+        refused(connection, SAME_DOMAIN.replace("email", "name"), "FL2101")
+        if region == "eu":
+            refused(connection, SAME_DOMAIN, "FL2114")
+            return
+        rows = ask(connection, SAME_DOMAIN)
+        assert rows and all("*" in email for _, email in rows)
+        told = [detail for step, detail in ask(connection, f"EXPLAIN ROUTE {SAME_DOMAIN}") if step == "  └ policy"]
+    assert "eu-0 gives email masked" in told and "us-0 gives it as it is" in told
+    assert metric(members["us"], "fairlead_scratch_statements_total", outcome="answered") >= 2

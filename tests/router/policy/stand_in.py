@@ -93,6 +93,10 @@ class StandIn:
     def open_to(self, database: str, table: str, subject: Subject) -> bool:
         return not self.restricted(database, table) or {subject.domain} == set(self.domains)
 
+    def objections_to_copy(self, cls: int, home: str, region: str) -> tuple[str, ...]:
+        """Copies of what is not public stay at home."""
+        return () if cls == PUBLIC or REGIONS.get(region) == home else (f"classes.{NAMES[cls]}.replicas_in",)
+
     def mask_sql(self, mask: str, column_sql: str, column: LiveColumn, flavour: str) -> str | None:
         if column.data_type not in ("varchar", "char", "text"):
             return None

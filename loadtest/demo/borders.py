@@ -54,7 +54,7 @@ def stored(password: str) -> dict[str, Any]:
 
 def changes(folder: Path, region: str) -> dict[str, Any]:
     """What the demo's configuration of a region has besides the world's: an analyst, a policy, decision records, a
-    metastore."""
+    metastore, a scratch server."""
     grants = [{"on": "shop.*", "verbs": ["select"]}]
     analyst = {"password": stored(ANALYST), "grants": grants, "default_database": "shop", "redis": "read"}
     columns = {
@@ -72,6 +72,7 @@ def changes(folder: Path, region: str) -> dict[str, Any]:
     everything = {"classes": ["pseudonymous", "personal", "sensitive"], "operations": ["read", "write"]}
     return {
         "users": {"demo": {"password": {"value": None, **stored("demo")}}, ANALYST: analyst},
+        "keyspaces": {"shop": {"scratch": [f"{region}-0"]}},
         "redis": {"patterns": {"customer": {"columns": {one: one for one in ("name", *columns)}}}},
         "metastore": {"sqlite": str(folder / f"versions-{region}.db")},
         "audit": {"folder": str(folder / "audit"), "key": {"file": _signing_key(folder)}},
@@ -119,6 +120,8 @@ def questions(shop: Shop, shape: Shape) -> list[Question]:
     mean = sum(round(float(row[4]) * 100) for row in beside) / len(beside) / 100
     email = next(row[2] for row in shop.all_customers(shape) if row[0] == customer)
     masked = email[0] + "***@" + email.rpartition("@")[2]
+    name = next(row[1] for row in shop.all_customers(shape) if row[0] == customer)
+    namesake = next(row[0] for row in shop.all_customers(shape) if row[1] == name and row[0] >= region_id("us", 1))
     return [
         Question(
             "An e-mail address from abroad",
@@ -127,6 +130,13 @@ def questions(shop: Shop, shape: Shape) -> list[Question]:
             lambda said: said != email and said[0] == masked[0] and said.endswith(masked.rpartition("@")[2]),
         ),
         passport("FL2101"),
+        Question(
+            "An address that is joined with a customer of us",
+            "SELECT e.email FROM customers e JOIN customers u ON u.name = e.name "
+            f"WHERE e.id = {customer} AND u.id = {namesake}",
+            "A scratch server in us joins them: eu's Fairlead lends it the mask, which may be where the analyst is.",
+            lambda said: said != email and said[0] == masked[0] and said.endswith(masked.rpartition("@")[2]),
+        ),
         Question(
             "An average over enough customers",
             f"/* fairlead: shard={shard} */ SELECT ROUND(AVG(balance), 2) FROM customers "

@@ -158,6 +158,18 @@ def stops(shop: Shop, shape: Shape) -> list[Stop]:
             shards=tuple(shape.all_shards()),
             expected=truth.by_country(),
         ),
+        Stop(
+            title="A question that only one server can answer",
+            statements=(
+                "SELECT k.name, COUNT(c.id) FROM countries k LEFT JOIN customers c ON c.country = k.code "
+                "GROUP BY k.name",
+            ),
+            why="Every shard has all countries, and would count one without customers for itself. So what is needed of "
+            "the customers goes into a temporary table on a shard of this region, which finishes it.",
+            shards=tuple(shape.all_shards()),
+            expected=truth.in_every_country(),
+            proof=lambda proof: proof.metric('fairlead_scratch_statements_total{outcome="answered"}') > 0,
+        ),
     ]
 
 
@@ -180,6 +192,10 @@ class _Truth:
 
     def by_country(self) -> tuple[Row, ...]:
         return tuple(Counter(row[3] for row in self._customers.values()).items())
+
+    def in_every_country(self) -> tuple[Row, ...]:
+        found: dict[str, int] = dict(self.by_country())
+        return tuple((name, found.get(code, 0)) for code, name in self._countries.items())
 
     def joined(self, identifier: int) -> tuple[Row, ...]:
         customer = self._customers[identifier]

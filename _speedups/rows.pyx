@@ -8,11 +8,14 @@ grouping and DISTINCT compare and hash bytes.
 Text rows: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset_row.html
 Binary rows: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_binary_resultset.html
 """
+from os import urandom
+
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
+from _speedups.hashing cimport xxh64
 from _speedups.packet cimport PACKET_MAX, u24, u32, u64
 from _speedups.scanner cimport lenenc
 
@@ -295,6 +298,8 @@ cdef int64_t integer(Cell* cell, bint binary, bint signed) except? -1:
     if binary:
         if cell.size == 8:
             return <int64_t>u64(cell.at)
+        if cell.size > 8:
+            raise ValueError("not a whole number")
         for i in range(cell.size):
             value |= <uint64_t>cell.at[i] << (8 * i)
         if signed and cell.size and cell.at[cell.size - 1] >> 7:
@@ -317,7 +322,9 @@ cdef double floating(Cell* cell, bint binary, int kind) except? -1:
     cdef bytes text
     if not binary:
         text = cell.at[:cell.size]
-        return PyOS_string_to_double(text, NULL, None)
+        return PyOS_string_to_double(text, NULL, ValueError)
+    if cell.size != (4 if kind == KIND_FLOAT else 8):
+        raise ValueError("not a number of this length")
     if kind == KIND_FLOAT:
         memcpy(&small, cell.at, 4)
         return small
@@ -699,4 +706,5 @@ def keys_of(Shape shape not None, Encoder order not None, object packets) -> lis
     return found
 
 
+include "rows_slots.pxi"
 include "rows_groups.pxi"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import reduce
 from itertools import pairwise
+from operator import and_, xor
 from typing import Any
 
 import pytest
@@ -211,6 +213,32 @@ def test_groups_against_plain_python(parts: list[tuple[int, int | None]]) -> Non
         total, least = (decimal_text(sum(values), 2), digits(min(values))) if values else (None, None)
         expected.append([digits(group), digits(len(values)), total, mean, least])
     assert [slice_row(payload, 5) for _, payload in split_packets(bytes(groups.rows()))] == expected
+
+
+LONG = some.tuples(
+    some.integers(-(10**30), 10**30) | some.integers(-(10**18), 10**18) | some.integers(-9, 9),
+    some.binary(max_size=40),
+    some.integers(0, 2**64 - 1),
+)
+
+
+@given(some.lists(LONG, min_size=1, max_size=12))
+def test_what_does_not_fit_into_a_slot_is_put_together_as_well(parts: list[tuple[int, bytes, int]]) -> None:
+    shape = Shape([DECIMAL, DECIMAL, TEXT, TEXT, LONGLONG, LONGLONG, LONGLONG], False, 7)
+    words = [Encoder([(at, "bytes", False, b"")], False) for at in (2, 3)]
+    groups = Groups(
+        shape, None,
+        [Combine("sum", 0, scale=3, decimals=3), Combine("average", 1, (1, 6), scale=3, decimals=7),
+         Combine("min", 2, key=words[0]), Combine("max", 3, key=words[1]), Combine("xor", 4), Combine("and", 5)],
+    )  # fmt: skip
+    for number, word, bits in parts:
+        amount, mask = decimal_text(number, 3), digits(bits)
+        groups.feed(text_row([amount, amount, word, word, mask, mask, b"1"]))
+    total, words_given, masks = sum(one for one, _, _ in parts), [word for _, word, _ in parts], [m for *_, m in parts]
+    (row,) = (slice_row(payload, 7) for _, payload in split_packets(bytes(groups.rows())))
+    assert row[:2] == [decimal_text(total, 3), decimal_text(divided(total, len(parts), 4), 7)]
+    assert row[2:4] == [min(words_given), max(words_given)]
+    assert [int(cell or b"") for cell in row[4:6]] == [reduce(xor, masks), reduce(and_, masks)]
 
 
 def test_no_rows_are_one_group_of_nothing() -> None:

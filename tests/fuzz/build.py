@@ -24,7 +24,7 @@ SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 
 MODULES = (
     "_speedups/lexer", "_speedups/hashing", "_speedups/packet", "_speedups/resp", "_speedups/stats",
-    "_speedups/redis_stats", "_speedups/redis_relay",
+    "_speedups/scanner", "_speedups/rows", "_speedups/redis_stats", "_speedups/redis_relay",
 )  # fmt: skip
 """Further modules (MySQL's relay) join here, with a probe of theirs in PROBES and a target in targets.py."""
 PROBES = ("probe",)

@@ -11,7 +11,7 @@ from pathlib import Path
 import probe
 
 from _speedups import hashing, lexer, packet
-from tests.fuzz import redis_targets
+from tests.fuzz import redis_targets, row_targets
 
 Record = Callable[[object], None]
 Target = Callable[[random.Random, Record], None]
@@ -150,6 +150,8 @@ TARGETS: dict[str, Target] = {
     "parameters": parameters,
     "digests": digests,
     "packets": packets,
+    "rows": row_targets.put_together,
+    "answers": row_targets.scan,
     "redis_requests": redis_targets.requests,
     "redis_replies": redis_targets.replies,
     "redis_relay": redis_targets.relay,

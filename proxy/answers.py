@@ -24,6 +24,7 @@ from proxy import commands
 from proxy.audit import Want
 from proxy.compile import GUARDED, LOAD, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
 from proxy.computing import Original
+from proxy.derived import Statement
 from proxy.executor import NOT_REDUCED, Asked, Execution, Read, Reduced
 from proxy.exposure import Toll
 from proxy.kills import number_of
@@ -34,9 +35,9 @@ from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
 from proxy.numbering import Form
 from proxy.params import bigint, rearranged
-from proxy.pulling import Statement
 from proxy.result_set import ResultSet
 from proxy.session import Session
+from proxy.steps import STEPPED
 from proxy.text import ParkedText, SessionGone
 from proxy.xa.sessions import Spread
 from proxy.xa.transaction import ServerSaid
@@ -70,7 +71,7 @@ PLANNED_MAX = 8192
 """Plans kept on this side, so that what fell out of the relay's cache need not be parsed again."""
 LONG_TEXT = 16 << 10
 """Templates longer than this are planned in a thread."""
-CARRIED_OUT = plans.MultiWrite | plans.SplitInsert | plans.Move | plans.Scatter | plans.SchemaChange
+CARRIED_OUT = plans.MultiWrite | plans.SplitInsert | plans.Scatter | plans.SchemaChange
 """Plans that the executor carries out on several shards."""
 SCHEMA_WAIT = 2.0
 """Seconds that a session waits at most, behind its DDL, for the schema to be read."""
@@ -566,6 +567,12 @@ class Dispatcher:
         if toll is not None and toll.persons is None and len(shards) == 1:
             self._by_row(handle, session, sql, found, planned, shards, execution, toll, info)
             return
+        if len(shards) > 1 and isinstance(plan, STEPPED):
+            reduced = self._reduced(session, sql, found, planned, shards, execution)
+            self.count(handle, session, found, shards)
+            statement = Statement(sql, found, planned, params, execution)
+            self.worker.stepping.begin(handle, session, statement, plan, shards, reduced.flags)
+            return
         if len(shards) > 1 and isinstance(plan, CARRIED_OUT):
             reduced = replace(self._reduced(session, sql, found, planned, shards, execution), toll=toll)
             self.count(handle, session, found if form is None else form.client, shards)
@@ -709,8 +716,10 @@ class Dispatcher:
         command = Original(sql, found, session.mode, execution.payload, count, prepare)
         return Asked(shards, payload, bounds, command), replace(reduced, statements=refs)
 
-    def planned(self, session: Session, sql: Text, found: LexedStatement) -> Planned:
-        """The plan of a text of ours, as of one that the client had sent."""
+    def planned(self, session: Session, sql: Text, found: LexedStatement, *, timed: bool = False) -> Planned:
+        """The plan of a text of ours, as of one that the client had sent. `timed`: one time is set where it runs."""
+        if timed:
+            return self.worker.plan_in_force(found, sql, replace(self.worker.context_of(session), timed=True))
         return self._remembered(session, found) or self.plan(session, sql, found)
 
     async def collect(self, handle: int, session: Session, statement: Statement, answer: ResultSet) -> None:

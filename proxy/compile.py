@@ -139,7 +139,7 @@ class Compiler:
                 done.reply = error_payload(Refusal(CATALOGUE[entry], args))
             case plans.Scatter() | plans.Residual() | plans.SchemaChange():
                 done.park_reason = MULTI_SHARD
-            case plans.MultiWrite() | plans.SplitInsert() | plans.Move():
+            case plans.MultiWrite() | plans.SplitInsert() | plans.Move() | plans.Chosen():
                 done.park_reason = MULTI_SHARD
             case _:
                 done.park_reason = SESSION

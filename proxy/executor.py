@@ -25,7 +25,6 @@ from proxy.cursors import LeaseCursor, ShardError
 from proxy.exposure import Toll
 from proxy.leases import Lease
 from proxy.merging import Bounds, merge_rows
-from proxy.moving import Carried, Mover, exact
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import ERR_HEAD, OkPacket
@@ -33,7 +32,6 @@ from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import rearranged
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.rollout import Rollout
-from proxy.scopes import Scope, joined_scope, own_scope
 from proxy.session import Session
 from proxy.xa import faults
 from proxy.xa.transaction import Part, ServerSaid, errno_of
@@ -44,7 +42,7 @@ from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
 from router.literals import Params
 from router.plan import Planned
-from router.route import Moving, moving, split
+from router.route import split
 from router.text import Text
 
 if TYPE_CHECKING:
@@ -168,10 +166,6 @@ class Branches:
         return None
 
 
-Steps = Callable[[Scope], Coroutine[Any, Any, dict[str, bytes]]]
-"""What a write of several steps does in its transaction, and the answers that make up the client's."""
-
-
 def branches_of(parts: Mapping[str, Part]) -> Branches:
     numbers = {name: part.number for name, part in parts.items()}
     return Branches(numbers, {name: part.lease for name, part in parts.items()})
@@ -190,7 +184,7 @@ class Executor:
     ) -> None:  # fmt: skip
         """Carry out a parked statement on `shards`; some get another form of it. `insert_id`: the first one, where it
         was made here. Raises Refusal."""
-        info = self._free(handle, session, planned, shards, reduced.toll)
+        info = self.enter(handle, session, planned, shards, reduced.toll)
         if info is None:
             return
         outcome = Outcome()
@@ -208,14 +202,6 @@ class Executor:
                 executions = dict.fromkeys(shards, execution) if execution is not None else {}
                 write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags, clock=clock)
                 work = partial(self._writes(session, plan.keyspace), handle, session, write, info, outcome)
-            case plans.Move(clock=clock):
-                params = execution.params if execution is not None else ()
-                moved = moving(planned, found, sql, params, mode=session.mode, charset=session.charset)
-                payloads = dict.fromkeys(moved.sources, b"\x03" + bytes(sql))
-                executions = dict.fromkeys(moved.sources, execution) if execution is not None else {}
-                write = Write(payloads, executions, flags=WRITES | reduced.flags, clock=clock)
-                steps = partial(self._move, session, plan, moved, write)
-                work = partial(self._stepped, handle, session, write, steps, info, outcome)
             case plans.SchemaChange():
                 work = partial(self._change_schema, handle, session, plan, sql, found, info, outcome)
             case plans.SplitInsert(clock=clock):
@@ -262,7 +248,7 @@ class Executor:
         reduced: Reduced,
     ) -> None:  # fmt: skip
         """Carry out a parked read whose rows have to be merged. Raises Refusal."""
-        info = self._free(handle, session, planned, asked.shards, reduced.toll)
+        info = self.enter(handle, session, planned, asked.shards, reduced.toll)
         if info is not None:
             outcome = Outcome()
             work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
@@ -301,7 +287,7 @@ class Executor:
         self._check_free(info, planned)
         return info
 
-    def _free(
+    def enter(
         self, handle: int, session: Session, planned: Planned, shards: Iterable[str], toll: Toll | None
     ) -> dict[str, Any] | None:  # fmt: skip
         """What the relay knows of a session that may use several shards; None when it is gone. Raises Refusal."""
@@ -441,7 +427,7 @@ class Executor:
             try:
                 await transaction.start_all()
                 answers = await branches_of(transaction.parts).write(write)
-                if (failed := _first_error(answers)) is not None:
+                if (failed := first_error(answers)) is not None:
                     await transaction.roll_back()
                     raise ServerSaid(failed)
                 faults.reach("executed")
@@ -451,7 +437,7 @@ class Executor:
                 outcome.error = error.errno
                 self._worker.relay.reply(handle, error.packet, error=True)
                 return
-        self._answer(handle, session, answers, write, Status(info["status"]))
+        self.answer(handle, session, answers, write, Status(info["status"]))
 
     async def _within(
         self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome
@@ -461,59 +447,12 @@ class Executor:
             async with AsyncExitStack() as stack:
                 branches = await self._branches(stack, session, write.payloads, writes=True)
                 answers = await branches.write(write)
-                if (failed := _first_error(answers)) is not None:
+                if (failed := first_error(answers)) is not None:
                     raise ServerSaid(failed)
-                self._answer(handle, session, answers, write, Status(info["status"]))
+                self.answer(handle, session, answers, write, Status(info["status"]))
         except ServerSaid as error:
             outcome.error = error.errno
             self._worker.relay.reply(handle, error.packet, error=True)
-
-    async def _stepped(
-        self, handle: int, session: Session, write: Write, steps: Steps, info: dict[str, Any], outcome: Outcome
-    ) -> None:  # fmt: skip
-        """Several steps in one transaction: one of its own, or the session's."""
-        try:
-            if session.spread is not None:
-                async with joined_scope(self._worker, session, session.spread) as joined:
-                    answers = await steps(joined)
-            else:
-                async with own_scope(self._worker, session) as own:
-                    answers = await steps(own)
-                    faults.reach("executed")
-                    self._worker.dispatcher.see_through(handle)
-                    await own.commit()
-        except ServerSaid as error:
-            outcome.error = error.errno
-            self._worker.relay.reply(handle, error.packet, error=True)
-            return
-        except ShardError as error:
-            packet = frame(error.payload, FIRST_SEQUENCE)
-            outcome.error = errno_of(packet)
-            self._worker.relay.reply(handle, packet, error=True)
-            return
-        self._answer(handle, session, answers, write, Status(info["status"]))
-
-    async def _move(
-        self, session: Session, plan: plans.Move, moved: Moving, write: Write, scope: Scope
-    ) -> dict[str, bytes]:
-        """UPDATE where the rows are, then what has another shard's key now is taken there. Raises Refusal, ServerSaid,
-        ShardError."""
-        parts = await scope.on(moved.shards, writes=True)
-        sources = {name: parts[name] for name in moved.sources}
-        answers = await branches_of(sources).write(write)
-        if (failed := _first_error(answers)) is not None:
-            raise ServerSaid(failed)
-        limits = self._worker.generation.settings.limits
-        self._pool.limit = limits.merge_memory_worker
-        with Budget(limits.moved_bytes, self._pool, "MOVED_LIMIT") as budget:
-            mover = Mover(session, plan, moved, Carried(budget, limits.moved_rows))
-            scope.dress(parts, exact(scope.reading(), plan.keyspace))
-            for name, part in sources.items():
-                changed = OkPacket.parse(answers[name][HEADER_SIZE:], session.capabilities).affected_rows
-                if changed and name != moved.target:
-                    await mover.move(part, parts[moved.target])
-            scope.dress(parts)
-        return answers
 
     async def _best_effort(
         self, handle: int, session: Session, write: Write, info: dict[str, Any], outcome: Outcome
@@ -527,26 +466,26 @@ class Executor:
                 self._worker.relay.reply(handle, failed, error=True)
                 return
             answers = await branches.write(write)
-            if (failed := _first_error(answers)) is not None:
+            if (failed := first_error(answers)) is not None:
                 outcome.error = errno_of(failed)
                 await self._roll_back(branches)
                 self._worker.relay.reply(handle, failed, error=True)
                 return
             self._worker.dispatcher.see_through(handle)
             await self._commit(branches)
-            self._answer(handle, session, answers, write, Status(info["status"]))
+            self.answer(handle, session, answers, write, Status(info["status"]))
 
     async def _change_schema(
         self, handle: int, session: Session, plan: plans.SchemaChange, sql: Text, found: Any, info: dict[str, Any],
         outcome: Outcome,
     ) -> None:  # fmt: skip
         answers = await Rollout(self._worker, session, plan, sql, found).run(handle)
-        failed = _first_error(answers)
+        failed = first_error(answers)
         if failed is not None:
             outcome.error = int.from_bytes(failed[HEADER_SIZE + 1 : HEADER_SIZE + 3], "little")
             self._worker.relay.reply(handle, failed, error=True)
         else:
-            self._answer(handle, session, answers, Write({}, {}), Status(info["status"]))
+            self.answer(handle, session, answers, Write({}, {}), Status(info["status"]))
 
     async def _roll_back(self, branches: Branches) -> None:
         for name in branches.leases:
@@ -568,7 +507,7 @@ class Executor:
         failed = [f"{name} (outcome unknown)" if name in unknown else name for name in bad]
         raise refusal("PARTIAL_COMMIT", ", ".join(good) or "no shard", ", ".join(failed))
 
-    def _answer(
+    def answer(
         self, handle: int, session: Session, answers: dict[str, bytes], write: Write, status: Status
     ) -> None:  # fmt: skip
         """One OK packet for all shards': counts added, the first insert id."""
@@ -589,7 +528,7 @@ class Executor:
         )
 
 
-def _first_error(answers: Mapping[str, bytes]) -> bytes | None:
+def first_error(answers: Mapping[str, bytes]) -> bytes | None:
     return next((answer for answer in answers.values() if answer[HEADER_SIZE] == ERR_HEAD), None)
 
 

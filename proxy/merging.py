@@ -52,7 +52,7 @@ def bounds_of(recipe: Recipe, sql: Text, found: Any, mode: int, params: Params) 
     if limit is None:
         return Bounds(having=having)
     slots = [limit.count] if limit.offset is None else [limit.count, limit.offset]
-    count, offset = ([_rows(value(sql, found.slots[slot], mode, params)) for slot in slots] + [0])[:2]
+    count, offset = ([rows_of(sql, found, slot, mode, params) for slot in slots] + [0])[:2]
     return Bounds(offset, count, having)
 
 
@@ -68,6 +68,11 @@ def _number(sql: Text, slot: Any, mode: int, params: Params, *, negate: bool) ->
     if given is not None and (isinstance(given, bool) or not isinstance(given, int | float | Decimal)):
         raise refusal("AGGREGATE_EXPRESSION", "HAVING compares with what is no number")
     return given
+
+
+def rows_of(sql: Text, found: Any, slot: int, mode: int, params: Params) -> int:
+    """What is written at a slot of LIMIT. Raises Refusal for what is no number of rows."""
+    return _rows(value(sql, found.slots[slot], mode, params))
 
 
 def _rows(given: object) -> int:

@@ -4,32 +4,24 @@ text, and that is planned and carried out as if the client had sent it so."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from _speedups import lexer
-from _speedups.lexer import LexedStatement
 from _speedups.packet import split_packets
 from _speedups.rows import Shape
 from proxy.cursors import ShardError
-from proxy.executor import Execution
-from proxy.mysql.constants.status import Status
-from proxy.mysql.packets.replies import ERR_HEAD
+from proxy.derived import Collected, Statement, derived
 from proxy.mysql.wire import frame
 from proxy.numbering import Form
-from proxy.params import rearranged
-from proxy.result_set import Head, ResultSet
+from proxy.result_set import Head
 from proxy.session import Session
 from router import plan as plans
-from router.engine.assemble import spelled
 from router.engine.columns import Column
 from router.engine.recipe import Piece, Span
 from router.engine.splicing import NO_ROW, literal
-from router.errors import Refusal, refusal
-from router.literals import Params
-from router.plan import Planned, Pulled
+from router.errors import refusal
+from router.plan import Pulled
 from router.planner.merging import Edit, edited
-from router.text import Text
 from router.tokens import Token, decode, tokenize
 
 if TYPE_CHECKING:
@@ -39,49 +31,6 @@ ALL_DIGITS = "+ 0." + "0" * 30
 TWO_ROWS = "JSON_TABLE('[1, 2]', '$[*]' COLUMNS (fairlead_row FOR ORDINALITY)) AS fairlead_rows"
 DEPTH = 8
 """Subqueries within each other that go first."""
-
-
-class Collected(ResultSet):
-    """An answer that is kept: whole packets, up to `most` bytes."""
-
-    def __init__(self, worker: Worker, handle: int, session: Session, most: int) -> None:
-        super().__init__(worker, handle, session, Status.AUTOCOMMIT)
-        self._most = most
-        self.head = b""
-        self.rows = bytearray()
-
-    async def send(self, packets: bytearray) -> bool:
-        """The head comes first. Raises Refusal beyond the limit."""
-        if not self.head:
-            self.head = bytes(packets)
-        else:
-            self.rows += packets
-        if len(self.rows) > self._most:
-            raise refusal("SUBQUERY_ROWS", f"{self._most} bytes")
-        return True
-
-    def ended(self, end: bytes) -> bool:
-        """Raises ShardError."""
-        if end[0] == ERR_HEAD:
-            raise ShardError(end)
-        return super().ended(end)
-
-    def fail(self, error: Refusal) -> None:
-        raise error
-
-    def finish(self) -> None:
-        return
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A text, as lexed and planned, and how it is executed."""
-
-    text: Text
-    found: LexedStatement
-    planned: Planned
-    params: Params
-    execution: Execution | None
 
 
 class Pulling:
@@ -120,25 +69,8 @@ class Pulling:
             Edit((pull.first, pull.last + 1), (await self._value(handle, session, given, tokens, pull, depth),))
             for pull in plan.pulls
         ]
-        whole = self._statement(session, given, edited(tokens, edits), tokens)
+        whole = derived(self._worker, session, given, edited(tokens, edits), tokens)
         return await self._resolved(handle, session, whole, depth + 1)
-
-    def _statement(
-        self, session: Session, given: Statement, pieces: Sequence[Piece], tokens: Sequence[Token]
-    ) -> Statement:
-        """Another text of pieces of this one, as planned. Raises Refusal."""
-        text, order = spelled(pieces, tokens, given.text, given.found, session.mode)
-        found = lexer.lex(text, session.mode)
-        planned = self._worker.dispatcher.planned(session, text, found)
-        if (refused := planned.refusal) is not None:
-            raise refused
-        params = [given.params[at] for at in order]
-        execution = given.execution
-        if execution is not None:
-            payload = rearranged(execution.payload, len(given.params), order)
-            ref = self._worker.statements.form(session, execution.number, text, len(order))
-            execution = Execution(ref, payload, execution.number, params)
-        return Statement(text, found, planned, params, execution)
 
     # --- one subquery ---------------------------------------------------------------------------------------
 
@@ -146,7 +78,7 @@ class Pulling:
         self, handle: int, session: Session, given: Statement, tokens: Sequence[Token], pull: Pulled, depth: int
     ) -> str:
         """What stands for it. Raises Refusal and ShardError."""
-        inner = self._statement(session, given, list(_pieces(pull)), tokens)
+        inner = derived(self._worker, session, given, list(_pieces(pull)), tokens)
         inner = await self._resolved(handle, session, inner, depth + 1)
         limits = self._worker.generation.settings.limits
         answer = Collected(self._worker, handle, session, limits.merge_memory)

@@ -11,7 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from proxy.clock import set_one_time, set_own_times
 from proxy.cursors import ShardError
+from proxy.leases import is_error
 from proxy.pool.varstate import SessionState
 from proxy.session import Session
 from proxy.xa import faults
@@ -38,6 +40,23 @@ class Scope(ABC):
     async def on(self, shards: Iterable[str], *, writes: bool) -> Parts:
         """The shards' parts, for reading, or for writing as well from now on."""
 
+    @asynccontextmanager
+    async def one_time(self, shards: Iterable[str]) -> AsyncIterator[None]:
+        """Everything there is done at one time. Raises Refusal, ServerSaid."""
+        names = tuple(shards)
+        parts = await self.on(names, writes=False) if names else {}
+        numbers, leases = ({name: part.number for name, part in parts.items()},
+                           {name: part.lease for name, part in parts.items()})  # fmt: skip
+        self._has_own_time(parts)
+        if parts and (failed := await set_one_time(numbers, leases)) is not None:
+            raise ServerSaid(next(answer for answer in failed.values() if is_error(answer)))
+        yield
+        await set_own_times(numbers, leases)
+
+    @abstractmethod
+    def _has_own_time(self, parts: Parts) -> None:
+        """These connections have another time than their server's, until it is taken back."""
+
     def dress(self, parts: Parts, state: SessionState | None = None) -> None:
         """Their next commands run in this state; None: the session's."""
         number = self._worker.variables.number(state or self._session.state)
@@ -56,6 +75,7 @@ class Own(Scope):
     def __init__(self, worker: Worker, session: Session) -> None:
         super().__init__(worker, session)
         self.transaction: AtomicTransaction | None = None
+        self._timed: Parts = {}
 
     async def on(self, shards: Iterable[str], *, writes: bool) -> Parts:
         names = tuple(shards)
@@ -77,6 +97,9 @@ class Own(Scope):
             faults.reach("begun")
         return part
 
+    def _has_own_time(self, parts: Parts) -> None:
+        self._timed = parts
+
     async def commit(self) -> None:
         if self.transaction is not None:
             self.dress(self.transaction.parts)
@@ -84,6 +107,10 @@ class Own(Scope):
 
     async def undo(self) -> None:
         if self.transaction is not None:
+            timed = {name: part for name, part in self._timed.items() if part.lease.is_done}
+            await set_own_times(
+                {name: part.number for name, part in timed.items()}, {name: part.lease for name, part in timed.items()}
+            )
             self.dress(self.transaction.parts)
             await self.transaction.roll_back()
 
@@ -104,8 +131,15 @@ class Joined(Scope):
     async def on(self, shards: Iterable[str], *, writes: bool) -> Parts:
         if not self._begun:
             self._begun = True
-            return await self._stack.enter_async_context(self._spread.using(shards, writes=writes))
+            names = tuple(shards)
+            parts = await self._stack.enter_async_context(self._spread.using(names))
+            if not writes:
+                return parts
+            shards = names
         return await self._spread.also(shards, writes=writes)
+
+    def _has_own_time(self, parts: Parts) -> None:
+        self._spread.timed = list(parts.values())
 
 
 @asynccontextmanager

@@ -65,6 +65,7 @@ from proxy.sequences import Sequences
 from proxy.session import ContextTable, Session
 from proxy.shadow import Shadow
 from proxy.statements import Statements
+from proxy.steps import Stepping
 from proxy.trial import Beside, Canary
 from proxy.variables import Variables
 from proxy.verdicts import Verdicts
@@ -136,6 +137,7 @@ class Worker:
         self.numbering = Numbering(self)
         self.scratch = Scratch(self)
         self.pulling = Pulling(self)
+        self.stepping = Stepping(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)

@@ -659,8 +659,10 @@ _WRITES = (
     _entry(
         "WRITE_LIMIT", 1314, NOT_SUPPORTED_YET,
         "{0} with {1} over several shards",
-        "Which rows are changed would depend on every shard's part.",
-        "Fix the shard key to one shard.",
+        "Which rows are the first of all is asked in one atomic transaction, by a read of the same rows in the same "
+        "order.",
+        "Fix the shard key to one shard, or set multi_shard_writes: atomic for the keyspace, and leave out what is "
+        "named.",
     ),
     _entry(
         "MULTI_TABLE_WRITE", 1315, NOT_SUPPORTED_YET,

@@ -23,7 +23,7 @@ class Context:
     declared types stand in for a missing schema; otherwise a sharded keyspace without one is refused.
     `policy` in force, if any, and who asks (`subject`). `bound`: the statement is one shard's part of a larger one,
     and somebody else puts the answers together. `numbered`: the ids of its rows have been written into it, in `fresh`
-    ones all of them just now.
+    ones all of them just now. `timed`: one time is set on all shards, whose statement it is a part of.
     """
 
     topology: Topology
@@ -37,6 +37,7 @@ class Context:
     subject: Subject | None = None
     bound: bool = False
     numbered: Literal["fresh", "given"] | None = None
+    timed: bool = False
 
     @property
     def keyspace(self) -> Keyspace | None:

@@ -247,6 +247,11 @@ def describe(plan: Plan) -> str:
             merged = f", {plan.merge.describe()}" if isinstance(plan, plans.Scatter) and plan.merge is not None else ""
             clock = ", one time" if isinstance(plan, plans.MultiWrite) and plan.clock else ""
             return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged}{clock})"
+        case plans.Chosen():
+            limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
+            how = "ordered" if plan.read else "in any order"
+            clock = ", one time" if plan.clock else ""
+            return f"Chosen({plan.keyspace}: {', '.join(plan.shards)}{limited}, ?{plan.limit} {how}{clock})"
         case plans.Move():
             limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
             clock = ", one time" if plan.clock else ""

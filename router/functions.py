@@ -27,6 +27,8 @@ CLOCK = _names(
     "UNIX_TIMESTAMP "
     "UTC_DATE UTC_TIME UTC_TIMESTAMP"
 )
+ONE_TIME = CLOCK - {"SYSDATE"}
+"""What follows the session's `timestamp`."""
 RANDOM = _names("RAND RANDOM_BYTES UUID UUID_SHORT UUID_V4 UUID_V7 SYS_GUID")
 UNSTABLE = CLOCK | RANDOM
 """Their value is another one on every server that is asked."""

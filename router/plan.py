@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from router.engine.loading import Loaded
-from router.engine.recipe import Recipe, Script
+from router.engine.recipe import Piece, Recipe, Script
 from router.errors import CATALOGUE, Refusal
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
@@ -170,6 +170,26 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """An UPDATE or DELETE with LIMIT, in one atomic transaction: each shard is sent `text`, with as many rows as its
+    LIMIT as it has among the first of all.
+
+    `keys` as in MultiWrite; `limit`: the slot of the client's. `read`: what of the client's text asks for the rows in
+    their order, behind SELECT … FROM; empty: in any order, so one shard after the other changes its own.
+    """
+
+    keyspace: str
+    shards: tuple[str, ...]
+    vindex: str | None
+    keys: tuple[Key, ...] | None
+    updates: bool
+    limit: int
+    text: Script
+    read: tuple[Piece, ...] = ()
+    clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaChange:
     """Change one table on all its shards, which MySQL cannot undo: with care, and so that it can be gone on with.
 
@@ -224,7 +244,7 @@ class Residual:
     instead: str
 
 
-Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Move | Residual | Refuse
+Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Move | Chosen | Residual | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +458,7 @@ Plan: TypeAlias = (
     | SplitInsert
     | MultiWrite
     | Move
+    | Chosen
     | Numbered
     | SchemaChange
     | Residual

@@ -42,6 +42,8 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
             yield from _written(plan, shards, topology)
         case plans.Move() if len(shards) > 1:
             yield from _moved(plan, shards)
+        case plans.Chosen() if len(shards) > 1:
+            yield from _chosen(plan, shards)
         case plans.SchemaChange():
             yield from _changed(plan)
 
@@ -111,6 +113,16 @@ def _moved(plan: plans.Move, shards: Sequence[str]) -> Iterator[Branch]:
     yield (1, "move", f"rows of {plan.table} that have another shard's key now: inserted there, deleted here")
     for shard in shards:
         yield (2, "write", f"the statement to {shard}, where it has rows of the old keys")
+
+
+def _chosen(plan: plans.Chosen, shards: Sequence[str]) -> Iterator[Branch]:
+    yield (0, "commit", f"two-phase, decided on {shards[0]}")
+    if not plan.read:
+        yield (1, "write", f"the statement to {', '.join(shards)}, one after the other, until LIMIT is reached")
+        return
+    yield (1, "write", "the statement to each shard that has some of the first rows, with their number as its LIMIT")
+    yield (2, "choose", "the client's LIMIT, over the sorted rows of all")
+    yield (3, "read", f"{', '.join(shards)}, locked, as many rows of each at most")
 
 
 def _changed(plan: plans.SchemaChange) -> Iterator[Branch]:

@@ -23,6 +23,7 @@ from router.literals import Params, value
 from router.plan import (
     AnyShard,
     ByKey,
+    Chosen,
     Key,
     KeyRef,
     Move,
@@ -40,8 +41,8 @@ from router.text import Text
 from router.topology import Topology
 from router.vindexes.vindex import Unmapped, Vindex
 
-Keyed = ByKey | Scatter | MultiWrite | SplitInsert | Move
-SEVERAL_WRITES = MultiWrite | SplitInsert | Move
+Keyed = ByKey | Scatter | MultiWrite | SplitInsert | Move | Chosen
+SEVERAL_WRITES = MultiWrite | SplitInsert | Move | Chosen
 """Writes that go to several shards in one transaction."""
 
 
@@ -166,7 +167,7 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
             return shards
         case ByKey():
             return _by_key(plan, execution)
-        case Scatter() | MultiWrite():
+        case Scatter() | MultiWrite() | Chosen():
             return _some(plan, execution)
         case SplitInsert():
             return _shards_of_rows(plan, execution)
@@ -226,7 +227,7 @@ def _moving(plan: Move, execution: Execution) -> Moving:
     return Moving(_some(plan, execution), execution.topology.shards[index].name, values)
 
 
-def _some(plan: Scatter | MultiWrite | Move, execution: Execution) -> tuple[str, ...]:
+def _some(plan: Scatter | MultiWrite | Move | Chosen, execution: Execution) -> tuple[str, ...]:
     """All shards, or those that hold one of the keys; one when none does, so that there is an answer."""
     if plan.keys is None:
         return plan.shards

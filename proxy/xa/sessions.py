@@ -61,6 +61,8 @@ class Spread:
         self.turn = asyncio.Lock()
         self._ending = False
         self._over = False
+        self.timed: list[Part] = []
+        """Whose connections have another time, for the statement under way."""
         self._undo: list[Part] = []
         """Of a write under way, for which they have a savepoint."""
 
@@ -146,7 +148,7 @@ class Spread:
                 await self._on_all(b"SAVEPOINT " + STATEMENT, parts.values())
                 self._undo = list(parts.values())
             yield parts
-            self._undo = []
+            self._undo, self.timed = [], []
 
     async def also(self, shards: Iterable[str], *, writes: bool) -> dict[str, Part]:
         """Further parts for the statement that is under way, within `using`. Raises Refusal, ServerSaid."""
@@ -212,13 +214,15 @@ class Spread:
 
     async def _undo_statement(self) -> None:
         undo, self._undo = self._undo, []
-        if not all(part.lease.is_done for part in undo):
-            return  # one does not come to an end: the transaction does
-        with suppress(ServerSaid):
-            await self._on_all(b"ROLLBACK TO SAVEPOINT " + STATEMENT, undo)
-        if undo:
-            # It may have been stopped while they had one time.
-            await set_own_times({part.name: part.number for part in undo}, {part.name: part.lease for part in undo})
+        timed, self.timed = {part.name: part for part in (*undo, *self.timed)}, []
+        if all(part.lease.is_done for part in undo):  # else one does not come to an end: the transaction does
+            with suppress(ServerSaid):
+                await self._on_all(b"ROLLBACK TO SAVEPOINT " + STATEMENT, undo)
+        # It may have been stopped while they had one time.
+        done = {name: part for name, part in timed.items() if part.lease.is_done}
+        await set_own_times(
+            {name: part.number for name, part in done.items()}, {name: part.lease for name, part in done.items()}
+        )
 
     def _all_open(self) -> bool:
         return all(self._is_open(part) for part in self.transaction.parts.values())

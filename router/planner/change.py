@@ -6,8 +6,8 @@ from sqlglot import exp
 
 from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
-from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
-from router.planner import moving
+from router.plan import Chosen, Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
+from router.planner import choosing, moving
 from router.planner.insert import reference_write
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
@@ -83,7 +83,7 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
         if isinstance(otherwise, Refuse):
             raise refusal(otherwise.entry, *otherwise.args)
         draft.because("the shard key is not fixed, and the keyspace allows writes to several shards")
-        assert isinstance(otherwise, MultiWrite)
+        assert isinstance(otherwise, MultiWrite | Chosen)
         return otherwise
     return by_key(placement, draft, keys, otherwise)
 
@@ -99,6 +99,11 @@ def _several(
         return Refuse(problem.entry.name, problem.filling)
     vindex = placement.vindex.name if keys is not None else None
     clock = _volatile(request, parsed).clock
+    if parsed.tree.args.get("limit"):
+        try:
+            return choosing.plan(request, parsed, placement, draft, keys, clock=clock)
+        except Refusal as reason:
+            return Refuse(reason.entry.name, reason.filling)
     return MultiWrite(placement.keyspace.name, placement.shards, vindex, keys, clock=clock)
 
 
@@ -115,8 +120,6 @@ def _problem(request: Request, parsed: Parsed, placement: Placement, draft: Draf
         return problem
     if placement.keyspace.multi_shard_writes is MultiShardWrites.REFUSE:
         return refusal("MULTI_SHARD_WRITE", verb)
-    if tree.args.get("limit") or tree.args.get("order"):
-        return refusal("WRITE_LIMIT", verb, "LIMIT" if tree.args.get("limit") else "ORDER BY")
     if tree.args.get("returning") is not None:
         return refusal("RETURNING_SCATTER", verb)
     return _volatile(request, parsed).problem

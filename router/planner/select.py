@@ -306,7 +306,7 @@ def unstable_problem(request: Request, parsed: Parsed) -> Refusal | None:
     if any(token.kind == "user_variable" for token in request.tokens):
         return refusal("SELECT_INTO" if parsed.template.into else "USER_VARIABLE_SCATTER")
     for call in parsed.calls:
-        if call.upper in UNSTABLE:
+        if call.upper in UNSTABLE and not (request.context.timed and call.upper in functions.ONE_TIME):
             return refusal("UNSTABLE_FUNCTION", call.upper)
     if any(token.kind == "system_variable" for token in request.tokens):
         return refusal("UNSTABLE_FUNCTION", "a system variable")

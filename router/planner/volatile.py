@@ -20,8 +20,6 @@ from router.relations import Relation
 from router.schema import LiveColumn
 from router.tokens import Token
 
-ONE_TIME = functions.CLOCK - {"SYSDATE"}
-"""What follows the session's `timestamp`."""
 PER_ROW = functions.RANDOM - {"UUID_SHORT"}
 """UUID_SHORT() is made of the server's id, which two shards may have in common."""
 
@@ -62,7 +60,7 @@ def _words(request: Request) -> Volatile:
 def _calls(request: Request, parsed: Parsed, copies: bool) -> Volatile:
     clock = False
     for call in parsed.calls:
-        if call.upper in ONE_TIME:
+        if call.upper in functions.ONE_TIME:
             clock = True
         elif call.upper in UNSTABLE and (copies or call.upper not in PER_ROW):
             return Volatile(refusal("UNSTABLE_FUNCTION", call.upper))
@@ -89,8 +87,8 @@ def _defaults(request: Request, target: Relation, given: Sequence[str], copies: 
 
 def _default(column: LiveColumn, copies: bool) -> Volatile:
     words = column.unstable_words
-    if words <= ONE_TIME | (frozenset() if copies else PER_ROW):
-        return Volatile(clock=not words.isdisjoint(ONE_TIME))
+    if words <= functions.ONE_TIME | (frozenset() if copies else PER_ROW):
+        return Volatile(clock=not words.isdisjoint(functions.ONE_TIME))
     return Volatile(refusal("UNSTABLE_FUNCTION", f"the default of column {column.name}"))
 
 

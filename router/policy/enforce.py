@@ -28,7 +28,7 @@ from router.policy.checker import check as check_again
 from router.policy.constraints import Constraints
 from router.policy.counting import Counting, counting
 from router.policy.decide import Decision, Hidden, Judge, check_writes
-from router.policy.gathering import unrestricted, within_domains
+from router.policy.gathering import CARRIES, unrestricted, within_domains
 from router.policy.homes import candidates
 from router.policy.lineage import Lineage, lineage
 from router.policy.model import Policy, Subject
@@ -316,7 +316,7 @@ class _Enforcer:
                 return replace(plan, shards=tuple(sorted(allowed, key=lambda name: not parts[name].as_it_is)))
             case plans.MultiWrite():
                 self._all_of(plan.shards, parts)
-            case plans.Move():
+            case plans.Move() | plans.Chosen():
                 raise refusal("POLICY_FORM", "a write that carries rows from shard to shard")
             case plans.ByKey():
                 return self._by_key(plan, parts)
@@ -330,7 +330,7 @@ class _Enforcer:
         except Refusal as reason:
             reduced = Refuse(reason.entry.name, reason.filling)
         assert isinstance(
-            reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | plans.Move | plans.Residual | Refuse
+            reduced, plans.Scatter | plans.MultiWrite | plans.SplitInsert | CARRIES | plans.Residual | Refuse
         )
         empty = plan.when_empty
         if empty is not None and parts[empty].refusal is not None:

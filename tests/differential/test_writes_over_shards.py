@@ -68,6 +68,7 @@ def test_cases(loaded: Duel, path: Path, mode: str) -> None:
     group = load(path, depot.names(), loaded.world.shape.flavour)
     pair = Pair(loaded, replace(group.way, database=depot.KEYSPACE))
     cases = [replace(one, params=one.params or ()) for one in group.cases] if mode == "prepared" else group.cases
+    both(pair, "SET innodb_lock_wait_timeout = 3")
     wrong: list[str] = []
     if mode in ("committed", "rolled back"):
         begin(pair)

@@ -94,7 +94,7 @@ def test_whatever_is_sent_is_explained(sql: str) -> None:
         ("best", "UPDATE customers SET name = 'x'", ["commit", *["└ write"] * 4]),
         ("shop", "ALTER TABLE customers ADD COLUMN x INT", ["change", "└ change", "  └ try"]),
         ("shop", "SELECT id FROM customers WHERE id = 5", []),
-        ("shop", "SELECT id FROM customers FOR UPDATE", []),
+        ("shop", "SELECT id FROM customers FOR UPDATE", ["concatenate", "└ read"]),
     ],
 )
 def test_the_steps_of_several_shards_are_a_tree(database: str, sql: str, steps: list[str]) -> None:

@@ -65,7 +65,7 @@ def test_values_that_do_not_decide_widen_reads_and_refuse_writes() -> None:
     everywhere = ("eu-0", "eu-1", "us-0", "us-1")
     assert shards("SELECT * FROM customers WHERE id = ?", ("7e0",)) == everywhere
     assert shards("SELECT * FROM customers WHERE id = ? LIMIT 1", ("7e0",)) == everywhere
-    assert shards("SELECT * FROM customers WHERE id = ? FOR UPDATE", ("7e0",)) == "KEY_TYPE"
+    assert shards("SELECT * FROM customers WHERE id = ? FOR UPDATE", ("7e0",)) == everywhere
     assert shards("UPDATE customers SET name = 'x' WHERE id = ?", ("7e0",)) == "KEY_TYPE"
     assert shards("UPDATE customers SET name = 'x' WHERE id = ?", ("7e0",), "best") == everywhere
     assert shards("INSERT INTO customers (id, name) VALUES (?, 'x')", ("7abc",), "best") == "KEY_TYPE"

@@ -1,0 +1,143 @@
+"""Writes of several steps: what is read decides what is written, all of it in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from proxy import choosing
+from proxy.audit import Outcome
+from proxy.cursors import ShardError
+from proxy.derived import Statement
+from proxy.executor import WRITES, Write, branches_of, first_error
+from proxy.moving import Carried, Mover, exact
+from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.replies import OkPacket
+from proxy.mysql.wire import HEADER_SIZE, frame
+from proxy.result_set import FIRST_SEQUENCE
+from proxy.scopes import Scope, joined_scope, own_scope
+from proxy.session import Session
+from proxy.xa import faults
+from proxy.xa.transaction import ServerSaid, errno_of
+from router import plan as plans
+from router.engine.budget import Budget, Pool
+from router.errors import refusal
+from router.route import moving
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+STEPPED = plans.Move | plans.Chosen
+"""Plans that are carried out here, when they go to several shards."""
+Answers = dict[str, bytes]
+Steps = Callable[[Scope], Coroutine[Any, Any, Answers]]
+"""What is done in the transaction, and the answers that add up to the client's."""
+
+
+class Stepping:
+    """One worker's."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pool = Pool(0)
+
+    def begin(
+        self, handle: int, session: Session, statement: Statement, plan: plans.Plan, shards: Sequence[str], flags: int
+    ) -> None:
+        """Carry out a parked write on these shards. `flags`: of the relay. Raises Refusal."""
+        executor, planned = self._worker.executor, statement.planned
+        info = executor.enter(handle, session, planned, shards, None)
+        if info is None:
+            return
+        steps: Steps
+        match plan:
+            case plans.Move():
+                steps = partial(self._move, session, statement, plan, flags)
+            case plans.Chosen():
+                steps = partial(self._choose, handle, session, statement, plan, shards, flags)
+            case _:
+                raise refusal("INTERNAL", f"{type(plan).__name__} in steps")
+        outcome = Outcome()
+        work = partial(self._run, handle, session, steps, info, outcome)
+        executor.spawn(handle, session, planned, statement.found.fingerprint, tuple(shards), outcome, work, None)
+
+    async def _run(
+        self, handle: int, session: Session, steps: Steps, info: dict[str, Any], outcome: Outcome
+    ) -> None:  # fmt: skip
+        try:
+            if session.spread is not None:
+                async with joined_scope(self._worker, session, session.spread) as joined:
+                    answers = await steps(joined)
+            else:
+                async with own_scope(self._worker, session) as own:
+                    answers = await steps(own)
+                    faults.reach("executed")
+                    self._worker.dispatcher.see_through(handle)
+                    await own.commit()
+        except ServerSaid as error:
+            outcome.error = error.errno
+            self._worker.relay.reply(handle, error.packet, error=True)
+            return
+        except ShardError as error:
+            packet = frame(error.payload, FIRST_SEQUENCE)
+            outcome.error = errno_of(packet)
+            self._worker.relay.reply(handle, packet, error=True)
+            return
+        self._worker.executor.answer(handle, session, answers, Write({}), Status(info["status"]))
+
+    # --- rows that change their shard -------------------------------------------------------------------------
+
+    async def _move(
+        self, session: Session, given: Statement, plan: plans.Move, flags: int, scope: Scope
+    ) -> Answers:  # fmt: skip
+        """UPDATE where the rows are, then what has another shard's key now is taken there. Raises Refusal, ServerSaid,
+        ShardError."""
+        moved = moving(
+            given.planned, given.found, given.text, given.params, mode=session.mode, charset=session.charset
+        )
+        parts = await scope.on(moved.shards, writes=True)
+        sources = {name: parts[name] for name in moved.sources}
+        answers = await branches_of(sources).write(as_it_is(given, sources, flags, clock=plan.clock))
+        check(answers)
+        limits = self._worker.generation.settings.limits
+        self._pool.limit = limits.merge_memory_worker
+        with Budget(limits.moved_bytes, self._pool, "MOVED_LIMIT") as budget:
+            mover = Mover(session, plan, moved, Carried(budget, limits.moved_rows))
+            scope.dress(parts, exact(scope.reading(), plan.keyspace))
+            for name, part in sources.items():
+                changed = OkPacket.parse(answers[name][HEADER_SIZE:], session.capabilities).affected_rows
+                if changed and name != moved.target:
+                    await mover.move(part, parts[moved.target])
+            scope.dress(parts)
+        return answers
+
+    # --- LIMIT ------------------------------------------------------------------------------------------------
+
+    async def _choose(
+        self, handle: int, session: Session, given: Statement, plan: plans.Chosen, shards: Sequence[str], flags: int,
+        scope: Scope,
+    ) -> Answers:  # fmt: skip
+        """Raises Refusal, ServerSaid, ShardError."""
+        count = choosing.count_of(plan, given, session.mode)
+        choice = choosing.Choice(self._worker, handle, session, given, plan, flags)
+        async with scope.one_time(shards if plan.clock else ()):
+            if plan.read and count:
+                return await choice.ordered(scope, shards, count)
+            return await choice.in_any_order(scope, shards if count else shards[:1], count)
+
+
+def check(answers: Mapping[str, bytes]) -> None:
+    """Raises ServerSaid for the first error among them."""
+    if (failed := first_error(answers)) is not None:
+        raise ServerSaid(failed)
+
+
+def as_it_is(given: Statement, shards: Iterable[str], flags: int, *, clock: bool = False) -> Write:
+    """The client's own text, or its execution, for each of the shards."""
+    names = tuple(shards)
+    executions = dict.fromkeys(names, given.execution) if given.execution is not None else {}
+    payloads = dict.fromkeys(names, b"\x03" + bytes(given.text))
+    return Write(payloads, executions, flags=WRITES | flags, clock=clock)
+
+

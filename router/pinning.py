@@ -296,10 +296,12 @@ def _bare(node: exp.Expr) -> exp.Expr:
 
 
 class Finder:
-    """Finds the shard keys of relations. `slots`: the statement's lexer slots."""
+    """Finds the shard keys of relations. `slots`: the statement's lexer slots. `alternatives`: what is read as OR
+    surely is one."""
 
-    def __init__(self, slots: Sequence[lexer.LiteralSlot]) -> None:
+    def __init__(self, slots: Sequence[lexer.LiteralSlot], *, alternatives: bool = True) -> None:
         self.slots = slots
+        self.alternatives = alternatives
 
     def keys(self, relation: Relation, columns: Sequence[KeyColumn]) -> tuple[Key, ...] | None:
         """The keys that its rows may have; None when it is not pinned. `columns`: of its vindex, in order."""
@@ -313,7 +315,7 @@ class Finder:
 
     def values(self, known: Environment, columns: Sequence[ColumnId]) -> Alternatives:
         """What the columns can be, given what is known. Positions as in `columns`."""
-        reader = _Reader(self.slots, known.classes, columns)
+        reader = _Reader(self, known.classes, columns)
         found: Alternatives = None
         for query, condition in known.conditions:
             found = reader.both(found, reader.read(query, condition))
@@ -329,7 +331,7 @@ class Finder:
         return self.values(environment(column[0]), [column]) if column is not None else None
 
     def ref(self, node: exp.Expr) -> Ref | None:
-        return _Reader(self.slots, Classes(), ()).ref(node)
+        return _Reader(self, Classes(), ()).ref(node)
 
 
 def as_keys(found: Iterable[Partial], columns: Sequence[KeyColumn]) -> tuple[Key, ...]:
@@ -344,8 +346,8 @@ def key_ref(ref: Ref, column: KeyColumn) -> KeyRef:
 class _Reader:
     """Reads conditions into alternatives for the columns at hand."""
 
-    def __init__(self, slots: Sequence[lexer.LiteralSlot], classes: Classes, columns: Sequence[ColumnId]) -> None:
-        self.slots = slots
+    def __init__(self, finder: Finder, classes: Classes, columns: Sequence[ColumnId]) -> None:
+        self.finder = finder
         self.classes = classes
         self.columns = [classes.find(column) for column in columns]
 
@@ -354,6 +356,8 @@ class _Reader:
         if isinstance(node, exp.And):
             return self.both(self.read(query, node.this), self.read(query, node.expression))
         if isinstance(node, exp.Or):
+            if not self.finder.alternatives:
+                return None
             return self.either(self.read(query, node.this), self.read(query, node.expression))
         if isinstance(node, exp.EQ):
             return self._equality(query, _bare(node.this), _bare(node.expression))
@@ -438,9 +442,9 @@ class _Reader:
         inside = [slot for node in element.walk() if (slot := slot_of(node)) is not None]
         if not inside:
             return None
-        first = self.slots[min(inside)]
+        first = self.finder.slots[min(inside)]
         for index in range(min(inside) - 1, -1, -1):
-            rows = self.slots[index]
+            rows = self.finder.slots[index]
             if rows.kind == lexer.ROWS:
                 covers = rows.offset <= first.offset < rows.offset + rows.length
                 return index if covers else None
@@ -460,7 +464,7 @@ class _Reader:
         slot = slot_of(_bare(node.this) if negate else node)
         if slot is None:
             return None
-        kind = self.slots[slot].kind
+        kind = self.finder.slots[slot].kind
         if kind == lexer.LIST:
             return None if negate else Ref(slot, "list")
         return Ref(slot, None, negate)

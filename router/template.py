@@ -145,9 +145,22 @@ def _pieces(norm: str, tokens: Sequence[Token], slots: Sequence[int]) -> Iterato
     for index, token in enumerate(kept):
         if index in dropped:
             continue
+        if index and _is_null(kept, index - 1):
+            yield index, ""
+            continue
         if index and _spaced(norm, kept[index - 1], token):
             yield None, " "
-        yield index, "INSERT" if replaced and index == 0 else _rendered(token, slots)
+        if _is_null(kept, index):
+            yield index, "NULL"
+        else:
+            yield index, "INSERT" if replaced and index == 0 else _rendered(token, slots)
+
+
+def _is_null(tokens: Sequence[Token], index: int) -> bool:
+    r"""Does \N begin here, another word for NULL?"""
+    if tokens[index].text != "\\" or index + 1 == len(tokens):
+        return False
+    return tokens[index + 1].text == "N" and tokens[index + 1].at == tokens[index].at + 1
 
 
 def _rendered(token: Token, slots: Sequence[int]) -> str:

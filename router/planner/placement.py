@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from router import functions
@@ -14,7 +14,7 @@ from router.planner.parsed import Parsed
 from router.planner.request import Draft, Request
 from router.relations import Relation
 from router.schema import key_columns
-from router.tokens import version_comments
+from router.tokens import Token, version_comments
 from router.topology import Keyspace, Table, TableKind
 from router.vindexes.vindex import Vindex
 
@@ -62,7 +62,7 @@ class Placement:
 
 def place(request: Request, keyspace: Keyspace, parsed: Parsed) -> Placement:
     """Raises Refusal for tables that are not declared, not there, views, or of unsupported types."""
-    placement = Placement(keyspace, Finder(request.lexed.slots))
+    placement = Placement(keyspace, Finder(request.lexed.slots, alternatives=not has_pipes(request.tokens)))
     for relation in parsed.tables():
         _check(request, keyspace, relation)
         assert relation.declared is not None
@@ -126,10 +126,14 @@ def guard(request: Request, keyspace: Keyspace, parsed: Parsed) -> None:
             raise refusal("UNKNOWN_FUNCTION_SCATTER", call.name, keyspace.name)
         if call.upper in functions.LOCKS:
             raise refusal("NAMED_LOCK", call.upper, keyspace.name)
-    if any(token.text == "||" for token in request.tokens):
-        raise refusal("NOT_UNDERSTOOD", keyspace.name, "|| is OR or CONCAT, as sql_mode says")
     for comment in version_comments(request.norm):
         raise refusal("VERSION_COMMENT", comment)
+
+
+def has_pipes(tokens: Sequence[Token]) -> bool:
+    """Is there a ||, which is OR or CONCAT, as sql_mode says? It is read as OR, which binds loosest: no condition is
+    split that the other reading would keep whole."""
+    return any(token.text == "||" for token in tokens)
 
 
 def check_vindexes(placement: Placement) -> None:

@@ -17,7 +17,7 @@ from router.plan import NO_TOKENS, Pulled, PullOut
 from router.planner.clauses import clauses_of
 from router.planner.items import live_of
 from router.planner.parsed import Parsed
-from router.planner.placement import Placement
+from router.planner.placement import Placement, has_pipes
 from router.planner.request import Request
 from router.relations import Query, Relation, resolve
 from router.template import places
@@ -35,6 +35,8 @@ def pull_out(request: Request, parsed: Parsed, placement: Placement, problem: Re
     """The statement's subqueries about other shards' rows; None when there are none, or one of them cannot go first."""
     query = parsed.query
     if query is None or query.arms or not isinstance(query.tree, exp.Select) or request.context.bound:
+        return None
+    if has_pipes(request.tokens):
         return None
     found: list[Pulled] = []
     for inner in _apart(query, placement):

@@ -103,6 +103,8 @@ class _Residual:
                 # By no mistake of ours is the table itself read then.
                 if named:
                     raise refusal("SCRATCH_POLICY", "a subquery over a protected table in a select list, without AS")
+                if any(one.node is not None and one.node.args.get("hints") for one in mentions):
+                    raise refusal("SCRATCH_POLICY", "an index hint for a protected table")
                 continue
             if named and self._keeps(found, keeping, mentions[0].table):
                 raise refusal("SCRATCH_FORM", "two subqueries over one table in a select list, without AS")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,11 @@ from router.context import Context
 from router.errors import CATALOGUE, Refusal
 from router.explain import explain
 from router.policy.enforce import plan
+from router.policy.model import Action, Duty, Obligation, Verdict
 from router.policy.scratched import judged, readable
 from router.topology import Topology
 from tests.router import planning
-from tests.router.policy.stand_in import EEA, US
+from tests.router.policy.stand_in import EEA, LABELS, PERSONAL, PUBLIC, US, StandIn
 from tests.router.policy.test_decisions import context, decided
 
 JOIN = b"SELECT a.email, b.country FROM customers a JOIN customers b ON b.email = a.email WHERE a.id > 5"
@@ -58,6 +60,7 @@ def entry(sql: bytes, where: Context) -> str:
         (b"SELECT a.id, (SELECT COUNT(*) FROM customers) FROM customers a", "us", "us", "SCRATCH_POLICY"),
         (b"SELECT a.id, (SELECT COUNT(*) FROM customers) AS n FROM customers a", "us", "us", "Residual"),
         (b"SELECT a.id, (SELECT COUNT(*) FROM orders) FROM orders a", "us", "us", "Residual"),
+        (JOIN.replace(b"customers b", b"customers b USE INDEX (email)"), "us", "us", "SCRATCH_POLICY"),
         (b"SELECT COUNT(*) FROM tickets a JOIN orders b ON b.id = a.id", "us", "us", "Residual"),
         (b"SELECT COUNT(*) FROM tickets a JOIN orders b ON b.id = a.id", "us", "eu", "POLICY_SCRATCH"),
     ],
@@ -130,6 +133,33 @@ def test_the_route_tells_what_is_loaded_and_masked() -> None:
     assert ("  └ policy", "eu-0 gives email masked") in told
     assert ("  └ policy", "us-0 gives it as it is") in told
     assert ("└ costs", "2 temporary table(s), 8 read(s) of a shard, every row of them loaded") in told
+
+
+REFERENCE = b"SELECT k.title, COUNT(c.id) FROM countries k LEFT JOIN orders c ON c.id = k.code GROUP BY k.title"
+
+
+def test_a_protected_reference_table_is_loaded_too() -> None:
+    """The scratch server has a copy of its own, which nobody may read as it is."""
+    labels = LABELS | {"countries": {"code": PUBLIC, "title": PERSONAL}}
+    where = replace(scratched("us", "us"), policy=StandIn(labels=labels))
+    pull = next(one for one in residual(REFERENCE, where).pulls if one.table == "countries")
+    assert pull.route == plans.OneShard("us-0") and pull.planned is not None and pull.planned.policy is not None
+    assert "'***'" in pull.planned.policy.part("us-0").template
+    at_home = replace(scratched("us", "eu"), policy=StandIn(labels=labels))
+    assert entry(REFERENCE, at_home) == "POLICY_SCRATCH"
+
+
+class Budgeted(StandIn):
+    """What is masked is counted besides."""
+
+    def decide(self, *what: Any) -> Verdict:
+        verdict = super().decide(*what)
+        duties = frozenset({Obligation(Duty.BUDGET, "some")}) if verdict.action is Action.MASK else frozenset()
+        return replace(verdict, obligations=duties)
+
+
+def test_persons_who_are_counted_are_not_loaded() -> None:
+    assert entry(JOIN, replace(scratched("us", "us"), policy=Budgeted())) == "SCRATCH_POLICY"
 
 
 def test_what_is_open_to_the_user_is_read_as_without_a_policy() -> None:

@@ -25,6 +25,7 @@ from tests.differential.wire import (
     Typed,
     encoded_length,
 )
+from tests.proxy.clients import metric
 
 SAVED = "bazaar_saved"
 UTF8MB4 = 45
@@ -171,6 +172,11 @@ def table_differences(table: str, shards: Mapping[str, Rows], theirs: Rows) -> l
     found = [f"{table}: {what} {list(rows.elements())[:3]}" for what, rows in
              (("lacks", missing), ("has besides", surplus)) if rows]  # fmt: skip
     return found + misplaced(table, shards)[:3]
+
+
+def by_scratch(duel: Duel) -> float:
+    """Statements that scratch servers have finished so far."""
+    return sum(metric(member, "fairlead_scratch_statements_total") for member in duel.members.values())
 
 
 def ask(side: Raw, sql: bytes, params: tuple[Any, ...] | None, codec: str = "utf-8") -> tuple[Answer, Answer | None]:

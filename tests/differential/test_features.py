@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from tests.differential import bazaar, scratched
-from tests.differential.duel import Duel, Pair, Way, ask, differences
+from tests.differential.duel import Duel, Pair, Way, ask, by_scratch, differences
 from tests.differential.features import FEATURES, Reads
 from tests.differential.reads import Read
 from tests.differential.wire import Answer
-from tests.proxy.clients import metric
 
 STATEMENTS = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_READS", "50"))
 SEED = int(os.environ.get("FAIRLEAD_DIFFERENTIAL_SEED", "0"))
@@ -33,27 +33,36 @@ ALLOWED = ("warnings",)
 BY_PLAN = 0x2 | 0x8 | 0x4000
 
 
+Tell = Callable[[str, float], None]
+
+
 @pytest.mark.parametrize("feature", FEATURES)
-def test_feature(duel: Duel, feature: str) -> None:
+def test_feature(duel: Duel, feature: str, record_property: Tell) -> None:
     reads = Reads(hash_of(feature) + SEED)
     before = by_scratch(duel)
-    compare(duel, [FEATURES[feature](reads) for _ in range(STATEMENTS)], ANSWERED)
-    assert by_scratch(duel) - before <= BY_SCRATCH * STATEMENTS, "a scratch server did the engine's work"
+    share = compare(duel, [FEATURES[feature](reads) for _ in range(STATEMENTS)], ANSWERED)
+    finished = (by_scratch(duel) - before) / STATEMENTS
+    _tell(record_property, feature, share, finished)
+    assert finished <= BY_SCRATCH, "a scratch server did the engine's work"
 
 
 @pytest.mark.parametrize("form", scratched.FORMS)
-def test_finished_by_a_scratch_server(duel: Duel, form: str) -> None:
+def test_finished_by_a_scratch_server(duel: Duel, form: str, record_property: Tell) -> None:
     reads = scratched.Reads(hash_of(form) + SEED)
-    compare(duel, [scratched.FORMS[form](reads) for _ in range(STATEMENTS)], FINISHED)
+    before = by_scratch(duel)
+    share = compare(duel, [scratched.FORMS[form](reads) for _ in range(STATEMENTS)], FINISHED)
+    _tell(record_property, form, share, (by_scratch(duel) - before) / STATEMENTS)
 
 
-def by_scratch(duel: Duel) -> float:
-    """Statements that scratch servers have finished so far."""
-    return sum(metric(member, "fairlead_scratch_statements_total") for member in duel.members.values())
+def _tell(record_property: Tell, what: str, answered: float, finished: float) -> None:
+    """With -s, and in the report: `answered` of what is no error on a server, `finished` of all by a scratch server."""
+    print(f"{what}: {answered:.0%} answered, {finished:.0%} with a scratch server")
+    record_property("answered", answered)
+    record_property("by_scratch", finished)
 
 
-def compare(duel: Duel, reads: list[Read], answered: float) -> None:
-    """None is answered wrongly, and this share of those that are no errors is answered at all."""
+def compare(duel: Duel, reads: list[Read], answered: float) -> float:
+    """None is answered wrongly, and this share of those that are no errors is answered at all. Returns the share."""
     outcomes: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     wrong: list[str] = []
@@ -69,6 +78,7 @@ def compare(duel: Duel, reads: list[Read], answered: float) -> None:
     share = outcomes["same"] / max(1, outcomes["same"] + outcomes["refused"])
     assert share >= answered, f"{share:.0%} answered; refused: {refused.most_common(5)}"
     assert outcomes["same"] > len(reads) / 2, f"too few say something: {outcomes}"
+    return share
 
 
 def test_a_concatenating_engine_would_be_caught(duel: Duel) -> None:

@@ -157,8 +157,9 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
 cdef enum Event:
     EVENT_PARKED = 1
     EVENT_CLOSED = 2
-    EVENT_DRAINED = 4           # the client has taken what was written
-    EVENT_DATA = 8              # a lease's buffer has bytes up to its credit
+    EVENT_DRAINED = 4           # the client has taken what was written; a lease's server what was uploaded
+    EVENT_DATA = 8              # a lease's buffer has bytes up to its credit, or its server asks for a file; or there
+                                # is some of the file that a client was asked for, or it is over
     EVENT_DONE = 16             # a lease's (or a notified) command is complete
     EVENT_LEAVES = 64           # nothing is under way and no command is taken: `part` or `release` it
     EVENT_LOST = 32             # it failed without a server's answer: the buffer holds our ERR packet and nothing else
@@ -300,7 +301,7 @@ cdef struct Session:
     uint8_t events
     uint8_t in_events
     uint8_t committing          # the current command is COMMIT
-    uint8_t uploading           # the client sends a file to its backend
+    uint8_t uploading           # the client sends a file to its backend; a lease's backend takes one
     uint8_t up_head             # ... bytes of the next packet's head, in `up_bytes`
     uint8_t up_continued        # ... the last packet was 0xffffff long
     uint8_t up_bytes[4]
@@ -368,6 +369,10 @@ cdef struct Session:
     Session* event_next
     Session* ready_next
     uint64_t* positions         # per shard, packed; NULL until a write under session consistency
+    uint8_t up_kept             # the file that the client sends goes to the uvloop side, by `file`
+    uint8_t up_asked            # ... and the answer's number is behind that of its last packet
+    uint8_t up_seq              # a client's: of the packet that came last; a lease's: of the next one
+    Buf file                    # its bytes, without the packets' heads
 
 cdef struct Backend:
     int fd

@@ -760,6 +760,8 @@ cdef class Relay:
                 if insert_id:
                     s.insert_id = insert_id
                 send_numbered(c, s, p, n)
+                if s.up_kept:
+                    end_file(c, s)
                 count_reply(c, s, error)
                 end_command(c, s)
             self.unlock()
@@ -797,6 +799,56 @@ cdef class Relay:
                     waiting = s.out.len
             self.unlock()
         return waiting
+
+    def ask_file(self, uint64_t handle, bytes packets):
+        """Ask the parked session's client for its file by this framed request; EVENT_DATA follows, and `take_file`
+        gives what has come. An answer before its end disconnects the client. -> False when the session is gone."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packets)
+        cdef size_t n = PyBytes_GET_SIZE(packets)
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                send_numbered(c, s, p, n)
+                begin_file(s)
+                s.up_kept = s.up_asked = 1
+                s.up_seq = p[3]
+                s.t_last = c.now
+                if s.broken:
+                    session_close(c, s)
+                    s = NULL
+                else:
+                    ready_session(c, s)
+            self.unlock()
+        return s != NULL
+
+    def take_file(self, uint64_t handle):
+        """-> (bytes of the file, whether more is to come); None when the session is gone. The client is read on."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef Buf taken
+        cdef bint more = False
+        memset(&taken, 0, sizeof(Buf))
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                taken = s.file
+                memset(&s.file, 0, sizeof(Buf))
+                c.stats.bytes_buffered -= taken.len
+                more = s.uploading
+                s.t_last = c.now
+                if more and s.readable:
+                    ready_session(c, s)
+            self.unlock()
+        if s == NULL:
+            return None
+        try:
+            return (PyBytes_FromStringAndSize(<char*>buf_head(&taken), taken.len) if taken.len else b""), more
+        finally:
+            buf_free(&taken)
 
     def close(self, uint64_t handle):
         """Disconnect a client, or give a lease back (its backend survives only when it is proven idle)."""
@@ -1062,6 +1114,28 @@ cdef class Relay:
             return PyBytes_FromStringAndSize(<char*>buf_head(&out), out.len)
         finally:
             buf_free(&out)
+
+    def lease_upload(self, uint64_t handle, bytes data, bint end=False):
+        """More of the file that the lease's server has asked for; `end`: all of it.
+
+        -> bytes that wait for the server (EVENT_DRAINED when it has taken them), -1 when it takes no more: its answer
+        is there, or it is gone.
+        """
+        cdef Core* c = &self.core
+        cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef size_t n = PyBytes_GET_SIZE(data)
+        cdef ssize_t waiting = -1
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.kind == KIND_LEASE and s.uploading and s.backend != NULL:
+                if send_file(c, s, p, n) and (not end or send_file_end(c, s)):
+                    waiting = s.backend.out.len
+                else:
+                    backend_gone(c, s.backend)
+            self.unlock()
+        return waiting
 
     def lease_unpin(self, uint64_t handle):
         """Whatever kept the idle lease's backend is over: it goes back, proven idle or closed."""

@@ -1230,7 +1230,7 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
     s.phase = PHASE_CLOSED
     if s.script != NULL:
         script_end(c, s)
-    c.stats.bytes_buffered -= s.inb.len + s.out.len
+    c.stats.bytes_buffered -= s.inb.len + s.out.len + s.file.len
     if s.kind == KIND_CLIENT:
         if s.fd >= 0:           # not given back
             close(s.fd)
@@ -1239,5 +1239,6 @@ cdef void session_close(Core* c, Session* s) noexcept nogil:
     buf_free(&s.inb)
     buf_free(&s.out)
     buf_free(&s.extra)
+    buf_free(&s.file)
     drop_verdict(c, s)
     push_event(c, s, EVENT_CLOSED)

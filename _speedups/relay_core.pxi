@@ -347,6 +347,8 @@ cdef void send_numbered(Core* c, Session* s, const uint8_t* p, size_t n) noexcep
     cdef uint8_t more = first_seq(s) - (1 if s.response_started else p[3])
     cdef size_t at = 0
     cdef uint8_t* copy
+    if s.up_asked:
+        more = s.up_seq + 1 - p[3]
     if not more:
         client_send(c, s, p, n)
         return

@@ -124,7 +124,7 @@ cdef void sweep_clients(Core* c) noexcept nogil:
         if s == NULL or s.kind != KIND_CLIENT:
             continue
         if s.phase != PHASE_IDLE:
-            if s.uploading and too_long(c.now, s.t_last, c.idle_trx_ns):
+            if s.uploading and s.file.len == 0 and too_long(c.now, s.t_last, c.idle_trx_ns):
                 session_close(c, s)     # it holds a server's thread for a file that does not come
             continue
         if s.draining == DRAIN_MOVE and s.backend == NULL and s.trx == TRX_NONE and leave_now(c, s):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARKED, CLOSED, DRAINED, DONE, LEAVES = 1, 2, 4, 16, 64
+PARKED, CLOSED, DRAINED, DATA, DONE, LEAVES = 1, 2, 4, 8, 16, 64
 PENDING, ACTIVE = 1, 2
 """The relay's Trx: a server has a transaction open."""
 CONNECT, TRANSACTION, SESSION, OTHER, AUDIT = map(
@@ -101,6 +101,8 @@ class Dispatcher:
         """Sessions whose command's task is cancelled for a KILL QUERY."""
         self._done: dict[int, Callable[[], None]] = {}
         self._drained: dict[int, asyncio.Event] = {}
+        self._files: dict[int, asyncio.Event] = {}
+        """Session -> told when there is some of the file that its client was asked for."""
 
     # --- events ---------------------------------------------------------------------------------------------
 
@@ -144,6 +146,8 @@ class Dispatcher:
             return
         if bits & DRAINED and handle in self._drained:
             self._drained[handle].set()
+        if bits & DATA and handle in self._files:
+            self._files[handle].set()
         if bits & DONE and (done := self._done.pop(handle, None)) is not None:
             done()
         if bits & LEAVES:
@@ -157,8 +161,9 @@ class Dispatcher:
             work.cancel()
         if (done := self._done.pop(handle, None)) is not None:
             done()
-        if (event := self._drained.pop(handle, None)) is not None:
-            event.set()
+        for events in (self._drained, self._files):
+            if (event := events.pop(handle, None)) is not None:
+                event.set()
         self.worker.forget(handle)
 
     def _on_parked(self, handle: int, reason: int, command: int) -> None:
@@ -279,6 +284,33 @@ class Dispatcher:
         if waiting:
             await event.wait()
         return handle in self.worker.sessions
+
+    async def ask_file(self, handle: int, request: bytes) -> None:
+        """Ask the parked session's client for its file. Raises SessionGone."""
+        self._files[handle] = asyncio.Event()
+        if not self.relay.ask_file(handle, request):
+            del self._files[handle]
+            raise SessionGone
+
+    async def file(self, handle: int) -> AsyncIterator[bytes]:
+        """What the client sends of it, up to its end. Not taking it stops the client. Raises SessionGone."""
+        while (event := self._files.get(handle)) is not None:
+            event.clear()
+            taken = self.relay.take_file(handle)
+            if taken is None:
+                raise SessionGone
+            data, more = taken
+            if data:
+                yield data
+            elif not more:
+                del self._files[handle]
+                return
+            else:
+                await event.wait()
+
+    def is_interrupted(self, handle: int) -> bool:
+        """Was the session's task cancelled for a KILL QUERY?"""
+        return handle in self._interrupted
 
     def _is_provided(self, handle: int, session: Session, reason: int) -> bool:
         """Has the command what it lacked, and is to be looked at again? Raises Refusal."""
@@ -523,10 +555,28 @@ class Dispatcher:
             self.worker.local.answer(handle, session, plan, execution is not None)
         elif isinstance(plan, plans.PullOut):
             self.worker.pulling.begin(handle, session, Statement(sql, found, planned, params, execution))
+        elif isinstance(plan, plans.SplitLoad):
+            self._split_file(handle, session, sql, found, planned, plan)
         elif isinstance(plan, plans.Numbered):
             self.worker.numbering.begin(handle, session, sql, found, planned, params, execution)
         else:
             self.on_shards(handle, session, sql, found, planned, compiled, params, execution)
+
+    def _split_file(
+        self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.SplitLoad
+    ) -> None:
+        """LOAD DATA LOCAL of a sharded table. Raises Refusal."""
+        info = self.relay.info(handle)
+        if info is None:
+            return
+        self._loading(session, info)
+        shards = route(planned, found, sql, mode=session.mode, charset=session.charset)
+        if isinstance(shards, plans.Refuse):
+            raise refusal_of(shards, planned.facts)
+        if planned.policy is not None and not planned.policy.free:
+            raise refusal("POLICY_FORM", "a file that is parted over shards")
+        self.count(handle, session, found, shards)
+        self.worker.loading.begin(handle, session, sql, found, planned, plan)
 
     def on_shards(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,

@@ -23,7 +23,7 @@ async def set_one_time(numbers: Mapping[str, int], leases: Mapping[str, Lease]) 
     answer = await lease.command(numbers[name], ASK)
     if is_error(answer):
         return {name: answer}
-    answers = await _on_all(numbers, leases, b"\x03SET timestamp = " + _only_value(answer))
+    answers = await _on_all(numbers, leases, b"\x03SET timestamp = " + (only_value(answer) or b"DEFAULT"))
     if any(map(is_error, answers.values())):
         await set_own_times(numbers, leases)
         return answers
@@ -42,7 +42,8 @@ async def _on_all(numbers: Mapping[str, int], leases: Mapping[str, Lease], paylo
     return dict(zip(leases, answers, strict=True))
 
 
-def _only_value(answer: bytes) -> bytes:
+def only_value(answer: bytes) -> bytes | None:
+    """Of a result set with one row and one column, which is not empty."""
     packets = [payload for _, payload in split_packets(answer)]
     row = next(one for one in packets[2:] if one[:1] not in (b"\xfe", b"\x00"))
-    return parse_text_row(row)[0] or b"DEFAULT"
+    return parse_text_row(row)[0]

@@ -5,6 +5,7 @@ What the relay cannot carry out by itself becomes OP_PARK, and the uvloop side d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from router.keys import NoMatch, Unpinnable, canonical_stored
 from router.literals import value
 from router.plan import ByKey, Key, Planned
 from router.topology import Topology
-from router.vindexes.vindex import Vindex, VindexKind
+from router.vindexes.vindex import Vindex, VindexKind, VindexTables
 
 OP_PARK, OP_SHARD, OP_ANY, OP_KEY, OP_BEGIN, OP_COMMIT, OP_ROLLBACK, OP_REPLY = range(8)
 REPLICA_OK, WRITES, OPAQUE, WARNINGS, OUTSIDE, NOTIFY, REFUSAL = 1, 2, 4, 8, 16, 32, 64
@@ -141,6 +142,8 @@ class Compiler:
                 done.park_reason = MULTI_SHARD
             case plans.MultiWrite() | plans.SplitInsert() | plans.Move() | plans.Chosen():
                 done.park_reason = MULTI_SHARD
+            case plans.SplitLoad():
+                done.park_reason = MULTI_SHARD
             case _:
                 done.park_reason = SESSION
         return done
@@ -170,24 +173,8 @@ class Compiler:
             self._vindex_ids[key] = self._add_vindex(tables)
         return self._vindex_ids[key]
 
-    def _add_vindex(self, tables: Any) -> int:
-        ids = self._shard_ids
-        hashed = tables.kind not in (VindexKind.RANGE, VindexKind.LIST)
-        return int(
-            self._relay.vindex_add(
-                kind=1 if hashed else int(tables.kind),
-                key_types=list(tables.key_types),
-                region_kind=int(tables.region_kind),
-                shift=tables.shift,
-                mask=tables.mask,
-                regions=list(tables.regions),
-                maps=[_renumbered(data, ids) for data in tables.maps],
-                bounds=list(tables.bounds),
-                bound_shards=[ids[shard] if shard >= 0 else -1 for shard in tables.bound_shards],
-                items=[(key, ids[shard]) for key, shard in tables.items],
-                limits=list(tables.limits),
-            )
-        )
+    def _add_vindex(self, tables: VindexTables) -> int:
+        return self._relay.vindex_add(**vindex_arguments(tables, self._shard_ids))
 
     def sources(
         self, plan: ByKey, sql: bytes, lexed: Any, mode: int
@@ -245,7 +232,25 @@ def _source(slot: Any, ref: plans.KeyRef, sql: bytes, mode: int, constants: byte
     return -1, len(constants) - len(data), len(data)
 
 
-def _renumbered(data: bytes, ids: list[int]) -> bytes:
+def vindex_arguments(tables: VindexTables, ids: Sequence[int]) -> dict[str, Any]:
+    """As `_speedups` takes a sharding function. `ids`: what the topology's shards are called there."""
+    hashed = tables.kind not in (VindexKind.RANGE, VindexKind.LIST)
+    return {
+        "kind": 1 if hashed else int(tables.kind),
+        "key_types": list(tables.key_types),
+        "region_kind": int(tables.region_kind),
+        "shift": tables.shift,
+        "mask": tables.mask,
+        "regions": list(tables.regions),
+        "maps": [_renumbered(data, ids) for data in tables.maps],
+        "bounds": list(tables.bounds),
+        "bound_shards": [ids[shard] if shard >= 0 else -1 for shard in tables.bound_shards],
+        "items": [(key, ids[shard]) for key, shard in tables.items],
+        "limits": list(tables.limits),
+    }
+
+
+def _renumbered(data: bytes, ids: Sequence[int]) -> bytes:
     """A bucket map with the relay's shard numbers in place of the topology's."""
     return b"".join(ids[data[at] | data[at + 1] << 8].to_bytes(2, "little") for at in range(0, len(data), 2))
 

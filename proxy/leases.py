@@ -25,7 +25,10 @@ CLOSED, DATA, DONE, LOST = 2, 8, 16, 32
 COLLECT_LIMIT = 16 << 20
 """Most bytes that `command` collects of one response."""
 
-ERR_HEAD = 0xFF
+UPLOAD_HELD = 256 << 10
+"""Bytes of a file that may wait for one server, before the client has to."""
+
+ERR_HEAD, FILE_HEAD = 0xFF, 0xFB
 
 
 class LeaseBusy(RuntimeError):
@@ -138,6 +141,27 @@ class Lease:
         response = b"".join(pieces)
         return cut_short(response) if self.lost or not response else response
 
+    async def asked(self) -> bytes:
+        """What comes first of the running LOAD DATA's response: the server's request for a file (framed), else the
+        whole of it."""
+        response = b""
+        async for piece in self.stream():
+            response += piece
+            if is_file_request(response):
+                return response
+        return cut_short(response) if self.lost or not response else response
+
+    def upload(self, data: bytes, *, end: bool = False) -> bool:
+        """More of the file that was asked for; `end`: all of it. False when the server takes no more."""
+        return self._leases.relay.lease_upload(self.handle, data, end) >= 0
+
+    async def takes(self) -> None:
+        """Wait until the server, or nobody, takes more of the file."""
+        while not self._done and self._leases.relay.lease_upload(self.handle, b"") > UPLOAD_HELD:
+            self._wake.clear()
+            if self._leases.relay.lease_upload(self.handle, b"") > UPLOAD_HELD:
+                await self._wake.wait()
+
     async def command(
         self, shard: int, payload: bytes, flags: int = 0, limit: int = COLLECT_LIMIT, *, pins: int = 0
     ) -> bytes:
@@ -157,6 +181,11 @@ class Lease:
 def is_error(response: bytes) -> bool:
     """Is this framed response an ERR packet?"""
     return len(response) > 4 and response[4] == ERR_HEAD
+
+
+def is_file_request(response: bytes) -> bool:
+    """Is this framed response, as far as it has come, a whole LOCAL INFILE request?"""
+    return response[4:5] == bytes((FILE_HEAD,)) and len(response) == 4 + int.from_bytes(response[:3], "little")
 
 
 def cut_short(response: bytes) -> bytes:

@@ -43,6 +43,7 @@ from proxy.generation import Generation
 from proxy.inquiries import Inquiries
 from proxy.kills import Kills
 from proxy.leases import Lease, Leases
+from proxy.loading import Loading
 from proxy.local import LocalAnswers
 from proxy.logins import Logins
 from proxy.moves import Moves
@@ -135,6 +136,7 @@ class Worker:
         self.recovery = Recovery(self)
         self.sequences = Sequences(self)
         self.numbering = Numbering(self)
+        self.loading = Loading(self)
         self.scratch = Scratch(self)
         self.pulling = Pulling(self)
         self.stepping = Stepping(self)

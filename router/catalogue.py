@@ -732,9 +732,25 @@ _WRITES = (
     ),
     _entry(
         "LOAD_DATA", 1320, NOT_SUPPORTED_YET,
-        "LOAD DATA into keyspace {0}",
-        "Rows of a file would have to be split over the shards.",
-        "Use multi-row INSERT, or name the shard that all of the file's rows belong to by a hint.",
+        "LOAD into keyspace {0} in this form",
+        "Fairlead parts LOAD DATA's rows over the shards of a table, and no other format's.",
+        "Use LOAD DATA, or name the shard that all of the file's rows belong to by a hint.",
+    ),
+    _entry(
+        "LOAD_DATA_FORM", 1361, NOT_SUPPORTED_YET,
+        "LOAD DATA into sharded table {0}: {1}",
+        "Rows are parted by their shard key as they come. What depends on the whole file's order, on what only one "
+        "server would count, or on separators that Fairlead does not read as the servers do, would not come out as on "
+        "one server. It is refused before the client is asked for its file.",
+        "Write the shard key as a field of the file and leave SET and user variables out of it, use plain FIELDS and "
+        "LINES in an ASCII-compatible character set, or name the shard that all rows belong to by a hint.",
+    ),
+    _entry(
+        "LOAD_DATA_ROW", 1362, WRONG_VALUE,
+        "LOAD DATA into {0}: {1}",
+        "The row's shard is computed from what the file says. One server would store another value with a warning; "
+        "where that row belongs then is not known.",
+        "Correct the row; nothing of the file was stored.",
     ),
     _entry(
         "PROCEDURE", 1321, NOT_SUPPORTED_YET,

@@ -263,6 +263,9 @@ def describe(plan: Plan) -> str:
         case plans.SplitInsert():
             clock = ", one time" if plan.clock else ""
             return f"SplitInsert({plan.keyspace}.{plan.vindex}, keys={_keys(plan.keys)}, rows={plan.rows_slot}{clock})"
+        case plans.SplitLoad():
+            fields = ", ".join(map(str, plan.keys))
+            return f"SplitLoad({plan.keyspace}.{plan.vindex}, {plan.table}: fields {fields} of {plan.fields})"
         case plans.Numbered():
             return f"Numbered({plan.keyspace}.{plan.table}, rows={plan.rows_slot}, value={plan.position})"
         case plans.SchemaChange():

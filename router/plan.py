@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from router.engine.loading import Loaded
 from router.engine.recipe import Piece, Recipe, Script
 from router.errors import CATALOGUE, Refusal
+from router.files import FileFormat
 from router.hints import NO_HINTS, Hints
 from router.keys import KeyColumn
 from router.tokens import Token
@@ -187,6 +188,28 @@ class Chosen:
     text: Script
     read: tuple[Piece, ...] = ()
     clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLoad:
+    """LOAD DATA LOCAL: send each row of the client's file to the shard of its key, all as one transaction.
+
+    `shards`: of the own region, all that hold rows. A row has so many `fields`; `keys`: which of them the vindex's
+    `columns` are, `raw` where a column is binary; `id_field`: the AUTO_INCREMENT column's, which has to hold a number,
+    -1 for none. `ignored_slot`: of n in IGNORE n LINES, -1 without. Never cached, so it may hold the text's literals.
+    """
+
+    keyspace: str
+    table: str
+    vindex: str
+    shards: tuple[str, ...]
+    columns: tuple[KeyColumn, ...]
+    fields: int
+    keys: tuple[int, ...]
+    raw: tuple[bool, ...]
+    id_field: int
+    format: FileFormat
+    ignored_slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +479,7 @@ Plan: TypeAlias = (
     | Scatter
     | PullOut
     | SplitInsert
+    | SplitLoad
     | MultiWrite
     | Move
     | Chosen

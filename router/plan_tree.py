@@ -44,6 +44,9 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
             yield from _moved(plan, shards)
         case plans.Chosen() if len(shards) > 1:
             yield from _chosen(plan, shards)
+        case plans.SplitLoad():
+            yield (0, "commit", f"two-phase, decided on {shards[0]}")
+            yield from ((1, "load", f"its rows of the client's file into {shard}") for shard in shards)
         case plans.SchemaChange():
             yield from _changed(plan)
 

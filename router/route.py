@@ -36,6 +36,7 @@ from router.plan import (
     Scatter,
     SchemaChange,
     SplitInsert,
+    SplitLoad,
 )
 from router.text import Text
 from router.topology import Topology
@@ -173,7 +174,7 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
             return _shards_of_rows(plan, execution)
         case Move():
             return _moving(plan, execution).shards
-        case Residual():
+        case Residual() | SplitLoad():
             return plan.shards
         case Refuse():
             return plan

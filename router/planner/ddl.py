@@ -15,7 +15,7 @@ from router.errors import refusal
 from router.functions import calls
 from router.gate import Family, created, gate
 from router.plan import OneShard, Pin, Planned
-from router.planner import opaque, rollout
+from router.planner import loading, opaque, rollout
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood, literal_slots
 from router.tokens import decode, tokenize
@@ -195,11 +195,15 @@ def plan_program(request: Request) -> Planned:
 
 
 def plan_load(request: Request) -> Planned:
-    """LOAD DATA LOCAL and LOAD XML LOCAL: on one server. (Files of the server are administration.)"""
+    """LOAD DATA LOCAL: on one server, or parted over a sharded table's shards. (Files of the server are
+    administration.)"""
     verbs = {Verb.INSERT}
     words = {token.upper for token in request.tokens}
     verbs |= {Verb.DELETE} if "REPLACE" in words else set()
     verbs |= {Verb.SELECT} if words & {"SELECT", "TABLE"} and "SET" in words else set()
+    homes = _homes(request)
+    if len(homes) == 1 and not homes[0].unsharded and request.hints.shard is None and request.tokens[1].upper == "DATA":
+        return loading.plan(request, homes[0], sorted(verbs))
     planned = _one_server(request, Kind(tuple(sorted(verbs)), "LOAD_DATA", commits=False))
     return replace(planned, facts=replace(planned.facts, loads=True, cacheable=False))
 

@@ -573,8 +573,6 @@ class Dispatcher:
         shards = route(planned, found, sql, mode=session.mode, charset=session.charset)
         if isinstance(shards, plans.Refuse):
             raise refusal_of(shards, planned.facts)
-        if planned.policy is not None and not planned.policy.free:
-            raise refusal("POLICY_FORM", "a file that is parted over shards")
         self.count(handle, session, found, shards)
         self.worker.loading.begin(handle, session, sql, found, planned, plan)
 

@@ -31,6 +31,8 @@ READS = frozenset({"SELECT", "TABLE", "WITH", "VALUES", "NEXT", "PREVIOUS"})
 
 def plan(request: Request, keyspace: Keyspace, verbs: Sequence[Verb]) -> Planned:
     """Of a sharded keyspace. Raises Refusal."""
+    if request.context.policy is not None:
+        raise refusal("POLICY_FORM", "a file that is parted over shards")
     load = Statement(request, keyspace)
     load.read()
     draft = Draft(request, "load", writes=True, cacheable=False)

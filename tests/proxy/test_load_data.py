@@ -144,7 +144,7 @@ def test_what_is_refused(world: World, small: Path) -> None:
         assert value(connection, "SELECT COUNT(*) FROM cargo") == 0
         fails(connection, load(small).replace("LOCAL", ""), 1227)
     with client(member, local_infile=True) as connection:
-        fails(connection, load(small).replace("cargo", "customers"), NOT_SUPPORTED)
+        fails(connection, load(small).replace("cargo", "countries"), NOT_SUPPORTED)
 
 
 def test_a_client_that_goes_away_in_the_middle(world: World, tmp_path: Path) -> None:

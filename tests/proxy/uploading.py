@@ -44,4 +44,4 @@ def sent(connection: Connection, sql: str, pieces: Iterable[bytes]) -> Answer:
 def _answer(packet: Any) -> Answer:
     assert packet.is_ok_packet()
     ok = pymysql.connections.OKPacketWrapper(packet)
-    return Answer(0, ok.affected_rows, ok.insert_id, ok.warning_count, ok.message.decode())
+    return Answer(0, ok.affected_rows, ok.insert_id, ok.warning_count, ok.message[1:].decode())  # a length comes first

@@ -15,11 +15,11 @@ from config.words import MultiShardWrites, Verb
 from router import literals
 from router.errors import refusal
 from router.files import CHARSETS, FileFormat
-from router.functions import PURE, calls
+from router.functions import ONE_TIME, PURE, calls
 from router.keys import KeyColumn, Unpinnable, UnsupportedKey
 from router.plan import OneShard, Planned, SplitLoad
 from router.planner.request import Draft, Request
-from router.planner.volatile import ONE_TIME, PER_ROW
+from router.planner.volatile import PER_ROW
 from router.schema import LiveColumn, LiveTable, holds_key, key_columns
 from router.template import literal_slots
 from router.tokens import Token, version_comments

@@ -158,8 +158,8 @@ cdef enum Event:
     EVENT_PARKED = 1
     EVENT_CLOSED = 2
     EVENT_DRAINED = 4           # the client has taken what was written; a lease's server what was uploaded
-    EVENT_DATA = 8              # a lease's buffer has bytes up to its credit, or its server asks for a file; or there
-                                # is some of the file that a client was asked for, or it is over
+    EVENT_DATA = 8              # a lease's buffer has bytes up to its credit, or its server's request for a file; or
+    #                             there is some of the file that a client was asked for, or it is over
     EVENT_DONE = 16             # a lease's (or a notified) command is complete
     EVENT_LEAVES = 64           # nothing is under way and no command is taken: `part` or `release` it
     EVENT_LOST = 32             # it failed without a server's answer: the buffer holds our ERR packet and nothing else

@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy
 
 from _speedups.buffers cimport Buf, buf_append, buf_consume, buf_free, buf_head
 from _speedups.hashing cimport canonical_bytes, canonical_int_from_text, is_int_key, xxh64, xxh64_of_int

@@ -125,6 +125,8 @@ cdef class Relay:
             for i in range(c.session_cap):
                 if c.sessions[i] != NULL:
                     session_close(c, c.sessions[i])
+            for i in range(c.session_cap):      # only then, since they are in lists of each other
+                if c.sessions[i] != NULL:
                     session_free(c, c.sessions[i])
         if c.backends != NULL:
             for i in range(c.backend_cap):

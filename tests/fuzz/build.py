@@ -24,9 +24,10 @@ SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 
 MODULES = (
     "_speedups/lexer", "_speedups/hashing", "_speedups/packet", "_speedups/resp", "_speedups/stats",
-    "_speedups/scanner", "_speedups/rows", "_speedups/redis_stats", "_speedups/redis_relay",
+    "_speedups/scanner", "_speedups/rows", "_speedups/relay", "_speedups/redis_stats",
+    "_speedups/redis_relay",
 )  # fmt: skip
-"""Further modules (MySQL's relay) join here, with a probe of theirs in PROBES and a target in targets.py."""
+"""Further modules join here, with a target in targets.py."""
 PROBES = ("probe",)
 
 FLAGS = (
@@ -80,17 +81,24 @@ def _drop_old() -> None:
 
 
 def _fingerprint() -> str:
-    digest = hashlib.sha256(repr((FLAGS, sys.version)).encode())
-    for source in sorted([*(ROOT / "_speedups").glob("*.p[yx]*"), *FUZZ.glob("*.pyx")]):
-        if source.suffix in (".pyx", ".pxd", ".pxi"):
-            digest.update(source.read_bytes())
+    digest = hashlib.sha256(repr((FLAGS, MODULES, sys.version)).encode())
+    for source in _sources():
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
+def _sources() -> list[Path]:
+    found = sorted([*(ROOT / "_speedups").glob("*.p[yx]*"), *FUZZ.glob("*.pyx")])
+    return [path for path in found if path.suffix in (".pyx", ".pxd", ".pxi")]
+
+
 def _compile(source: Path, target: Path) -> None:
-    c_file = target.with_suffix(".c")
+    c_file = source.with_suffix(".c")  # the usual build's, if it is of these sources
     library = target.with_name(target.name + SUFFIX)
-    _run([sys.executable, "-m", "cython", "-3", "-I", str(ROOT), str(source), "-o", str(c_file)])
+    newest = max(path.stat().st_mtime for path in _sources())
+    if not c_file.exists() or c_file.stat().st_mtime < newest:
+        c_file = target.with_suffix(".c")
+        _run([sys.executable, "-m", "cython", "-3", "-I", str(ROOT), str(source), "-o", str(c_file)])
     _run(["gcc", *FLAGS, f"-I{INCLUDE}", str(c_file), "-o", str(library)])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import probe
 
 from _speedups import hashing, lexer, packet
-from tests.fuzz import redis_targets, row_targets
+from tests.fuzz import mysql_targets, redis_targets, row_targets
 
 Record = Callable[[object], None]
 Target = Callable[[random.Random, Record], None]
@@ -152,6 +152,7 @@ TARGETS: dict[str, Target] = {
     "packets": packets,
     "rows": row_targets.put_together,
     "answers": row_targets.scan,
+    "relay": mysql_targets.relay,
     "redis_requests": redis_targets.requests,
     "redis_replies": redis_targets.replies,
     "redis_relay": redis_targets.relay,

@@ -36,6 +36,7 @@ from proxy.mysql.wire import frame
 from proxy.numbering import Form
 from proxy.params import bigint, rearranged
 from proxy.result_set import ResultSet
+from proxy.scopes import Scope
 from proxy.session import Session
 from proxy.steps import STEPPED
 from proxy.text import ParkedText, SessionGone
@@ -770,8 +771,11 @@ class Dispatcher:
             return self.worker.plan_in_force(found, sql, replace(self.worker.context_of(session), timed=True))
         return self._remembered(session, found) or self.plan(session, sql, found)
 
-    async def collect(self, handle: int, session: Session, statement: Statement, answer: ResultSet) -> None:
-        """Carry out a read whose answer is not the client's. Raises Refusal, and what `answer` raises."""
+    async def collect(
+        self, handle: int, session: Session, statement: Statement, answer: ResultSet, scope: Scope | None = None
+    ) -> None:
+        """Carry out a read whose answer is not the client's, in a transaction if one is given. Raises Refusal, and what
+        `answer` raises."""
         sql, found, planned, params = statement.text, statement.found, statement.planned, statement.params
         shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
         if isinstance(shards, plans.Refuse):
@@ -784,12 +788,12 @@ class Dispatcher:
         if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
             bounds = bounds_of(plan.merge, sql, found, session.mode, params)
             asked, reduced = self._asked(session, statement, plan.merge, bounds, shards)
-            read = Read(shards, b"", execution, reduced, plan.merge, asked)
+            read = Read(shards, b"", execution, reduced, plan.merge, asked, scope)
         else:
             shards = shards if isinstance(plan, plans.Scatter) else shards[:1]
             reduced = self._reduced(session, sql, found, planned, shards, execution)
             payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
-            read = Read(shards, payload, execution, reduced)
+            read = Read(shards, payload, execution, reduced, scope=scope)
         await self.worker.executor.collect(handle, session, found, planned, read, answer)
 
     def _forms_of(

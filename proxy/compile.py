@@ -140,7 +140,7 @@ class Compiler:
                 done.reply = error_payload(Refusal(CATALOGUE[entry], args))
             case plans.Scatter() | plans.Residual() | plans.SchemaChange():
                 done.park_reason = MULTI_SHARD
-            case plans.MultiWrite() | plans.SplitInsert() | plans.Move() | plans.Chosen():
+            case plans.MultiWrite() | plans.SplitInsert() | plans.Move() | plans.Chosen() | plans.Transfer():
                 done.park_reason = MULTI_SHARD
             case plans.SplitLoad():
                 done.park_reason = MULTI_SHARD

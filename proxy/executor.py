@@ -46,6 +46,7 @@ from router.route import split
 from router.text import Text
 
 if TYPE_CHECKING:
+    from proxy.scopes import Scope
     from proxy.worker import Worker
 
 _WORDS_AND_NUMBERS = re.compile(rb"([^0-9]+)([0-9]+)")
@@ -113,7 +114,8 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A read of several shards, or of one: merged by `recipe` as `asked`, or `payload` to each."""
+    """A read of several shards, or of one: merged by `recipe` as `asked`, or `payload` to each. `scope`: the
+    transaction in which it is done."""
 
     shards: tuple[str, ...]
     payload: bytes
@@ -121,6 +123,7 @@ class Read:
     reduced: Reduced
     recipe: Recipe | None = None
     asked: Asked | None = None
+    scope: Scope | None = None
 
 
 class Branches:
@@ -258,17 +261,19 @@ class Executor:
         self, handle: int, session: Session, found: Any, planned: Planned, read: Read, answer: ResultSet
     ) -> None:
         """Carry out a read whose answer is not the client's. Raises Refusal, and what `answer` raises."""
-        info = self.free(handle, planned)
+        info = self.free(handle, planned) if read.scope is None else self._worker.relay.info(handle)
         if info is None:
             return
-        outcome, reduced = Outcome(), read.reduced
+        outcome, reduced, scope = Outcome(), read.reduced, read.scope
         if isinstance(read.asked, Asked):
             assert read.recipe is not None
-            work = partial(self._merge, handle, session, read.recipe, read.asked, reduced, info, outcome, answer)
+            work = partial(
+                self._merge, handle, session, read.recipe, read.asked, reduced, info, outcome, answer, scope
+            )
         else:
             payloads = {name: reduced.payloads.get(name, read.payload) for name in read.shards}
             work = partial(
-                self._scatter, handle, session, payloads, read.execution, reduced, info, outcome, answer
+                self._scatter, handle, session, payloads, read.execution, reduced, info, outcome, answer, scope
             )
         want = self._worker.auditor.want(session, planned, read.shards)
         if want is not None:
@@ -319,10 +324,10 @@ class Executor:
 
     async def _merge(
         self, handle: int, session: Session, recipe: Recipe, asked: Asked, reduced: Reduced, info: dict[str, Any],
-        outcome: Outcome, answer: ResultSet | None = None,
+        outcome: Outcome, answer: ResultSet | None = None, scope: Scope | None = None,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
-            branches = await self._branches(stack, session, asked.shards)
+            branches = await self._branches(stack, session, asked.shards, scope=scope)
             for name in asked.shards:
                 payload = reduced.payloads.get(name, asked.payload)
                 branches.send(name, payload, reduced.statements.get(name), reduced)
@@ -352,10 +357,11 @@ class Executor:
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,
         reduced: Reduced, info: dict[str, Any], outcome: Outcome, answer: ResultSet | None = None,
+        scope: Scope | None = None,
     ) -> None:  # fmt: skip
         statement = execution.statement if execution is not None else None
         async with AsyncExitStack() as stack:
-            branches = await self._branches(stack, session, payloads)
+            branches = await self._branches(stack, session, payloads, scope=scope)
             for name, payload in payloads.items():
                 branches.send(name, payload, reduced.statements.get(name, statement), reduced)
             answer = answer or ResultSet(self._worker, handle, session, Status(info["status"]))
@@ -396,9 +402,12 @@ class Executor:
         return first if answer.ended(cursor.end) else None
 
     async def _branches(
-        self, stack: AsyncExitStack, session: Session, shards: Iterable[str], *, writes: bool = False
-    ) -> Branches:
-        """Leases of this statement's own, or those of the session's transaction."""
+        self, stack: AsyncExitStack, session: Session, shards: Iterable[str], *, writes: bool = False,
+        scope: Scope | None = None,
+    ) -> Branches:  # fmt: skip
+        """Leases of this statement's own, or those of the session's transaction, or of the scope."""
+        if scope is not None:
+            return branches_of(await scope.to_read(shards))
         numbers = {name: self._worker.compiler.shard(name) for name in shards}
         if session.spread is not None:
             parts = await stack.enter_async_context(session.spread.using(numbers, writes=writes))

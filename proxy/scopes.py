@@ -57,6 +57,14 @@ class Scope(ABC):
     def _has_own_time(self, parts: Parts) -> None:
         """These connections have another time than their server's, until it is taken back."""
 
+    async def to_read(self, shards: Iterable[str]) -> Parts:
+        """The shards' parts, for a SELECT that is a part of the statement; what an earlier one has left is over."""
+        parts = await self.on(shards, writes=False)
+        for part in parts.values():
+            await part.lease.drain()
+        self.dress(parts, self.reading())
+        return parts
+
     def dress(self, parts: Parts, state: SessionState | None = None) -> None:
         """Their next commands run in this state; None: the session's."""
         number = self._worker.variables.number(state or self._session.state)

@@ -233,7 +233,7 @@ class Statements:
                 return compiler.nearest(shards)
             case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.Numbered(shards=shards):
                 return compiler.nearest(shards)
-            case plans.Move(shards=shards) | plans.Chosen(shards=shards):
+            case plans.Move(shards=shards) | plans.Chosen(shards=shards) | plans.Transfer(shards=shards):
                 return compiler.nearest(shards)
             case ByKey():
                 keyspace = self._worker.generation.topology.keyspace(plan.keyspace)

@@ -10,7 +10,7 @@ from proxy import choosing
 from proxy.audit import Outcome
 from proxy.cursors import ShardError
 from proxy.derived import Statement
-from proxy.executor import WRITES, Write, branches_of, first_error
+from proxy.executor import WRITES, Inserted, Write, branches_of, first_error
 from proxy.moving import Carried, Mover, exact
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import OkPacket
@@ -18,6 +18,7 @@ from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.result_set import FIRST_SEQUENCE
 from proxy.scopes import Scope, joined_scope, own_scope
 from proxy.session import Session
+from proxy.transferring import Transferring
 from proxy.xa import faults
 from proxy.xa.transaction import ServerSaid, errno_of
 from router import plan as plans
@@ -28,11 +29,11 @@ from router.route import moving
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
-STEPPED = plans.Move | plans.Chosen
+STEPPED = plans.Move | plans.Chosen | plans.Transfer
 """Plans that are carried out here, when they go to several shards."""
 Answers = dict[str, bytes]
-Steps = Callable[[Scope], Coroutine[Any, Any, Answers]]
-"""What is done in the transaction, and the answers that add up to the client's."""
+Steps = Callable[[Scope], Coroutine[Any, Any, tuple[Answers, Inserted | None]]]
+"""What is done in the transaction, the answers that add up to the client's, and what they say of inserted rows."""
 
 
 class Stepping:
@@ -56,6 +57,8 @@ class Stepping:
                 steps = partial(self._move, session, statement, plan, flags)
             case plans.Chosen():
                 steps = partial(self._choose, handle, session, statement, plan, shards, flags)
+            case plans.Transfer():
+                steps = partial(self._transfer, handle, session, statement, plan)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} in steps")
         outcome = Outcome()
@@ -68,10 +71,10 @@ class Stepping:
         try:
             if session.spread is not None:
                 async with joined_scope(self._worker, session, session.spread) as joined:
-                    answers = await steps(joined)
+                    answers, inserted = await steps(joined)
             else:
                 async with own_scope(self._worker, session) as own:
-                    answers = await steps(own)
+                    answers, inserted = await steps(own)
                     faults.reach("executed")
                     self._worker.dispatcher.see_through(handle)
                     await own.commit()
@@ -84,13 +87,14 @@ class Stepping:
             outcome.error = errno_of(packet)
             self._worker.relay.reply(handle, packet, error=True)
             return
-        self._worker.executor.answer(handle, session, answers, Write({}), Status(info["status"]))
+        write = Write({}, inserted=inserted)
+        self._worker.executor.answer(handle, session, answers, write, Status(info["status"]))
 
     # --- rows that change their shard -------------------------------------------------------------------------
 
     async def _move(
         self, session: Session, given: Statement, plan: plans.Move, flags: int, scope: Scope
-    ) -> Answers:  # fmt: skip
+    ) -> tuple[Answers, Inserted | None]:  # fmt: skip
         """UPDATE where the rows are, then what has another shard's key now is taken there. Raises Refusal, ServerSaid,
         ShardError."""
         moved = moving(
@@ -110,21 +114,36 @@ class Stepping:
                 if changed and name != moved.target:
                     await mover.move(part, parts[moved.target])
             scope.dress(parts)
-        return answers
+        return answers, None
 
     # --- LIMIT ------------------------------------------------------------------------------------------------
 
     async def _choose(
         self, handle: int, session: Session, given: Statement, plan: plans.Chosen, shards: Sequence[str], flags: int,
         scope: Scope,
-    ) -> Answers:  # fmt: skip
+    ) -> tuple[Answers, Inserted | None]:  # fmt: skip
         """Raises Refusal, ServerSaid, ShardError."""
         count = choosing.count_of(plan, given, session.mode)
         choice = choosing.Choice(self._worker, handle, session, given, plan, flags)
         async with scope.one_time(shards if plan.clock else ()):
             if plan.read and count:
-                return await choice.ordered(scope, shards, count)
-            return await choice.in_any_order(scope, shards if count else shards[:1], count)
+                return await choice.ordered(scope, shards, count), None
+            return await choice.in_any_order(scope, shards if count else shards[:1], count), None
+
+
+    # --- INSERT … SELECT --------------------------------------------------------------------------------------
+
+    async def _transfer(
+        self, handle: int, session: Session, given: Statement, plan: plans.Transfer, scope: Scope
+    ) -> tuple[Answers, Inserted | None]:
+        """Raises Refusal, ServerSaid, ShardError."""
+        limits = self._worker.generation.settings.limits
+        self._pool.limit = limits.merge_memory_worker
+        task = Transferring(self._worker, handle, session, given, plan)
+        with Budget(limits.moved_bytes, self._pool, "MOVED_LIMIT") as budget:
+            async with scope.one_time(plan.shards if plan.clock else ()):
+                answers = await task.run(scope, Carried(budget, limits.moved_rows))
+        return answers, Inserted(task.rows, ignores=plan.ignores, counts_found=False)
 
 
 def check(answers: Mapping[str, bytes]) -> None:

@@ -633,9 +633,10 @@ _WRITES = (
     _entry(
         "INSERT_SELECT", 1310, NOT_SUPPORTED_YET,
         "{0} … SELECT into sharded table {1}: {2}",
-        "The new rows' shard must be that of the rows they come from.",
+        "Where each shard can insert what it reads, it does. Else the rows are read and then written in one atomic "
+        "transaction, when that stores what one server would have stored (docs/sql.md).",
         "Select the source's shard key as the shard key of the new rows, fix it to the same value in the SELECT list "
-        "and its WHERE clause, or read and write in two steps.",
+        "and its WHERE clause, leave out what is named, or read and write in two steps.",
     ),
     _entry(
         "UNIQUE_WITHOUT_KEY", 1311, NOT_SUPPORTED_YET,

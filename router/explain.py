@@ -247,6 +247,9 @@ def describe(plan: Plan) -> str:
             merged = f", {plan.merge.describe()}" if isinstance(plan, plans.Scatter) and plan.merge is not None else ""
             clock = ", one time" if isinstance(plan, plans.MultiWrite) and plan.clock else ""
             return f"{type(plan).__name__}({plan.keyspace}: {', '.join(plan.shards)}{limited}{merged}{clock})"
+        case plans.Transfer():
+            clock = ", one time" if plan.clock else ""
+            return f"Transfer({plan.keyspace}.{plan.table}: {', '.join(plan.shards)}{clock})"
         case plans.Chosen():
             limited = f", keys={_keys(plan.keys)}" if plan.keys is not None else ""
             how = "ordered" if plan.read else "in any order"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from router.engine.loading import Loaded
-from router.engine.recipe import Piece, Recipe, Script
+from router.engine.recipe import Piece, Recipe, Script, Span
+from router.engine.storing import Stored
 from router.errors import CATALOGUE, Refusal
 from router.files import FileFormat
 from router.hints import NO_HINTS, Hints
@@ -213,6 +214,28 @@ class SplitLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """INSERT … SELECT or REPLACE … SELECT in one atomic transaction: `select` of the client's `tokens` is asked, by its
+    own route, and its rows are inserted by `head`, each at the shard of its key.
+
+    `shards`: where rows may go. `keys`: which of the values are the shard key, which is compared as `key_columns`.
+    """
+
+    keyspace: str
+    table: str
+    shards: tuple[str, ...]
+    vindex: str
+    keys: tuple[int, ...]
+    key_columns: tuple[KeyColumn, ...]
+    columns: tuple[Stored, ...]
+    head: str
+    select: Span
+    ignores: bool
+    clock: bool = False
+    tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaChange:
     """Change one table on all its shards, which MySQL cannot undo: with care, and so that it can be gone on with.
 
@@ -267,7 +290,7 @@ class Residual:
     instead: str
 
 
-Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Move | Chosen | Residual | Refuse
+Otherwise: TypeAlias = Scatter | MultiWrite | SplitInsert | Move | Chosen | Transfer | Residual | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,6 +506,7 @@ Plan: TypeAlias = (
     | MultiWrite
     | Move
     | Chosen
+    | Transfer
     | Numbered
     | SchemaChange
     | Residual

@@ -47,6 +47,10 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
         case plans.SplitLoad():
             yield (0, "commit", f"two-phase, decided on {shards[0]}")
             yield from ((1, "load", f"its rows of the client's file into {shard}") for shard in shards)
+        case plans.Transfer():
+            yield (0, "commit", "two-phase, decided on the first shard that is read")
+            yield (1, "write", f"its rows to each of {', '.join(plan.shards)} that some belong to")
+            yield (2, "read", "what is selected, locked, by a route of its own")
         case plans.SchemaChange():
             yield from _changed(plan)
 

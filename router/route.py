@@ -37,13 +37,14 @@ from router.plan import (
     SchemaChange,
     SplitInsert,
     SplitLoad,
+    Transfer,
 )
 from router.text import Text
 from router.topology import Topology
 from router.vindexes.vindex import Unmapped, Vindex
 
 Keyed = ByKey | Scatter | MultiWrite | SplitInsert | Move | Chosen
-SEVERAL_WRITES = MultiWrite | SplitInsert | Move | Chosen
+SEVERAL_WRITES = MultiWrite | SplitInsert | Move | Chosen | Transfer
 """Writes that go to several shards in one transaction."""
 
 
@@ -164,7 +165,7 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
     match plan:
         case OneShard(shard):
             return (shard,)
-        case AnyShard(_, shards) | SchemaChange(_, _, shards):
+        case AnyShard(_, shards) | SchemaChange(_, _, shards) | Transfer(_, _, shards):
             return shards
         case ByKey():
             return _by_key(plan, execution)

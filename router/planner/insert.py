@@ -12,8 +12,8 @@ from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn
 from router.pinning import Ref, environment, key_ref
-from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert
-from router.planner import numbering
+from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert, Transfer
+from router.planner import numbering, transferring
 from router.planner.apart import shard_local
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
@@ -86,14 +86,31 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft,
         return whole_tables(request, placement)
     if placement.pinned:
         return whole_tables(request, placement)
-    check_vindexes(placement)
+    apart = _apart(parsed, placement)
+    if not apart:
+        check_vindexes(placement)
     row = Row(request, parsed, tree, target, table, columns_of(request, target))
     if table.ids is not None and request.context.numbered is None:
         return numbering.plan(row, placement, draft)
     row.check_conflicts()
+    if apart:
+        return _from_afar(row, placement, draft)
     if parsed.query is not None:
         return _from_query(row, placement, draft, parsed.query)
     return _from_values(row, placement, draft)
+
+
+def _apart(parsed: Parsed, placement: Placement) -> bool:
+    """Does an INSERT … SELECT read rows that are placed otherwise than those that it writes?"""
+    vindexes = {id(one.declared.vindex) for one in placement.sharded if one.declared is not None}
+    return parsed.query is not None and len(vindexes) > 1 and _is_atomic(placement)
+
+
+def _from_afar(row: Row, placement: Placement, draft: Draft) -> Transfer:
+    names = row.names()
+    row.positions(names)
+    row.check_counting(names)
+    return transferring.plan(row, placement, draft, names, clock=_clock(row))
 
 
 # --- VALUES and SET ------------------------------------------------------------------------------------
@@ -356,7 +373,9 @@ def _from_query(row: Row, placement: Placement, draft: Draft, query: Query) -> P
     row.check_counting(names)
     for relation in placement.sharded:
         if relation is not row.target and placement.keys[relation] is None:
-            return _on_each(row, placement, draft, query, names, positions)
+            return _on_each_or_moved(row, placement, draft, query, names, positions)
+    if not _are_fixed(row, placement, query, names, positions):
+        return transferring.plan(row, placement, draft, names, clock=_clock(row))
     keys = _written_keys(row, placement, query, names, positions)
     keys += _assigned_keys(row, placement, keys)
     keys += [
@@ -366,15 +385,54 @@ def _from_query(row: Row, placement: Placement, draft: Draft, query: Query) -> P
     return by_key(placement, draft, keys, otherwise, stored=True)
 
 
+def _on_each_or_moved(
+    row: Row, placement: Placement, draft: Draft, query: Query, names: Sequence[str], positions: Sequence[int]
+) -> MultiWrite | Transfer:
+    """Raises Refusal."""
+    try:
+        return _on_each(row, placement, draft, query, names, positions)
+    except Refusal as reason:
+        if reason.entry.name != "INSERT_SELECT" or not _is_atomic(placement):
+            raise
+    return transferring.plan(row, placement, draft, names, clock=_clock(row))
+
+
+def _is_atomic(placement: Placement) -> bool:
+    return placement.keyspace.multi_shard_writes is MultiShardWrites.ATOMIC
+
+
+def _clock(row: Row) -> bool:
+    """Raises Refusal."""
+    found = volatile_of(row)
+    if found.problem is not None:
+        raise found.problem
+    return found.clock
+
+
+def _are_fixed(
+    row: Row, placement: Placement, query: Query, names: Sequence[str], positions: Sequence[int]
+) -> bool:
+    """Does the text say which shard keys are written? Raises Refusal where it has to, since nothing else will do."""
+    try:
+        _written_keys(row, placement, query, names, positions)
+    except Refusal as reason:
+        if reason.entry.name != "INSERT_SELECT" or not _is_atomic(placement):
+            raise
+        return False
+    return True
+
+
 def _over_shards(
     row: Row, placement: Placement, draft: Draft, query: Query, names: Sequence[str], positions: Sequence[int],
     keys: Sequence[Key],
 ) -> Otherwise:  # fmt: skip
     """When the keys lead to several shards."""
     try:
-        pushed = _on_each(row, placement, draft, query, names, positions)
+        pushed = _on_each_or_moved(row, placement, draft, query, names, positions)
     except Refusal as reason:
         return Refuse(reason.entry.name, reason.filling)
+    if isinstance(pushed, Transfer):
+        return pushed
     return replace(pushed, vindex=placement.vindex.name, keys=tuple(keys))
 
 

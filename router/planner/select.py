@@ -4,6 +4,7 @@ when concatenating their rows is the whole answer."""
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from sqlglot import exp
 
@@ -199,7 +200,7 @@ def scatter_problem(request: Request, parsed: Parsed, placement: Placement, draf
     assert query is not None
     return (
         shape_problem(query, placement)
-        or _merging_problem(query, placement, draft)
+        or _merging_problem(request, query, placement, draft)
         or _aggregate_problem(request, parsed)
         or unstable_problem(request, parsed)
         or _policy_problem(request, placement.keyspace)
@@ -269,10 +270,15 @@ def _join_problem(query: Query, placement: Placement) -> Refusal | None:
     return refusal("CROSS_SHARD_JOIN", groups[0][0].alias, groups[1][0].alias)
 
 
-def _merging_problem(query: Query, placement: Placement, draft: Draft) -> Refusal | None:
+def _locks_alone(request: Request) -> bool:
+    """Does it lock for itself? Shared locks meet those who write, whichever copy of a reference table has them."""
+    return ("FOR", "UPDATE") in {(one.upper, two.upper) for one, two in pairwise(request.tokens)}
+
+
+def _merging_problem(request: Request, query: Query, placement: Placement, draft: Draft) -> Refusal | None:
     if not all(windows_apart(one, placement.sharded) for one in (query, *query.arms)):
         return refusal("WINDOW_SCATTER")
-    if draft.locks and (query.arms or placement.reference):
+    if draft.locks and (query.arms or (placement.reference and _locks_alone(request))):
         return refusal("LOCKING_SCATTER")
     if "found_rows" in draft.pins:
         return refusal("NOT_PINNED", "SELECT", "SQL_CALC_FOUND_ROWS")

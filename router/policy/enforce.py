@@ -316,7 +316,7 @@ class _Enforcer:
                 return replace(plan, shards=tuple(sorted(allowed, key=lambda name: not parts[name].as_it_is)))
             case plans.MultiWrite():
                 self._all_of(plan.shards, parts)
-            case plans.Move() | plans.Chosen():
+            case plans.Move() | plans.Chosen() | plans.Transfer():
                 raise refusal("POLICY_FORM", "a write that carries rows from shard to shard")
             case plans.ByKey():
                 return self._by_key(plan, parts)

@@ -10,7 +10,7 @@ from router.plan import Planned, Refuse
 from router.policy.model import Policy
 from router.topology import Topology
 
-CARRIES = plans.Move | plans.Chosen
+CARRIES = plans.Move | plans.Chosen | plans.Transfer
 """Writes for which rows, or what decides about them, go through Fairlead from shard to shard."""
 
 

@@ -26,7 +26,9 @@ def _names(plan: plans.Plan, topology: Topology) -> tuple[str, ...]:
             return shards
         case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.SetSession(shards=shards):
             return shards
-        case plans.Move(shards=shards) | plans.Chosen(shards=shards) | plans.SplitLoad(shards=shards):
+        case plans.Move(shards=shards) | plans.Chosen(shards=shards) | plans.Transfer(shards=shards):
+            return shards
+        case plans.SplitLoad(shards=shards):
             return shards
         case plans.ByKey(keyspace=name):
             keyspace = topology.keyspace(name)

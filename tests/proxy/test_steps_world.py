@@ -60,6 +60,9 @@ def test_rows_are_bounded(world: World, strict: Fairlead) -> None:
             refused(connection, text, "FL1345")
             text = f"UPDATE orders SET customer_id = {b}, status = 'gone' WHERE customer_id = {a} AND id > 1"
             assert "3 rows" in refused(connection, text, "FL1346")
+            text = "INSERT INTO orders (customer_id, id, item, amount, status, created_at) SELECT customer_id + 1, id, "
+            text += f"item, amount, status, created_at FROM orders WHERE customer_id = {a}"
+            assert "3 rows" in refused(connection, text, "FL1346")
             assert orders(connection, a) == 4 and orders(connection, b) == 3
         connection.commit()
         assert value(connection, f"SELECT balance FROM customers WHERE id = {b}") == 1

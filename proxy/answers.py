@@ -554,6 +554,8 @@ class Dispatcher:
             self.worker.kills.begin(handle, session, number, statement=plan.statement)
         elif isinstance(plan, LOCAL):
             self.worker.local.answer(handle, session, plan, execution is not None)
+        elif isinstance(plan, plans.PullOut) and planned.facts.writes:
+            self.worker.stepping.begin(handle, session, Statement(sql, found, planned, params, execution), plan)
         elif isinstance(plan, plans.PullOut):
             self.worker.pulling.begin(handle, session, Statement(sql, found, planned, params, execution))
         elif isinstance(plan, plans.SplitLoad):

@@ -94,8 +94,7 @@ class Choice:
                 await self._own_error(scope, shards[0])
             raise
         counts = {name: found[at] for at, name in enumerate(shards) if found[at]} or {shards[0]: count}
-        parts = await scope.on(counts, writes=True)
-        scope.dress(parts)
+        parts = await scope.to_write(counts)
         answers = await branches_of(parts).write(self._write(counts))
         if (failed := first_error(answers)) is not None:
             raise ServerSaid(failed)
@@ -103,9 +102,7 @@ class Choice:
 
     async def _own_error(self, scope: Scope, shard: str) -> None:
         """Raises ServerSaid for what a server says of the client's own text."""
-        parts = await scope.on([shard], writes=False)
-        for part in parts.values():
-            await part.lease.drain()
+        parts = await scope.to_read([shard])
         scope.dress(parts)
         answers = await branches_of(parts).write(self._write({shard: 0}))
         if (failed := first_error(answers)) is not None:
@@ -123,8 +120,7 @@ class Choice:
             prepared=asked.execution is not None,
         )  # fmt: skip
         texts = {name: _marked(outgoing.text, at) for at, name in enumerate(shards)}
-        parts = await scope.on(shards, writes=False)
-        scope.dress(parts, scope.reading())
+        parts = await scope.to_read(shards)
         self._ask(parts, texts, asked, outgoing.params, bounds.of_shard(whole=recipe.whole))
         binary = asked.execution is not None
         tally = Tally(self._worker, self._handle, session, binary=binary)
@@ -133,8 +129,6 @@ class Choice:
         limits = self._worker.generation.settings.limits
         with Budget(limits.merge_memory, Pool(limits.merge_memory)) as budget:
             await merge_rows(tally, cursors, recipe, bounds, budget, command, _never, unlike=False)
-        for part in parts.values():
-            await part.lease.drain()
         return tally.found
 
     def _recipe(self, asked: Statement) -> Recipe:
@@ -168,7 +162,7 @@ class Choice:
         """One shard after the other, until so many rows are found. Raises Refusal, ServerSaid."""
         answers: dict[str, bytes] = {}
         for name in shards:
-            parts = await scope.on([name], writes=True)
+            parts = await scope.to_write([name])
             answers |= await branches_of(parts).write(self._write({name: count}))
             if (failed := first_error(answers)) is not None:
                 raise ServerSaid(failed)

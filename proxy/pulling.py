@@ -14,6 +14,7 @@ from proxy.derived import Collected, Statement, derived
 from proxy.mysql.wire import frame
 from proxy.numbering import Form
 from proxy.result_set import Head
+from proxy.scopes import Scope, locks_of
 from proxy.session import Session
 from router import plan as plans
 from router.engine.columns import Column
@@ -46,7 +47,7 @@ class Pulling:
 
     async def _run(self, handle: int, session: Session, given: Statement) -> None:
         try:
-            whole = await self._resolved(handle, session, given, 0)
+            whole = await self.resolved(handle, session, given)
         except ShardError as error:
             self._worker.relay.reply(handle, frame(error.payload, 1), error=True)
             return
@@ -57,8 +58,11 @@ class Pulling:
             handle, session, whole.text, whole.found, whole.planned, compiled, whole.params, whole.execution, form
         )
 
-    async def _resolved(self, handle: int, session: Session, given: Statement, depth: int) -> Statement:
-        """The statement with its subqueries' values in it. Raises Refusal and ShardError."""
+    async def resolved(
+        self, handle: int, session: Session, given: Statement, depth: int = 0, scope: Scope | None = None
+    ) -> Statement:
+        """The statement with its subqueries' values in it; in a transaction their rows are locked. Raises Refusal and
+        ShardError."""
         plan = given.planned.plan
         if not isinstance(plan, plans.PullOut):
             return given
@@ -66,23 +70,24 @@ class Pulling:
             raise refusal(plan.entry, *plan.args)
         tokens = tokenize(decode(given.found.norm))
         edits = [
-            Edit((pull.first, pull.last + 1), (await self._value(handle, session, given, tokens, pull, depth),))
+            Edit((pull.first, pull.last + 1), (await self._value(handle, session, given, tokens, pull, depth, scope),))
             for pull in plan.pulls
         ]
         whole = derived(self._worker, session, given, edited(tokens, edits), tokens)
-        return await self._resolved(handle, session, whole, depth + 1)
+        return await self.resolved(handle, session, whole, depth + 1, scope)
 
     # --- one subquery ---------------------------------------------------------------------------------------
 
     async def _value(
-        self, handle: int, session: Session, given: Statement, tokens: Sequence[Token], pull: Pulled, depth: int
-    ) -> str:
+        self, handle: int, session: Session, given: Statement, tokens: Sequence[Token], pull: Pulled, depth: int,
+        scope: Scope | None,
+    ) -> str:  # fmt: skip
         """What stands for it. Raises Refusal and ShardError."""
-        inner = derived(self._worker, session, given, list(_pieces(pull)), tokens)
-        inner = await self._resolved(handle, session, inner, depth + 1)
+        inner = derived(self._worker, session, given, [*_pieces(pull), *_locks(session, scope)], tokens)
+        inner = await self.resolved(handle, session, inner, depth + 1, scope)
         limits = self._worker.generation.settings.limits
         answer = Collected(self._worker, handle, session, limits.merge_memory)
-        await self._worker.dispatcher.collect(handle, session, inner, answer)
+        await self._worker.dispatcher.collect(handle, session, inner, answer, scope)
         columns = Head(answer.head, deprecate=answer.deprecate).columns()
         rows = [payload for _, payload in split_packets(bytes(answer.rows))]
         if pull.kind == "exists":
@@ -98,6 +103,10 @@ class Pulling:
             return f"({', '.join(dict.fromkeys(found))})"
         # Whether the error of a second row is one is for those to say who come to compare with it.
         return found[0] if len(found) == 1 else f"(SELECT {found[0]} FROM {TWO_ROWS})"
+
+
+def _locks(session: Session, scope: Scope | None) -> Sequence[Piece]:
+    return locks_of(session) if scope is not None else ()
 
 
 def _literals(

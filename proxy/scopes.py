@@ -29,6 +29,16 @@ CUTS = frozenset({"sql_select_limit", "max_execution_time", "max_statement_time"
 """Variables that end a SELECT early which is a part of a write on one server."""
 
 
+WITHOUT_LOCKS = ("'READ-COMMITTED'", "'READ-UNCOMMITTED'")
+"""Isolation levels in which what a write reads of other tables is not locked."""
+
+
+def locks_of(session: Session) -> tuple[str, ...]:
+    """What stands behind a SELECT that is a part of a write, so that it does to its rows what the write would do."""
+    isolation = session.state.literal("transaction_isolation")
+    return () if isolation in WITHOUT_LOCKS else ("LOCK IN SHARE MODE",)
+
+
 class Scope(ABC):
     """Raises Refusal and ServerSaid; then everything is undone."""
 
@@ -56,6 +66,14 @@ class Scope(ABC):
     @abstractmethod
     def _has_own_time(self, parts: Parts) -> None:
         """These connections have another time than their server's, until it is taken back."""
+
+    async def to_write(self, shards: Iterable[str]) -> Parts:
+        """The shards' parts, for the write itself; what reading has left is over."""
+        parts = await self.on(shards, writes=True)
+        for part in parts.values():
+            await part.lease.drain()
+        self.dress(parts)
+        return parts
 
     async def to_read(self, shards: Iterable[str]) -> Parts:
         """The shards' parts, for a SELECT that is a part of the statement; what an earlier one has left is over."""

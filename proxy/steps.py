@@ -24,7 +24,7 @@ from proxy.xa.transaction import ServerSaid, errno_of
 from router import plan as plans
 from router.engine.budget import Budget, Pool
 from router.errors import refusal
-from router.route import moving
+from router.route import moving, route
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -44,10 +44,13 @@ class Stepping:
         self._pool = Pool(0)
 
     def begin(
-        self, handle: int, session: Session, statement: Statement, plan: plans.Plan, shards: Sequence[str], flags: int
-    ) -> None:
-        """Carry out a parked write on these shards. `flags`: of the relay. Raises Refusal."""
+        self, handle: int, session: Session, statement: Statement, plan: plans.Plan, shards: Sequence[str] = (),
+        flags: int = 0,
+    ) -> None:  # fmt: skip
+        """Carry out a parked write on these shards, or those that are found on the way. `flags`: of the relay. Raises
+        Refusal."""
         executor, planned = self._worker.executor, statement.planned
+        shards = shards or self._shards_of(plan)
         info = executor.enter(handle, session, planned, shards, None)
         if info is None:
             return
@@ -57,6 +60,8 @@ class Stepping:
                 steps = partial(self._move, session, statement, plan, flags)
             case plans.Chosen():
                 steps = partial(self._choose, handle, session, statement, plan, shards, flags)
+            case plans.PullOut():
+                steps = partial(self._pull, handle, session, statement)
             case plans.Transfer():
                 steps = partial(self._transfer, handle, session, statement, plan)
             case _:
@@ -90,6 +95,36 @@ class Stepping:
         write = Write({}, inserted=inserted)
         self._worker.executor.answer(handle, session, answers, write, Status(info["status"]))
 
+    def _shards_of(self, plan: plans.Plan) -> tuple[str, ...]:
+        assert isinstance(plan, plans.PullOut)
+        keyspace = self._worker.generation.topology.keyspace(plan.keyspace)
+        assert keyspace is not None
+        return tuple(shard.name for shard in keyspace.shards)
+
+    # --- subqueries -------------------------------------------------------------------------------------------
+
+    async def _pull(
+        self, handle: int, session: Session, given: Statement, scope: Scope
+    ) -> tuple[Answers, Inserted | None]:  # fmt: skip
+        """Subqueries first, then the statement with their values in it. Raises Refusal, ServerSaid, ShardError."""
+        whole = await self._worker.pulling.resolved(handle, session, given, scope=scope)
+        shards = route(
+            whole.planned, whole.found, whole.text, whole.params, mode=session.mode, charset=session.charset
+        )
+        if isinstance(shards, plans.Refuse):
+            raise plans.refusal_of(shards, whole.planned.facts)
+        plan = whole.planned.plan
+        plan = plan.otherwise if isinstance(plan, plans.ByKey) and len(shards) > 1 else plan
+        if len(shards) > 1 and isinstance(plan, plans.Move):
+            return await self._move(session, whole, plan, 0, scope)
+        if len(shards) > 1 and isinstance(plan, plans.Chosen):
+            return await self._choose(handle, session, whole, plan, shards, 0, scope)
+        parts = await scope.to_write(shards)
+        clock = isinstance(plan, plans.MultiWrite) and plan.clock
+        answers = await branches_of(parts).write(as_it_is(whole, shards, 0, clock=clock))
+        check(answers)
+        return answers, None
+
     # --- rows that change their shard -------------------------------------------------------------------------
 
     async def _move(
@@ -100,7 +135,7 @@ class Stepping:
         moved = moving(
             given.planned, given.found, given.text, given.params, mode=session.mode, charset=session.charset
         )
-        parts = await scope.on(moved.shards, writes=True)
+        parts = await scope.to_write(moved.shards)
         sources = {name: parts[name] for name in moved.sources}
         answers = await branches_of(sources).write(as_it_is(given, sources, flags, clock=plan.clock))
         check(answers)

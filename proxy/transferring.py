@@ -11,11 +11,12 @@ from _speedups.rows import Shape
 from proxy.derived import Collected, Statement, derived
 from proxy.moving import Carried, insert
 from proxy.result_set import Head
-from proxy.scopes import Scope
+from proxy.scopes import Scope, locks_of
 from proxy.session import Session
 from router import plan as plans
 from router.engine.columns import Column
 from router.engine.computing import written
+from router.engine.recipe import Piece
 from router.engine.storing import goes_into, literal
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn, Value, is_integer
@@ -25,9 +26,6 @@ from router.route import Undecided, shard_of
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
-SHARED = "LOCK IN SHARE MODE"
-"""What INSERT … SELECT does to the rows that it reads."""
-WITHOUT_LOCKS = ("'READ-COMMITTED'", "'READ-UNCOMMITTED'")
 CARRIED_OUT = plans.Scatter | plans.ByKey | plans.OneShard | plans.AnyShard
 
 Rows = dict[str, list[bytes]]
@@ -74,8 +72,7 @@ class Transferring:
         self.rows = sum(map(len, rows.values()))
         answers: dict[str, bytes] = {}
         if rows:
-            parts = await scope.on(rows, writes=True)
-            scope.dress(parts)
+            parts = await scope.to_write(rows)
             for name, part in parts.items():
                 found = await insert(part, self._plan.head.encode(), rows[name])
                 answers |= {f"{name} {number}": answer for number, answer in enumerate(found)}
@@ -85,9 +82,8 @@ class Transferring:
         session, plan = self._session, self._plan
         if session.charset != "utf8mb4":
             raise self._refused("its rows are read as utf8mb4, which the session does not speak")
-        isolation = session.state.literal("transaction_isolation")
-        locks = () if isolation in WITHOUT_LOCKS else (SHARED,)
-        asked = derived(self._worker, session, self._given, (plan.select, *locks), plan.tokens, timed=plan.clock)
+        pieces: list[Piece] = [plan.select, *locks_of(session)]
+        asked = derived(self._worker, session, self._given, pieces, plan.tokens, timed=plan.clock)
         if not isinstance(asked.planned.plan, CARRIED_OUT):
             raise self._refused("its rows cannot be locked where they are read")
         answer = Read(self._worker, self._handle, session, carried)

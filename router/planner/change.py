@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from config.words import MultiShardWrites, Verb
@@ -18,6 +20,7 @@ from router.planner.placement import (
     place,
     whole_tables,
 )
+from router.planner.pulling import pull_out
 from router.planner.request import Draft, Request
 from router.planner.select import shape_problem
 from router.planner.volatile import Volatile, volatile
@@ -73,8 +76,23 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft)
         return reference_write(request, parsed, placement, draft)
     if placement.pinned:
         return whole_tables(request, placement)
-    check_vindexes(placement)
     _check_ignore(parsed)
+    try:
+        return _placed(request, parsed, placement, draft, changes)
+    except Refusal as problem:
+        atomic = placement.keyspace.multi_shard_writes is MultiShardWrites.ATOMIC
+        pulled = pull_out(request, parsed, placement, problem) if atomic else None
+        if pulled is None:
+            raise
+        draft.because("subqueries run first in the same transaction, and their values stand in for them")
+        return pulled
+
+
+def _placed(
+    request: Request, parsed: Parsed, placement: Placement, draft: Draft, changes: Sequence[moving.Change]
+) -> Plan:
+    """Raises Refusal."""
+    check_vindexes(placement)
     if changes:
         return moving.plan(request, parsed, placement, draft, changes, _volatile(request, parsed))
     keys = None if placement.unpinned else placement.all_keys()

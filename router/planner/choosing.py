@@ -14,16 +14,13 @@ from router.engine.assemble import norm_of
 from router.engine.recipe import Piece, Script, ShardLimit, Span
 from router.errors import refusal
 from router.plan import Chosen, Key
-from router.planner.clauses import Range, split_range
+from router.planner.clauses import Range, clauses_of_write, split_range
 from router.planner.limits import limit_of
 from router.planner.merging import Edit, edited
 from router.planner.parsed import Parsed
 from router.planner.placement import Placement
 from router.planner.request import Draft, Request
 from router.tokens import Token
-
-CLAUSES = ("SET", "WHERE", "ORDER", "LIMIT")
-_MODIFIERS = frozenset({"LOW_PRIORITY", "QUICK", "IGNORE"})
 
 
 def plan(
@@ -61,32 +58,6 @@ def _problem(request: Request, parsed: Parsed, placement: Placement, tokens: Seq
     if tokens[0].upper not in ("UPDATE", "DELETE"):
         return "LIMIT behind WITH"
     return ""
-
-
-def clauses_of_write(tokens: Sequence[Token]) -> dict[str, Range]:
-    """Where the clauses of an UPDATE or DELETE of one table are, by their first word, and the table: '' (behind the
-    verb and its modifiers)."""
-    marks = list(_marks(tokens))
-    ends = [*(at for at, _ in marks), len(tokens)]
-    begin = 1
-    while tokens[begin].upper in _MODIFIERS or (tokens[begin].upper == "FROM" and tokens[0].upper == "DELETE"):
-        begin += 1
-    found = {"": (begin, ends[0])}
-    for (at, word), end in zip(marks, ends[1:], strict=True):
-        found[word] = (at + (2 if word == "ORDER" else 1), end)
-    return found
-
-
-def _marks(tokens: Sequence[Token]) -> list[tuple[int, str]]:
-    """The words that begin a clause, each once, in their order."""
-    found: list[tuple[int, str]] = []
-    depth = 0
-    for at, token in enumerate(tokens):
-        depth += (token.text == "(") - (token.text == ")")
-        known = [word for _, word in found]
-        if depth == 0 and token.upper in CLAUSES and token.upper not in known:
-            found.append((at, token.upper))
-    return found
 
 
 def _without_end(tokens: Sequence[Token]) -> tuple[Token, ...]:

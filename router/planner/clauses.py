@@ -1,4 +1,4 @@
-"""Where the clauses of a SELECT are among its tokens."""
+"""Where the clauses of a SELECT, UPDATE or DELETE are among its tokens."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _MODIFIERS = frozenset(
 )
 _CLAUSES = ("FROM", "WHERE", "GROUP", "HAVING", "WINDOW", "ORDER", "LIMIT")
 _TWO_WORDS = frozenset({"GROUP", "ORDER"})
+_OF_WRITES = ("SET", "WHERE", "ORDER", "LIMIT")
+_WRITE_MODIFIERS = frozenset({"LOW_PRIORITY", "QUICK", "IGNORE"})
 _END = frozenset({"PROCEDURE", "INTO", "FOR", "LOCK", "UNION", "EXCEPT", "INTERSECT", ";"})
 
 
@@ -83,3 +85,29 @@ def split_range(tokens: Sequence[Token], within: Range) -> tuple[Range, ...]:
             found.append((first, index))
             first = index + 1
     return (*found, (first, within[1]))
+
+
+def clauses_of_write(tokens: Sequence[Token]) -> dict[str, Range]:
+    """Where the clauses of an UPDATE or DELETE of one table are, by their first word, and the table: '' (behind the
+    verb and its modifiers)."""
+    marks = list(_marks_of_write(tokens))
+    ends = [*(at for at, _ in marks), len(tokens)]
+    begin = 1
+    while tokens[begin].upper in _WRITE_MODIFIERS or (tokens[begin].upper == "FROM" and tokens[0].upper == "DELETE"):
+        begin += 1
+    found = {"": (begin, ends[0])}
+    for (at, word), end in zip(marks, ends[1:], strict=True):
+        found[word] = (at + (2 if word == "ORDER" else 1), end)
+    return found
+
+
+def _marks_of_write(tokens: Sequence[Token]) -> list[tuple[int, str]]:
+    """The words that begin a clause, each once, in their order."""
+    found: list[tuple[int, str]] = []
+    depth = 0
+    for at, token in enumerate(tokens):
+        depth += (token.text == "(") - (token.text == ")")
+        known = [word for _, word in found]
+        if depth == 0 and token.upper in _OF_WRITES and token.upper not in known:
+            found.append((at, token.upper))
+    return found

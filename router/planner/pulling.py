@@ -14,7 +14,7 @@ from sqlglot import exp
 from router.errors import Refusal
 from router.pinning import connected
 from router.plan import NO_TOKENS, Pulled, PullOut
-from router.planner.clauses import clauses_of
+from router.planner.clauses import clauses_of, clauses_of_write
 from router.planner.items import live_of
 from router.planner.parsed import Parsed
 from router.planner.placement import Placement, has_pipes
@@ -34,14 +34,16 @@ _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longte
 def pull_out(request: Request, parsed: Parsed, placement: Placement, problem: Refusal) -> PullOut | None:
     """The statement's subqueries about other shards' rows; None when there are none, or one of them cannot go first."""
     query = parsed.query
-    if query is None or query.arms or not isinstance(query.tree, exp.Select) or request.context.bound:
+    if query is None or query.arms or request.context.bound:
         return None
-    if has_pipes(request.tokens):
+    if has_pipes(request.tokens) or not isinstance(query.tree, exp.Select | exp.Update | exp.Delete):
         return None
+    targets = {(one.keyspace, one.table) for one in parsed.targets}
     found: list[Pulled] = []
     for inner in _apart(query, placement):
         pull = _Reader(request, query, inner).pull()
-        if pull is None:
+        if pull is None or any((one.keyspace, one.table) in targets for one in inner.tables()):
+            # What is changed may not be read beside it (ER_UPDATE_TABLE_USED, MySQL), or is read as it was.
             return None
         found.append(pull)
     if not found:
@@ -74,11 +76,10 @@ class _Reader:
     def pull(self) -> Pulled | None:
         tokens = self.request.tokens
         within = self._parentheses()
-        clauses = clauses_of(tokens)
-        if within is None or clauses is None or not self._stands_alone():
+        if within is None or not self._stands_alone():
             return None
         first, last = within
-        if not any(begin <= first < end for begin, end in self._conditions(clauses.clauses)):
+        if not any(begin <= first < end for begin, end in self._conditions()):
             return None
         before = tokens[first - 1].upper
         if before == "EXISTS":
@@ -94,8 +95,14 @@ class _Reader:
             return Pulled(first, last, "scalar", text=self._same_collation(), item=self._digits(first, last))
         return None
 
-    def _conditions(self, clauses: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
-        return [clauses[name] for name in ("WHERE", "HAVING") if name in clauses]
+    def _conditions(self) -> list[tuple[int, int]]:
+        """Where WHERE and HAVING are."""
+        if not isinstance(self.outer.tree, exp.Select):
+            found = clauses_of_write(self.request.tokens)
+        else:
+            clauses = clauses_of(self.request.tokens)
+            found = clauses.clauses if clauses is not None else {}
+        return [found[name] for name in ("WHERE", "HAVING") if name in found]
 
     def _parentheses(self) -> tuple[int, int] | None:
         """The subquery's own, found by the name of one of its tables."""

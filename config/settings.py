@@ -357,6 +357,14 @@ class ShardSettings:
     zone: Annotated[str | None, Option("The zone the primary stands in at first.")] = None
     tls: Annotated[ServerTls, Option("TLS towards these servers.")] = field(default_factory=ServerTls)
     limits: Annotated[ShardLimits, Option("Connections and queueing.")] = field(default_factory=ShardLimits)
+    proxy_protocol: Annotated[
+        str | None,
+        Option(
+            "Begin each connection to these servers (MariaDB) with a PROXY protocol header (version 2). `local`: "
+            "the connection is Fairlead's own; an address: it comes from there. Never a client's address, "
+            "since a connection serves many clients, one after the other."
+        ),
+    ] = None
     redis: Annotated[
         RedisServer | None, Option("The Redis server beside the shard. Without it no key can live there.")
     ] = None

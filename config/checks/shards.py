@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from config.checks.names import check_known, check_plain
 from config.findings import Findings, KeyPath, item
 from config.settings import Address, ServerTls, Settings, ShardSettings
-from config.words import TlsMode
+from config.words import Flavour, TlsMode
 
 
 def check_regions(settings: Settings, findings: Findings) -> None:
@@ -75,10 +77,24 @@ def check_shards(settings: Settings, findings: Findings) -> None:
             _local_shard_is_complete(name, shard, findings)
         _replicas_may_stand_there(settings, name, shard, findings)
         _tls_fits(name, shard.tls, findings)
+        _header_fits(name, shard, findings)
         written = "idle" in findings.declared("shards", name, "limits")
         if written and shard.limits.idle > shard.limits.connections:
             findings.add(("shards", name, "limits", "idle"), "more than limits.connections")
     _servers_differ(settings, findings)
+
+
+def _header_fits(name: str, shard: ShardSettings, findings: Findings) -> None:
+    given, path = shard.proxy_protocol, ("shards", name, "proxy_protocol")
+    if given is None:
+        return
+    if shard.flavour is not Flavour.MARIADB:
+        findings.add(path, f"{shard.flavour.value} servers do not take PROXY protocol headers", "Only MariaDB's do")
+    elif given != "local":
+        try:
+            ip_address(given)
+        except ValueError:
+            findings.add(path, f"{given!r} is neither `local` nor an address", "Write one like 10.0.0.5")
 
 
 def _local_shard_is_complete(name: str, shard: ShardSettings, findings: Findings) -> None:

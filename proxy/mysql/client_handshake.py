@@ -20,6 +20,7 @@ from proxy.mysql.packets.handshake import (
     SSLRequest,
 )
 from proxy.mysql.packets.replies import ERR_HEAD, ErrPacket, OkPacket
+from proxy.mysql.proxy_protocol import header
 from proxy.mysql.sockets import tune
 from proxy.mysql.stream import PacketStream
 from proxy.mysql.tls import TLSInfo
@@ -75,10 +76,12 @@ async def connect_backend(
     database: str | None = None,
     collation: int = UTF8MB4_GENERAL_CI,
     attributes: Mapping[str, str] | None = None,
+    proxied: str | None = None,
     deadline: float,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> BackendConnection:
-    """Connect and log in. `deadline` is a time of the event loop's clock; `collation` an id up to 255.
+    """Connect and log in. `deadline` is a time of the event loop's clock; `collation` an id up to 255. `proxied`: what
+    a PROXY protocol header is to say, `local` or an address; None sends none.
 
     `capabilities` is what we can handle; the connection's are those of them that the server has too.
     Raises TimeoutError, OSError (cannot connect), ServerError (refused by the server), AuthenticationFailed
@@ -90,6 +93,8 @@ async def connect_backend(
     async with asyncio.timeout_at(deadline):
         stream = PacketStream(await _connect(loop, address), loop)
         try:
+            if proxied is not None:
+                await loop.sock_sendall(stream.sock, header(proxied, stream.sock))
             login = _Login(stream, address, account, tls, attributes or {}, collation, database)
             return await login.run(capabilities)
         except BaseException:

@@ -1,4 +1,5 @@
-"""The PROXY protocol, versions 1 and 2, receiving: what a balancer says of the client before the client's own bytes.
+"""The PROXY protocol: what a balancer says of the client before the client's own bytes, versions 1 and 2; and what
+Fairlead says of itself to servers, version 2.
 
 Source: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
@@ -21,6 +23,7 @@ V2_LONGEST: Final = 2048
 
 _LOCAL, _PROXY = 0x20, 0x21
 _INET, _INET6 = 1, 2
+_STREAM = 1
 """Upper half of the version 2 head's family byte."""
 _HEAD = 16
 
@@ -87,3 +90,23 @@ async def _exactly(sock: socket.socket, size: int) -> bytes:
             raise ConnectionClosed("the connection ends within the PROXY header")
         data += piece
     return data
+
+
+LOCAL: Final = SIGNATURE + bytes((_LOCAL, 0, 0, 0))
+"""For a connection of Fairlead's own: its address is the socket's."""
+
+
+def header(source: str, sock: socket.socket) -> bytes:
+    """What comes first on a connection to a server. `source`: `local`, or the address that it is said to come from,
+    from the socket's own port. Over a Unix socket there are no ports and no addresses."""
+    if source == "local":
+        return LOCAL
+    found = ip_address(source)
+    own, server = (sock.getsockname(), sock.getpeername()) if sock.family != socket.AF_UNIX else (("", 0), ("", 0))
+    target = found.packed  # of the same family as the source, whichever the server's is
+    with suppress(ValueError):
+        peer = ip_address(server[0].split("%")[0])
+        target = peer.packed if peer.version == found.version else target
+    addresses = found.packed + target + own[1].to_bytes(2, "big") + server[1].to_bytes(2, "big")
+    family = (_INET if found.version == 4 else _INET6) << 4 | _STREAM
+    return SIGNATURE + bytes((_PROXY, family)) + len(addresses).to_bytes(2, "big") + addresses

@@ -344,8 +344,9 @@ def _source_of(target: Target, generation: Generation, numbers: Numbers) -> Sour
     settings, server = target.shard.settings, target.server
     assert settings.account is not None
     connector = ServerConnector(
-        server, target.shard.flavour, settings.account, tls_of(settings.tls), generation.settings.limits.connect
-    )
+        server, target.shard.flavour, settings.account, tls_of(settings.tls), generation.settings.limits.connect,
+        settings.proxy_protocol,
+    )  # fmt: skip
     return Source(target.name, numbers.servers[server.index], settings.limits.connections, connector)
 
 

@@ -74,6 +74,7 @@ class ServerConnector:
     account: Account
     tls: BackendTls
     timeout: float
+    proxied: str | None = None
 
     async def __call__(self, capability_class: int, want_base: bool) -> Opened:
         loop = asyncio.get_running_loop()
@@ -84,6 +85,7 @@ class ServerConnector:
             self.tls,
             capabilities=capabilities_of(capability_class),
             attributes={"program_name": "fairlead"},
+            proxied=self.proxied,
             deadline=deadline,
         )
         try:

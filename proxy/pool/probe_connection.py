@@ -277,6 +277,7 @@ async def _logged_in(endpoint: Endpoint, deadline: float) -> BackendConnection:
         BackendTls(TlsMode(tls.mode.value), tls_context(tls, endpoint.tls_minimum), tls.name),
         capabilities=CAPABILITIES,
         attributes={"program_name": PROGRAM_NAME},
+        proxied=endpoint.proxied,
         deadline=deadline,
     )
 

@@ -104,8 +104,9 @@ def endpoint_of(shard: Shard, server: Server, tls_minimum: TlsVersion = TLS_MINI
     if shard.settings.account is None:
         raise ValueError(f"shard {shard} has no account")
     return Endpoint(
-        server.host, server.port, shard.flavour, shard.settings.account, shard.settings.tls, tls_minimum
-    )
+        server.host, server.port, shard.flavour, shard.settings.account, shard.settings.tls, tls_minimum,
+        shard.settings.proxy_protocol,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from config.settings import Account, Address, ServerTls, TlsSettings
 from config.words import Flavour, TlsMode, TlsVersion
 from proxy.mysql.certificates import ClientFiles, TlsFilesError, client_context
 from proxy.mysql.certificates import TlsMode as CertificateMode
+from proxy.mysql.proxy_protocol import header
 
 Row: TypeAlias = tuple[Any, ...]
 T = TypeVar("T")
@@ -73,6 +74,8 @@ class Endpoint:
     account: Account
     tls: ServerTls
     tls_minimum: TlsVersion = TlsSettings().minimum
+    proxied: str | None = None
+    """What a PROXY protocol header says: `local` or an address; None sends none."""
 
     def __str__(self) -> str:
         return str(Address(self.host, self.port))
@@ -90,14 +93,20 @@ def tls_context(tls: ServerTls, minimum: TlsVersion) -> ssl.SSLContext | None:
 
 
 class _Guarded(aiomysql.Connection):  # type: ignore[misc]
-    """aiomysql's connection, asked not to give the password away. Overrides two of its internal steps."""
+    """aiomysql's connection, asked not to give the password away. Overrides three of its internal steps."""
 
-    def __init__(self, *, tls_mode: TlsMode, tls_name: str | None, **options: Any) -> None:
+    def __init__(self, *, tls_mode: TlsMode, tls_name: str | None, proxied: str | None, **options: Any) -> None:
         super().__init__(**options)
+        self._proxied = proxied
         self._host: str
         self._tls_mode = tls_mode
         self._address: str = options["host"]
         self._tls_name = tls_name
+
+    async def _get_server_information(self) -> None:
+        if self._proxied is not None:
+            self._writer.write(header(self._proxied, self._writer.get_extra_info("socket")))
+        await super()._get_server_information()
 
     async def _request_authentication(self) -> None:
         if not self.server_capabilities & CLIENT.SSL:
@@ -233,6 +242,7 @@ def _connection(endpoint: Endpoint) -> _Guarded:
     return _Guarded(
         tls_mode=endpoint.tls.mode,
         tls_name=endpoint.tls.name,
+        proxied=endpoint.proxied,
         host=endpoint.host,
         unix_socket=endpoint.host if endpoint.host.startswith("/") else None,
         port=endpoint.port,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import pytest
 
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.haproxy import HAProxy
+from loadtest.world.sqlserver import Passwords
 from loadtest.world.world import World
+from proxy.mysql.proxy_protocol import header, read_header
 from tests.proxy.clients import metric, until, value
 
 USERS = {
@@ -89,3 +92,39 @@ def test_elsewhere_a_header_is_refused(proxied: Fairlead) -> None:
         while piece := sock.recv(1000):
             received += piece
     assert b"Bad handshake" in received
+
+
+@pytest.mark.parametrize("said", ["local", "192.0.2.7"])
+def test_to_servers(world: World, said: str) -> None:
+    """The account that may log in from there only; and all connections say the same, whoever the client is."""
+    servers = [shard.primary for shard in world.shards.values()]
+    host = "127.0.0.1" if said == "local" else said
+    for server in servers:
+        server.run(
+            "SET GLOBAL proxy_protocol_networks = '127.0.0.0/8'",
+            f"CREATE USER proxied@'{host}' IDENTIFIED BY '{Passwords().service}'",
+            f"GRANT ALL ON *.* TO proxied@'{host}'",
+        )
+    shard = {"proxy_protocol": said, "account": {"user": "proxied"}}
+    changes = {"shards": dict.fromkeys(world.shards, shard)}
+    try:
+        member = world.fleet(changes).start()["eu"]
+        with contextlib.closing(member.connect()) as connection:
+            assert value(connection, "SELECT COUNT(*) FROM customers") > 0
+            for server in servers:
+                listed = server.query("SELECT HOST FROM information_schema.PROCESSLIST WHERE USER = 'proxied'")
+                assert len(listed) > 1
+                assert {str(one).rpartition(":")[0] for (one,) in listed} == {host}
+    finally:
+        for server in servers:
+            server.run(f"DROP USER proxied@'{host}'", "SET GLOBAL proxy_protocol_networks = ''")
+
+
+@pytest.mark.parametrize("said", ["local", "192.0.2.7", "2001:db8::7"])
+def test_what_is_said_is_what_is_read(said: str) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(header(said, ours) + b"behind")
+        theirs.setblocking(False)
+        assert asyncio.run(read_header(theirs)) == (None if said == "local" else said)
+        assert theirs.recv(100) == b"behind"

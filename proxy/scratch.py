@@ -9,7 +9,7 @@ limits allow. Every value arrives as it was (router/engine/loading.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,9 +39,10 @@ from router.errors import Refusal, refusal
 from router.literals import Params
 from router.plan import Planned, Pull, Refuse, Residual, refusal_of
 from router.policy.scratched import readable
-from router.route import route
+from router.route import route, values_by_shard
 from router.text import Text
 from router.tokens import quoted
+from router.topology import Topology
 
 if TYPE_CHECKING:
     from proxy.worker import Worker
@@ -51,6 +52,8 @@ LOAD_BYTES = 256 << 10
 """Of one INSERT, roughly; servers take 16 MB by default, and every row of it is in this Fairlead's memory once."""
 MOST_BYTES = 15 << 20
 """Of a row as a literal."""
+LOOKED_UP, MOST_LOOKED_UP = 1000, 10_000
+"""Numbers in one statement, and in all: for more, a table is loaded whole."""
 DEFINITION = b"\x03def"
 """How a column's definition begins."""
 NEUTRAL = (
@@ -98,6 +101,7 @@ class Task:
     asked: tuple[Asked, ...]
     rest: Sent
     fingerprint: int
+    topology: Topology
 
     @property
     def flags(self) -> int:
@@ -126,7 +130,8 @@ class Scratch:
         asked = tuple(self._asked(session, sql, found, planned, one, params, execution) for one in plan.pulls)
         rest = assemble(plan.text, sql, found, session.mode, prepared=execution is not None)
         sent = self._sent(session, rest, params, execution, binary=True)
-        task = Task(session, plan, asked, sent, found.fingerprint)
+        assert planned.topology is not None
+        task = Task(session, plan, asked, sent, found.fingerprint, planned.topology)
         shards = tuple(dict.fromkeys((plan.scratch, *(name for one in asked for name in one.shards))))
         self._worker.dispatcher.count(handle, session, found, shards)
         outcome = Outcome()
@@ -258,7 +263,7 @@ class Scratch:
         self, task: Task, asked: Asked, bench: Bench, load: Load, answer: ResultSet, outcome: Outcome
     ) -> None:
         """One mention's rows, shard by shard. Raises Refusal and ShardError."""
-        for name, sent in asked.sent.items():
+        for name, sent in _wanted(task, asked, bench):
             number = self._worker.compiler.shard(name)
             async with self._worker.lease(task.session, number) as lease:
                 lease.submit(number, sent.payload, asked.flags, sent.statement, asked.verdicts.get(name))
@@ -282,6 +287,21 @@ class Scratch:
         assert cursor.end is not None
         answer.ended(cursor.end)
         answer.finish()
+
+
+def _wanted(task: Task, asked: Asked, bench: Bench) -> Iterator[tuple[str, Sent]]:
+    """What is asked of each shard: the pull, or that of the rows which a pull before it has found, so many at once."""
+    lookup = asked.pull.lookup
+    values = bench.values.get((lookup.source, lookup.field)) if lookup is not None else None
+    if lookup is None or values is None or any(sent.statement is not None for sent in asked.sent.values()):
+        yield from asked.sent.items()
+        return
+    where = "AND" if asked.pull.conditions else "WHERE"
+    column = f"{quoted(asked.pull.alias)}.{quoted(lookup.column)}"
+    for name, found in values_by_shard(lookup, task.plan.keyspace, sorted(values), asked.shards, task.topology).items():
+        for first in range(0, len(found), LOOKED_UP):
+            listed = ", ".join(map(str, found[first : first + LOOKED_UP]))
+            yield name, Sent(asked.sent[name].payload + f" {where} ({column} IN ({listed}))".encode())
 
 
 class Load:
@@ -311,6 +331,9 @@ class Bench:
         self.number = number
         self._plan = plan
         self._flags = flags
+        lookups = [pull.lookup for pull in plan.pulls if pull.lookup is not None]
+        self.values: dict[tuple[int, int], set[int] | None] = {(one.source, one.field): set() for one in lookups}
+        """Of the columns by which others are looked up: (pull, column) -> the numbers loaded, None for too many."""
 
     async def prepare(self, *, deprecate: bool) -> None:
         """Raises Refusal."""
@@ -369,6 +392,7 @@ class Bench:
             for at in required:
                 if any(one[at] is None for one in cells):
                     raise refusal("SCRATCH_POLICY", f"{pull.columns[at].name} of {pull.table} is NOT NULL, and masked")
+            self._note(pull, cells)
             rows = [row(one, write) for one in cells]
             load.add(len(rows), len(packets))
             for one in rows:
@@ -379,6 +403,13 @@ class Bench:
                 size += len(one)
         if waiting:
             await self.command(head + b",".join(waiting))
+
+    def _note(self, pull: Pull, cells: Sequence[Sequence[bytes | None]]) -> None:
+        for (source, column), known in self.values.items():
+            if known is not None and self._plan.pulls[source] is pull:
+                known.update(int(one[column] or b"") for one in cells if one[column] is not None)
+                if len(known) > MOST_LOOKED_UP:
+                    self.values[source, column] = None
 
     def head(self, head: Head) -> bytearray:
         """The answer's, with the tables' own names in place of the temporary ones."""

@@ -252,13 +252,26 @@ class SchemaChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """Only rows whose whole number `column` is one that pull number `source`, loaded before, gives in column `field`.
+    `vindex`: `column`, as `key`, is the shard key of it."""
+
+    column: str
+    source: int
+    field: int
+    vindex: str | None = None
+    key: KeyColumn | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pull:
     """The rows of one mention of a table that a residual needs: `text` is asked of the shards of `route`, and what
     they give becomes the `columns` of the temporary table `temporary`, which is made like `table`.
 
     `alias`: what the mention is called. `shadows`: when it is full the temporary table takes the table's name, and the
     text names it as it did. `conditions`: what of the statement the shards decide, in words. `dropped`: unique keys
-    that the temporary table does not have, as what is masked need not be unique. `planned`: what the policy makes of
+    that the temporary table does not have, as what is masked need not be unique. `lookup`: which rows are needed, as
+    long as they are few. `planned`: what the policy makes of
     `text` as a statement of the user's; None without one, or where all of the table is open to the user.
     """
 
@@ -271,6 +284,7 @@ class Pull:
     columns: tuple[Loaded, ...]
     conditions: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    lookup: Lookup | None = None
     planned: Planned | None = field(default=None, repr=False, compare=False)
 
 

@@ -71,6 +71,9 @@ def _residual(plan: plans.Residual, routed: Routed) -> Iterator[Branch]:
         alias = f" {pull.alias}" if pull.alias != pull.table else ""
         columns = ", ".join(column.name for column in pull.columns)
         where = f" where {' and '.join(pull.conditions)}" if pull.conditions else ""
+        if (lookup := pull.lookup) is not None:
+            source = plan.pulls[lookup.source]
+            where = f" whose {lookup.column} is {source.columns[lookup.field].name} of {source.alias}"
         shards = routed(pull.route)
         yield (1, "loads", f"{pull.table}{alias} ({columns}){where} from {', '.join(shards) or 'no shard'}")
         yield from ((2, "policy", told) for told in _reduced(pull, shards))

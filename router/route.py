@@ -26,6 +26,7 @@ from router.plan import (
     Chosen,
     Key,
     KeyRef,
+    Lookup,
     Move,
     MultiWrite,
     OneShard,
@@ -250,6 +251,25 @@ def shards_of(plan: Keyed, keys: Sequence[Key], execution: Execution, *, stored:
             if shard is not None:
                 found.add(shard)
     return tuple(execution.topology.shards[index].name for index in sorted(found))
+
+
+def values_by_shard(
+    lookup: Lookup, keyspace: str, values: Sequence[int], shards: Sequence[str], topology: Topology
+) -> dict[str, list[int]]:
+    """Which of these shards may have rows of which of the values: all, where the column is no shard key."""
+    found = topology.keyspace(keyspace)
+    if lookup.vindex is None or lookup.key is None or found is None:
+        return {name: list(values) for name in shards if values}
+    vindex, parted = found.vindexes[lookup.vindex], dict[str, list[int]]()
+    for one in values:
+        try:
+            shard = vindex.shard_of([keytypes.Key(lookup.key.type, keytypes.canonical(one, lookup.key.type))])
+        except (NoMatch, Unmapped):
+            continue
+        except Unpinnable:
+            return {name: list(values) for name in shards}
+        parted.setdefault(topology.shards[shard].name, []).append(one)
+    return {name: parted[name] for name in shards if name in parted}
 
 
 def _vindex(plan: Keyed, topology: Topology) -> Vindex:

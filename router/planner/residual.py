@@ -23,6 +23,7 @@ from router.errors import Refusal, refusal
 from router.plan import OneShard, Pull, Residual, Scatter
 from router.planner.clauses import Range
 from router.planner.conditions import Conditions
+from router.planner.lookups import Mention, in_order
 from router.planner.merging import Edit, edited
 from router.planner.parsed import Parsed
 from router.planner.placement import Placement
@@ -81,15 +82,19 @@ class _Residual:
     def done(self, instead: str) -> Residual:
         edits: list[Edit] = []
         conditions = Conditions(self.request)
+        found: list[Mention] = []
         for mentions, within, shadows in self._standing():
             pull = self._pull(mentions, conditions, shadows=shadows)
             self.pulls.append(pull)
+            found.append(Mention(pull, mentions[0] if len(mentions) == 1 else None))
             if not shadows:
                 edits.append(_edit(mentions[0], pull, within))
         shards = dict.fromkeys(shard for pull in self.pulls for shard in _shards(pull))
         text = self._script(edited(self.request.tokens, edits))
         names = tuple(dict.fromkeys((self.scratch.name, *shards)))
-        return Residual(self.placement.keyspace.name, self.scratch.name, names, tuple(self.pulls), text, instead)
+        # Values of one shard do not go into the text for others where a policy is in force.
+        pulls = tuple(self.pulls) if self.guarded is not None else in_order(self.request, found)
+        return Residual(self.placement.keyspace.name, self.scratch.name, names, pulls, text, instead)
 
     def _standing(self) -> list[tuple[list[Relation], Range, bool]]:
         """What has to be pulled, its place among the tokens, and whether it keeps its name: the first mention of each

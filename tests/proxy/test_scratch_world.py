@@ -128,9 +128,12 @@ def test_not_in_a_transaction_or_beside_a_pin(fairlead: Fairlead) -> None:
 
 
 def test_the_sessions_variables_hold(fairlead: Fairlead) -> None:
-    sql = "SELECT a.id || 'x', \"name\", @@sql_mode FROM customers a JOIN customers b ON a.email = b.email"
+    joined = "FROM customers a JOIN customers b ON a.email = b.email"
     with client(fairlead) as connection:
-        refused(connection, sql, "FL1002")
+        refused(connection, f"SELECT a.id, @@sql_mode {joined}", "FL1203")
+        assert {row[0] for row in ask(connection, f"SELECT a.id || 'x' {joined}")} == {1}
+        ask(connection, "SET sql_mode = 'PIPES_AS_CONCAT'")
+        assert all(str(row[0]).endswith("x") for row in ask(connection, f"SELECT a.id || 'x' {joined}"))
         ask(connection, "SET sql_mode = 'ANSI_QUOTES', time_zone = '+05:00'")
         found = ask(connection, 'SELECT DISTINCT a."name", NOW() > UTC_TIMESTAMP() + INTERVAL 4 HOUR FROM customers a '
                     'JOIN customers b ON a.email = b.email')  # fmt: skip
@@ -150,3 +153,22 @@ def test_a_scratch_server_that_dies(world: World, fairlead: Fairlead) -> None:
         server.start()
     with client(fairlead) as again:
         until(lambda: _answers(again), "it serves again", fairlead)
+
+
+def test_rows_of_another_table_are_looked_up_by_what_was_loaded_before(world: World, fairlead: Fairlead) -> None:
+    """A few orders of one customer: of all customers only those whom they name are asked for, where they are."""
+    (key,) = ids_on(world, "eu-1")
+    (other,) = ids_on(world, "eu-0")
+    with client(fairlead) as connection:
+        ask(connection, f"INSERT INTO orders (customer_id, id, item, amount, status, created_at) "
+                        f"VALUES ({key}, {other}, 'looked up', 1, 'new', NOW())")  # fmt: skip
+        sql = (
+            "SELECT c.id, o.item FROM orders o JOIN customers c ON c.id = o.id "
+            f"WHERE o.customer_id = {key} AND o.status = 'new'"
+        )
+        before = metric(fairlead, "fairlead_scratch_rows_total")
+        assert (other, "looked up") in ask(connection, sql)
+        loads = [detail for step, detail in ask(connection, f"EXPLAIN ROUTE {sql}") if step == "└ loads"]
+        until(lambda: metric(fairlead, "fairlead_scratch_rows_total") > before, "it is counted")
+        assert metric(fairlead, "fairlead_scratch_rows_total") - before < 10
+    assert loads[0].startswith("orders o ") and " whose id is id of o from " in loads[1]

@@ -560,6 +560,8 @@ class Dispatcher:
             self.worker.pulling.begin(handle, session, Statement(sql, found, planned, params, execution))
         elif isinstance(plan, plans.SplitLoad):
             self._split_file(handle, session, sql, found, planned, plan)
+        elif isinstance(plan, plans.Told):
+            self.worker.telling.begin(handle, session, Statement(sql, found, planned, params, execution), plan)
         elif isinstance(plan, plans.Numbered):
             self.worker.numbering.begin(handle, session, sql, found, planned, params, execution)
         else:

@@ -83,7 +83,7 @@ class LocalAnswers:
         """Columns and rows of a local answer."""
         match plan:
             case plans.SessionValue(columns):
-                values = [self._fact(column.fact, session, info) for column in columns]
+                values = [self.fact(column.fact, session, info) for column in columns]
                 return self.columns(session, plan), [values]
             case plans.Names(label, names):
                 return [database_column(session, label)], [[name] for name in names]
@@ -149,7 +149,7 @@ class LocalAnswers:
             "policy": f"epoch {generation.policy.epoch}" if generation.policy is not None else "none",
         }
 
-    def _fact(self, fact: str, session: Session, info: dict[str, Any]) -> Any:
+    def fact(self, fact: str, session: Session, info: dict[str, Any]) -> Any:
         match fact:
             case "database":
                 return session.database

@@ -225,6 +225,8 @@ class Statements:
         match plan:
             case plans.OneShard(shard):
                 return compiler.shard(shard)
+            case plans.Told():
+                return compiler.nearest(tuple(shard.name for shard in self._worker.generation.topology.shards))
             case plans.PullOut(keyspace=name):
                 pulled = self._worker.generation.topology.keyspace(name)
                 assert pulled is not None

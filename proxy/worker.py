@@ -67,6 +67,7 @@ from proxy.session import ContextTable, Session
 from proxy.shadow import Shadow
 from proxy.statements import Statements
 from proxy.steps import Stepping
+from proxy.telling import Telling
 from proxy.trial import Beside, Canary
 from proxy.variables import Variables
 from proxy.verdicts import Verdicts
@@ -140,6 +141,7 @@ class Worker:
         self.scratch = Scratch(self)
         self.pulling = Pulling(self)
         self.stepping = Stepping(self)
+        self.telling = Telling(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)

@@ -275,6 +275,8 @@ def describe(plan: Plan) -> str:
             return f"SchemaChange({plan.keyspace}.{plan.table}: {', '.join(plan.shards)})"
         case plans.PullOut(keyspace, pulls):
             return f"PullOut({keyspace}: {', '.join(one.kind for one in pulls)})"
+        case plans.Told(calls):
+            return f"Told({', '.join(one.fact for one in calls)})"
         case plans.Refuse(entry, args):
             return f"Refuse({', '.join((entry, *args))})"
         case _:

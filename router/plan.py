@@ -475,6 +475,25 @@ class SessionColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Tokens `first` to `last`, in whose place the session's `fact` is written."""
+
+    first: int
+    last: int
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Write what the session knows into a write, and plan that anew. `entry`, `args`: why the statement as it is would
+    be refused."""
+
+    calls: tuple[Tell, ...]
+    entry: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SessionValue:
     """A one-row answer from what the session knows, without a backend."""
 
@@ -529,6 +548,7 @@ Plan: TypeAlias = (
     | UseDatabase
     | Kill
     | SessionValue
+    | Told
     | Names
     | ShowRoute
     | ShowFairlead

@@ -16,7 +16,7 @@ from router.gate import Family, Gate, gate
 from router.hints import NO_HINTS, Hints, parse_hints
 from router.longtext import words_of
 from router.plan import OneShard, Planned
-from router.planner import change, ddl, explaining, insert, kill, opaque, select, setting, show, transaction
+from router.planner import change, ddl, explaining, insert, kill, opaque, select, setting, show, telling, transaction
 from router.planner.request import Draft, Request, refused
 from router.template import NotUnderstood
 from router.text import Text
@@ -115,6 +115,10 @@ def _plan(request: Request) -> Planned:
     planner = _PLANNERS.get(request.gate.family, _unknown)
     try:
         return planner(request)
+    except Refusal as refused:
+        if (found := telling.told(request, refused)) is None:
+            raise
+        return found
     except (NotUnderstood, RecursionError) as problem:
         reason = problem if isinstance(problem, NotUnderstood) else "it is nested too deeply"
         if request.gate.family in _NEVER_OPAQUE:

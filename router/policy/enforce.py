@@ -134,7 +134,7 @@ def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
     """The plan of one statement for the context's subject. Never raises for what a client may send."""
     planned = plan_route(lexed, sql, context)
     # What ids are written into is decided about when they are.
-    if context.policy is None or isinstance(planned.plan, Refuse | plans.Numbered):
+    if context.policy is None or isinstance(planned.plan, Refuse | plans.Numbered | plans.Told):
         return planned
     try:
         if isinstance(planned.plan, plans.PullOut):

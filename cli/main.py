@@ -28,6 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "rollback": ("cli.rollback", "Go back to an earlier version."),
         "history": ("cli.history", "List configuration versions."),
         "audit": ("cli.audit", "Verify decision records, or report from them."),
+        "lookup": ("cli.lookup", "Make, fill and check the tables of lookups."),
         "exposure": ("cli.exposure", "Show how many persons were shown, and what is left of the budgets."),
         "example": ("cli.example", "Print the commented example configuration, or its JSON Schema."),
         "completion": ("cli.completion", "Print the completion script of a shell."),

@@ -22,6 +22,7 @@ _NOUNS = {
     "listeners": "listener",
     "tables": "table",
     "vindexes": "vindex",
+    "lookups": "lookup",
     "domains": "domain",
     "classes": "class",
     "tags": "tag",

@@ -30,6 +30,7 @@ from config.words import (
     KeyChanges,
     LogFormat,
     LogLevel,
+    LookupState,
     MultiShardWrites,
     OtherRegions,
     RedisAccess,
@@ -551,6 +552,25 @@ TableSettings = ShardedTable | ReferenceTable | PinnedTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookupSettings:
+    """An index over all shards: from the value of a column to the shards of its rows. Fairlead keeps it."""
+
+    table: Annotated[str, Option("The sharded table.")]
+    column: Annotated[str, Option("The column whose values are looked up.")]
+    vindex: Annotated[
+        str, Option("The keyspace's vindex `hash` that says on which shard the entry of a value is.")
+    ]
+    unique: Annotated[
+        bool,
+        Option("No two rows of all shards have the same value; the table has a unique key over the column for it."),
+    ] = False
+    state: Annotated[
+        LookupState,
+        Option("building: writes keep it in step, reads do not use it yet; ready: reads do. See `fairlead lookup`."),
+    ] = LookupState.BUILDING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyspaceSettings:
     """A database as the application sees it. One shard and no tables: unsharded, statements pass verbatim."""
 
@@ -598,6 +618,10 @@ class KeyspaceSettings:
     )
     tables: Annotated[
         Mapping[str, TableSettings], Option("The tables, by name. In a sharded keyspace others are refused.")
+    ] = field(default_factory=_empty)
+    lookups: Annotated[
+        Mapping[str, LookupSettings],
+        Option("Columns other than the shard key by which rows are found without asking every shard, by name."),
     ] = field(default_factory=_empty)
 
     @property
@@ -1006,6 +1030,14 @@ class Limits:
             "The most bytes of such rows, which are in memory meanwhile (within merge_memory_worker).", SIZE, low=KIB
         ),
     ] = 16 * MIB
+    lookup_rows: Annotated[
+        int,
+        Option(
+            "The most rows that one statement may change in a table with lookups; and entries of a value beyond which "
+            "a read asks every shard instead.",
+            low=1,
+        ),
+    ] = 10000
     queue_wait: Annotated[
         float, Option("How long a statement waits for a server connection.", DURATION, low=0)
     ] = 5.0

@@ -73,6 +73,13 @@ class ExplicitIds(StrEnum):
     ALLOW = "allow"
 
 
+class LookupState(StrEnum):
+    """How far a lookup is."""
+
+    BUILDING = "building"
+    READY = "ready"
+
+
 class Scatter(StrEnum):
     """What happens to a read that has to ask several shards."""
 

@@ -583,11 +583,16 @@ class Dispatcher:
 
     def on_shards(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,
-        params: Params, execution: Execution | None, form: Form | None = None,
+        params: Params, execution: Execution | None, form: Form | None = None, told: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """Where this execution goes: one shard by the relay, several by the executor. `form`: the statement is not the
-        client's own. Raises Refusal."""
-        shards = route(planned, found, sql, params, mode=session.mode, charset=session.charset)
+        client's own; `told`: the shards, where a lookup has told them. Raises Refusal."""
+        plan = planned.plan
+        if isinstance(plan, plans.ByLookup) and not told:
+            self.worker.lookups.find(handle, session, sql, found, planned, compiled, params, execution, form)
+            return
+        shards: tuple[str, ...] | plans.Refuse
+        shards = told or route(planned, found, sql, params, mode=session.mode, charset=session.charset)
         if isinstance(shards, plans.Refuse):
             raise refusal_of(shards, planned.facts)
         if session.bound in shards:
@@ -598,9 +603,13 @@ class Dispatcher:
         toll = self.worker.exposures.toll(session, planned, found, sql, params, shards)
         if toll is not None and toll.persons is None and session.spread is not None:
             raise toll.bound_to_its_connection()
-        plan = planned.plan
-        if isinstance(plan, plans.ByKey) and len(shards) > 1:
+        if isinstance(plan, plans.Keep):
+            self.worker.lookups.write(handle, session, sql, found, planned, plan, shards, params, execution, form, toll)
+            return
+        if isinstance(plan, plans.ByKey | plans.ByLookup) and len(shards) > 1:
             plan = plan.otherwise
+        if isinstance(plan, plans.Refuse):
+            raise refusal_of(plan, planned.facts)
         if isinstance(plan, plans.Residual):
             if toll is not None:
                 raise refusal("SCRATCH_POLICY", "the persons in it are counted")
@@ -787,7 +796,7 @@ class Dispatcher:
         if self.worker.exposures.toll(session, planned, found, sql, params, shards) is not None:
             raise refusal("POLICY_FORM", "a subquery whose rows are counted")
         plan, execution = planned.plan, statement.execution
-        if isinstance(plan, plans.ByKey) and len(shards) > 1:
+        if isinstance(plan, plans.ByLookup) or (isinstance(plan, plans.ByKey) and len(shards) > 1):
             plan = plan.otherwise
         if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
             bounds = bounds_of(plan.merge, sql, found, session.mode, params)

@@ -200,25 +200,31 @@ class Executor:
                 payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
                 payloads = {name: reduced.payloads.get(name, payload) for name in shards}
                 work = partial(self._scatter, handle, session, payloads, execution, reduced, info, outcome)
-            case plans.MultiWrite(sum_rows=sum_rows, clock=clock):
-                payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
-                executions = dict.fromkeys(shards, execution) if execution is not None else {}
-                write = Write(payloads, executions, sum_rows, flags=WRITES | reduced.flags, clock=clock)
+            case plans.MultiWrite() | plans.SplitInsert():
+                write = self.write_of(session, sql, found, planned, plan, shards, execution, reduced, insert_id)
                 work = partial(self._writes(session, plan.keyspace), handle, session, write, info, outcome)
             case plans.SchemaChange():
                 work = partial(self._change_schema, handle, session, plan, sql, found, info, outcome)
-            case plans.SplitInsert(clock=clock):
-                params = execution.params if execution is not None else ()
-                parts = split(planned, found, sql, params, mode=session.mode, charset=session.charset)
-                payloads = {shard: b"\x03" + part.text for shard, part in parts.items()}
-                executions = self._executions(session, execution, parts) if execution is not None else {}
-                inserted = _inserted(session, planned, plan, found, insert_id)
-                flags = WRITES | reduced.flags
-                write = Write(payloads, executions, inserted=inserted, flags=flags, clock=clock)
-                work = partial(self._writes(session, plan.keyspace), handle, session, write, info, outcome)
             case _:
                 raise refusal("INTERNAL", f"{type(plan).__name__} over several shards")
         self.spawn(handle, session, planned, found.fingerprint, tuple(shards), outcome, work, reduced.toll)
+
+    def write_of(
+        self, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.MultiWrite | plans.SplitInsert,
+        shards: Sequence[str], execution: Execution | None, reduced: Reduced = NOT_REDUCED, insert_id: int = 0,
+    ) -> Write:  # fmt: skip
+        """What each of several shards is sent. Raises Refusal."""
+        flags = WRITES | reduced.flags
+        if isinstance(plan, plans.MultiWrite):
+            payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
+            executions = dict.fromkeys(shards, execution) if execution is not None else {}
+            return Write(payloads, executions, plan.sum_rows, flags=flags, clock=plan.clock)
+        params = execution.params if execution is not None else ()
+        parts = split(planned, found, sql, params, mode=session.mode, charset=session.charset)
+        payloads = {shard: b"\x03" + part.text for shard, part in parts.items()}
+        executions = self._executions(session, execution, parts) if execution is not None else {}
+        inserted = _inserted(session, planned, plan, found, insert_id)
+        return Write(payloads, executions, inserted=inserted, flags=flags, clock=plan.clock)
 
     def _executions(
         self, session: Session, execution: Execution, parts: Mapping[str, Outgoing]

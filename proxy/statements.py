@@ -223,10 +223,14 @@ class Statements:
         if planned.policy is not None:
             return compiler.nearest(planned.policy.allowed)
         match plan:
+            case plans.Keep():
+                return self._describing_shard(plan.write, planned)
             case plans.OneShard(shard):
                 return compiler.shard(shard)
             case plans.Told():
                 return compiler.nearest(tuple(shard.name for shard in self._worker.generation.topology.shards))
+            case plans.ByLookup(shards=shards):
+                return compiler.nearest(shards)
             case plans.PullOut(keyspace=name):
                 pulled = self._worker.generation.topology.keyspace(name)
                 assert pulled is not None

@@ -46,6 +46,7 @@ from proxy.leases import Lease, Leases
 from proxy.loading import Loading
 from proxy.local import LocalAnswers
 from proxy.logins import Logins
+from proxy.lookups import Lookups
 from proxy.moves import Moves
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import SessionTrack, Status
@@ -142,6 +143,7 @@ class Worker:
         self.pulling = Pulling(self)
         self.stepping = Stepping(self)
         self.telling = Telling(self)
+        self.lookups = Lookups(self)
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)

@@ -585,6 +585,44 @@ _WRITES = (
         "Insert there, or use auto_increment.kind: region with a shard for every region.",
     ),
     _entry(
+        "LOOKUP_UNFIT", 1350, NOT_SUPPORTED_YET,
+        "lookup {0} of table {1} cannot be kept in step: {2}",
+        "A write that leaves a lookup behind would make reads miss rows. Reads do without the lookup meanwhile.",
+        "Mend what is named, or take the lookup out of the configuration.",
+    ),
+    _entry(
+        "LOOKUP_FORM", 1351, NOT_SUPPORTED_YET,
+        "{0} of table {1}, which has lookups: {2}",
+        "Lookups are kept in step by looking at the rows before and behind the change, which have to be known by "
+        "their keys.",
+        "Write the statement in a plainer form: rows with literal keys, one table, no change of its keys.",
+    ),
+    _entry(
+        "LOOKUP_VALUE", 1352, NOT_SUPPORTED_YET,
+        "this value of {0} in table {1} cannot be looked up: {2}",
+        "The shard of an entry is computed from the value, and values that the column finds equal must meet there.",
+        "Use a column whose collation compares by bytes (utf8mb4_bin), or keep to printable ASCII.",
+    ),
+    _entry(
+        "LOOKUP_ROWS", 1353, OUT_OF_RESOURCES,
+        "the statement changes more than {0} rows of a table with lookups",
+        "The rows are held in memory until the lookups are in step (limits.lookup_rows).",
+        "Change fewer rows at a time.",
+    ),
+    _entry(
+        "LOOKUP_MOVED", 1354, LOCK_WAIT_TIMEOUT,
+        "the statement did not change the rows of table {0} that it was seen to be about; it was undone",
+        "Its condition gave other rows when it was carried out than a moment before, or a row was not stored as "
+        "written.",
+        "Send it again; write the keys and the condition as plain values.",
+    ),
+    _entry(
+        "LOOKUP_TABLE", 1355, TABLEACCESS_DENIED,
+        "table {0} belongs to a lookup",
+        "Fairlead alone reads and writes it: other changes would let it and the rows disagree.",
+        "Read and write the table that the lookup is of.",
+    ),
+    _entry(
         "KEY_NULL", 1305, BAD_NULL,
         "shard key {0} is NULL in an INSERT",
         "A row without a shard key has no shard.",

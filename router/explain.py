@@ -139,7 +139,9 @@ def explain_planned(
     planned: Planned, lexed: LexedStatement, sql: bytes, context: Context, params: Params = ()
 ) -> Explanation:
     """The same for a plan that is there already."""
-    found = _allowed(planned, route(planned, lexed, sql, params, mode=context.mode))
+    found: tuple[str, ...] | Refuse = ()
+    if not isinstance(planned.plan, plans.ByLookup):
+        found = _allowed(planned, route(planned, lexed, sql, params, mode=context.mode))
     error = _error(found) if isinstance(found, Refuse) else None
     shards = () if isinstance(found, Refuse) else found
     facts = planned.facts
@@ -223,10 +225,11 @@ def _texts(
     if planned.policy is not None:
         given = planned.policy.parts
         return {shard: given[shard].template for shard in shards if shard in given and given[shard].splices}
-    plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    whole = planned.plan.write if isinstance(planned.plan, plans.Keep) else planned.plan
+    plan = whole.otherwise if isinstance(whole, ByKey) else whole
     if not isinstance(plan, plans.SplitInsert) or len(shards) < 2:
         return {}
-    parts = split(planned, lexed, sql, params, mode=context.mode)
+    parts = split(replace(planned, plan=whole), lexed, sql, params, mode=context.mode)
     return {shard: part.text.decode("utf-8", "replace") for shard, part in parts.items()}
 
 
@@ -273,6 +276,10 @@ def describe(plan: Plan) -> str:
             return f"Numbered({plan.keyspace}.{plan.table}, rows={plan.rows_slot}, value={plan.position})"
         case plans.SchemaChange():
             return f"SchemaChange({plan.keyspace}.{plan.table}: {', '.join(plan.shards)})"
+        case plans.ByLookup():
+            return f"ByLookup({plan.keyspace}.{plan.lookup}, keys={_keys(plan.keys)}, {describe(plan.otherwise)})"
+        case plans.Keep():
+            return f"Keep({plan.keyspace}.{plan.table}, {describe(plan.write)})"
         case plans.PullOut(keyspace, pulls):
             return f"PullOut({keyspace}: {', '.join(one.kind for one in pulls)})"
         case plans.Told(calls):

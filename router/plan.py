@@ -330,6 +330,47 @@ class ByKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ByLookup:
+    """Ask the lookup for the shards of the rows, then send the statement there: verbatim to the one, by `otherwise` to
+    several. No row that matters is without one of the values of `keys` in the lookup's column.
+
+    `when_empty` answers when no row has one of them; a value that does not say what it equals means all of
+    `otherwise`'s shards.
+    """
+
+    keyspace: str
+    lookup: str
+    keys: tuple[Key, ...]
+    otherwise: Scatter | Residual | Refuse
+    when_empty: str
+    shards: tuple[str, ...]
+
+
+Write: TypeAlias = OneShard | ByKey | MultiWrite | SplitInsert
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A write to a table with lookups: `write` in a transaction that brings them in step.
+
+    Which rows it may change is told by `rows`, their keys as an INSERT gives them, or by `condition`, the tokens
+    [first, behind the last) of an UPDATE's or DELETE's WHERE clause without the word (None: all rows), on the table
+    called `alias`. `fresh`: rows with these keys cannot have been there. `counts`: it tells how many rows it found.
+    `guarded`: the policy keeps back the texts of servers' errors.
+    """
+
+    keyspace: str
+    table: str
+    write: Write
+    rows: tuple[Key, ...] | None
+    condition: tuple[int, int] | None = None
+    alias: str = ""
+    fresh: bool = False
+    counts: bool = False
+    guarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RowTokens:
     """A row that is not one of a ROWS slot, by tokens of norm: where its id is written (-1: nowhere), and its closing
     parenthesis; of INSERT … SET, the word SET."""
@@ -534,6 +575,8 @@ Plan: TypeAlias = (
     | ByKey
     | Scatter
     | PullOut
+    | ByLookup
+    | Keep
     | SplitInsert
     | SplitLoad
     | MultiWrite

@@ -31,6 +31,11 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
     match plan:
         case plans.Residual():
             yield from _residual(plan, routed)
+        case plans.ByLookup():
+            yield (0, "route", f"to the shards of the rows: as it is to one, {_BY_SEVERAL[type(plan.otherwise)]}")
+            yield (1, "lookup", f"{plan.lookup}, on the shards of the values; not in transactions with snapshots")
+        case plans.Keep():
+            yield from _kept(plan, shards, topology)
         case plans.PullOut():
             yield from _pulled(plan)
         case plans.Scatter(merge=Recipe() as recipe) if len(shards) > 1:
@@ -53,6 +58,25 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
             yield (2, "read", "what is selected, locked, by a route of its own")
         case plans.SchemaChange():
             yield from _changed(plan)
+
+
+_BY_SEVERAL = {
+    plans.Scatter: "merged from several",
+    plans.Residual: "by the scratch server from several",
+    plans.Refuse: "refused on several",
+}
+
+
+def _kept(plan: plans.Keep, shards: Sequence[str], topology: Topology | None) -> Iterator[Branch]:
+    keyspace = topology.keyspace(plan.keyspace) if topology is not None else None
+    table = keyspace.table(plan.table) if keyspace is not None else None
+    names = ", ".join(str(one) for one in table.lookups) if table is not None else ""
+    yield (0, "commit", f"two-phase, decided on {shards[0] if shards else 'the first shard'}")
+    yield (1, "keep", f"lookup {names} in step, on the shards of the values that change")
+    write = plan.write.otherwise if isinstance(plan.write, plans.ByKey) else plan.write
+    what = "its rows" if isinstance(write, plans.SplitInsert) and len(shards) > 1 else "the statement"
+    for shard in shards:
+        yield (1, "write", f"{what} to {shard}")
 
 
 def _pulled(plan: plans.PullOut) -> Iterator[Branch]:

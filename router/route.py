@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from _speedups import lexer
@@ -23,7 +23,9 @@ from router.literals import Params, value
 from router.plan import (
     AnyShard,
     ByKey,
+    ByLookup,
     Chosen,
+    Keep,
     Key,
     KeyRef,
     Lookup,
@@ -82,6 +84,8 @@ def route(
     More than one: `planned.plan`, or for a ByKey its `otherwise`, is to be carried out on all of them.
     AnyShard gives those to choose from. `params`: decoded parameters of a prepared statement.
     """
+    if isinstance(planned.plan, Keep):
+        planned = replace(planned, plan=planned.plan.write)
     try:
         found = _route(planned.plan, _execution(planned, lexed, sql, params, mode, charset))
     except Refusal as reason:
@@ -96,6 +100,8 @@ def route(
 
 def is_atomic(planned: Planned, shards: Sequence[str]) -> bool:
     """Is this execution a write to several shards by two-phase commit?"""
+    if isinstance(planned.plan, Keep):
+        return True
     plan = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
     if len(shards) < 2 or planned.topology is None or not isinstance(plan, SEVERAL_WRITES):
         return False
@@ -122,11 +128,16 @@ def _one_time(planned: Planned, shards: Sequence[str]) -> Refuse | None:
     return Refuse("UNSTABLE_FUNCTION", (f"the time on {away}, another region's shard,",)) if away is not None else None
 
 
+def too_many(planned: Planned, lexed: LexedStatement, sql: Text, shards: int) -> Refuse | None:
+    """Why an execution whose shards a lookup told may not go to so many of them."""
+    return _several_problem(planned, lexed, sql, shards) if shards > 1 else None
+
+
 def _several_problem(planned: Planned, lexed: LexedStatement, sql: Text, shards: int) -> Refuse | None:
     """Why this execution may not go to so many shards."""
     if _sets_variables(lexed, sql):
         return Refuse("UNSTABLE_FUNCTION", ("the optimizer hint SET_VAR",))
-    carried = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    carried = planned.plan.otherwise if isinstance(planned.plan, ByKey | ByLookup) else planned.plan
     keyspace = planned.topology.keyspace(getattr(carried, "keyspace", "")) if planned.topology is not None else None
     copies = isinstance(carried, SchemaChange) or (isinstance(carried, MultiWrite) and not carried.sum_rows)
     if keyspace is None or keyspace.fan_out is None or copies or planned.facts.hints.scatter is True:
@@ -138,7 +149,7 @@ def _several_problem(planned: Planned, lexed: LexedStatement, sql: Text, shards:
 
 def warning(planned: Planned, shards: int) -> Refusal | None:
     """What a read of so many shards is warned of, where its keyspace says `scatter: warn`."""
-    carried = planned.plan.otherwise if isinstance(planned.plan, ByKey) else planned.plan
+    carried = planned.plan.otherwise if isinstance(planned.plan, ByKey | ByLookup) else planned.plan
     if shards < 2 or not isinstance(carried, Scatter) or planned.facts.hints.scatter is True:
         return None
     keyspace = planned.topology.keyspace(carried.keyspace) if planned.topology is not None else None
@@ -158,8 +169,14 @@ def _execution(
 ) -> Execution:
     if planned.topology is None:
         raise refusal("INTERNAL", "a plan without its topology")
-    text = bytes(sql) if isinstance(planned.plan, Keyed) else b""
+    keyed = isinstance(planned.plan, Keyed | ByLookup)
+    text = bytes(sql) if keyed else b""
     return Execution(text, lexed, planned.topology, mode, params, charset)
+
+
+def values_of(keys: Sequence[Key], execution: Execution) -> list[tuple[Value, ...]]:
+    """What the keys mean in this execution. Raises Undecided."""
+    return [one for key in keys for one in combinations(key, execution)]
 
 
 def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
@@ -176,6 +193,8 @@ def _route(plan: Plan, execution: Execution) -> tuple[str, ...] | Refuse:
             return _shards_of_rows(plan, execution)
         case Move():
             return _moving(plan, execution).shards
+        case ByLookup():
+            return _route(plan.otherwise, execution)
         case Residual() | SplitLoad():
             return plan.shards
         case Refuse():

@@ -324,7 +324,7 @@ def _weaknesses(keyspace: Keyspace, declared: Table, live: LiveTable) -> Iterabl
     """What one server would enforce and several cannot."""
     if declared.kind is TableKind.SHARDED:
         for key in live.unique_keys:
-            if not holds_key(key, declared):
+            if not holds_key(key, declared) and not _looked_up(key, declared):
                 yield ("warning", "unique-per-shard", f"unique key {key.name} is unique per shard only")
     for foreign in live.foreign_keys:
         parent = keyspace.table(foreign.parent)
@@ -332,6 +332,12 @@ def _weaknesses(keyspace: Keyspace, declared: Table, live: LiveTable) -> Iterabl
             yield ("warning", "foreign-key", f"foreign key {foreign.name} is checked per shard only")
     if live.triggers:
         yield ("warning", "triggers", "has triggers, whose statements are not routed")
+
+
+def _looked_up(key: UniqueKey, declared: Table) -> bool:
+    """Does a lookup see to it on all shards?"""
+    unique = {one.column.lower() for one in declared.lookups if one.unique}
+    return key.exact and len(key.columns) == 1 and key.columns[0].lower() in unique
 
 
 def holds_key(key: UniqueKey, declared: Table) -> bool:

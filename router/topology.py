@@ -8,7 +8,7 @@ its servers; those of another region only through that region's Fairlead (`Regio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -26,6 +26,7 @@ from config.settings import (
 from config.words import Flavour, KeyChanges, MultiShardWrites, Scatter
 from router.declared import check_declared
 from router.ids import Ids, ids_of
+from router.lookups import Lookup, lookup_of
 from router.vindexes import registry
 from router.vindexes.registry import Place
 from router.vindexes.vindex import Vindex
@@ -110,7 +111,7 @@ class Table:
 
     sharded: `vindex` over `columns`, rows on `vindex.shards`; reference: the same rows on every one of
     `shards`; pinned: all rows on `shard`. `types` are declared types, None where only the live schema knows. `ids`:
-    those that Fairlead gives to an AUTO_INCREMENT column.
+    those that Fairlead gives to an AUTO_INCREMENT column. `lookups`: by which its rows are found otherwise.
     """
 
     index: int
@@ -122,6 +123,7 @@ class Table:
     columns: tuple[str, ...] = ()
     types: tuple[ColumnType | None, ...] = ()
     ids: Ids | None = None
+    lookups: tuple[Lookup, ...] = ()
 
     @property
     def shard(self) -> int:
@@ -150,6 +152,7 @@ class Keyspace:
     fan_out: int | None = None
     scratch: Shard | None = None
     key_changes: KeyChanges = KeyChanges.MOVE
+    lookups: Mapping[str, Lookup] = field(default_factory=lambda: MappingProxyType({}))
 
     def table(self, name: str) -> Table | None:
         """The declared table of this name, case and all, or None."""
@@ -273,8 +276,12 @@ def _keyspace(
     )
     vindexes = {title: registry.build(title, one, place) for title, one in given.vindexes.items()}
     homes = {shard.name: shard.settings for shard in own}
+    lookups = _lookups(name, given, vindexes)
     tables = {
-        title: _table(first + position, name, title, table, vindexes, place, _ids(given, table, homes))
+        title: replace(
+            _table(first + position, name, title, table, vindexes, place, _ids(given, table, homes)),
+            lookups=tuple(one for one in lookups.values() if one.table == title),
+        )
         for position, (title, table) in enumerate(given.tables.items())
     }
     return Keyspace(
@@ -289,7 +296,17 @@ def _keyspace(
         fan_out=given.fan_out,
         scratch=next((shards[shard] for shard in given.scratch if shards[shard].is_local), None),
         key_changes=given.key_changes,
+        lookups=MappingProxyType(lookups),
     )
+
+
+def _lookups(keyspace: str, given: KeyspaceSettings, vindexes: Mapping[str, Vindex]) -> dict[str, Lookup]:
+    found: dict[str, Lookup] = {}
+    for name, one in given.lookups.items():
+        table = given.tables[one.table]
+        assert isinstance(table, ShardedTable)
+        found[name] = lookup_of(name, keyspace, one, tuple(table.columns), vindexes[one.vindex])
+    return found
 
 
 def _ids(keyspace: KeyspaceSettings, table: TableSettings, shards: Mapping[str, ShardSettings]) -> Ids | None:

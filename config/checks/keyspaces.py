@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config.checks.ids import check_ids
+from config.checks.lookups import check_lookup
 from config.checks.names import check_identifier, check_known
 from config.checks.vindexes import check_vindex
 from config.findings import Findings, KeyPath, item
@@ -27,6 +28,8 @@ def check_keyspaces(settings: Settings, findings: Findings) -> None:
         for title, vindex in keyspace.vindexes.items():
             check_vindex(settings, findings, keyspace, vindex, (*path, "vindexes", title))
         _tables_fit(settings, findings, name, keyspace)
+        for title, lookup in keyspace.lookups.items():
+            check_lookup(settings, findings, keyspace, title, lookup, (*path, "lookups", title))
         for shard in keyspace.scratch:
             check_known(findings, (*path, "scratch"), shard, keyspace.shards, "shard")
 

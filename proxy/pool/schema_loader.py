@@ -34,6 +34,8 @@ from proxy.pool.service_connection import (
     ServiceConnection,
     connect,
 )
+from router.entries import owner_of
+from router.errors import Refusal
 from router.schema import (
     Check,
     Finding,
@@ -110,6 +112,24 @@ class _Reading:
     exists: bool
 
 
+def _lookup_findings(keyspace: Keyspace, present: Sequence[ShardSchema]) -> list[Finding]:
+    """Lookups that cannot be kept in step: reads do without them, writes are refused."""
+    found: list[Finding] = []
+    for table in keyspace.tables.values():
+        for lookup in table.lookups:
+            missing = [one.shard for one in present if lookup.store not in one.tables]
+            if missing:
+                text = f"lookup {lookup}: table {lookup.store} does not exist on {', '.join(missing)}"
+                found.append(Finding("error", "lookup", keyspace.name, table.name, text))
+        if table.lookups and not found and present:
+            try:
+                owner_of(table, merge(present, keyspace, 0))
+            except Refusal as reason:
+                text = f"lookup {reason.filling[0]}: {reason.filling[2]}"
+                found.append(Finding("error", "lookup", keyspace.name, table.name, text))
+    return found
+
+
 def _declared_primary(shard: Shard) -> Server | None:
     return shard.servers[0] if shard.servers else None
 
@@ -172,6 +192,7 @@ class SchemaLoader:
         for shard in missing:
             text = f"the database does not exist on {shard}, or the account may not see it"
             found.append(Finding("error", "database-missing", keyspace.name, "", text))
+        found += _lookup_findings(keyspace, present)
         facts = {shard: reading.facts for shard, reading in readings.items() if reading.exists}
         return found + list(disagreements(keyspace.name, facts))
 

@@ -70,6 +70,10 @@ class Spread:
     def home(self) -> str:
         return self.transaction.home
 
+    @property
+    def characteristics(self) -> list[bytes]:
+        return self._begun.characteristics
+
     # --- parts ----------------------------------------------------------------------------------------------
 
     def adopt(self) -> None:
@@ -386,6 +390,13 @@ class Spreads:
             raise refusal("SNAPSHOT_SHARDS")
         by_default = session.state.literal("transaction_read_only") not in NOT_READ_ONLY
         return Begun(variant, packets, read_only=bool(info["status"] & IN_TRANS_READONLY), by_default=by_default)
+
+    def characteristics(self, handle: int, session: Session) -> list[bytes]:
+        """The SET TRANSACTION statements that the session's transaction was, or will be, begun by."""
+        if session.spread is not None:
+            return session.spread.characteristics
+        found = self._worker.relay.transaction(handle)
+        return [payload[1:] for _, payload in split_packets(found[1])] if found is not None else []
 
     def allow(self, session: Session, info: dict[str, Any] | None, planned: Planned, shards: Iterable[str]) -> None:
         """May a statement of the session's transaction go to these shards? `info`: of a session that has not spread

@@ -155,6 +155,15 @@ class AtomicTransaction:
                 raise ServerSaid(failed)
         faults.reach("begun")
 
+    async def also(self, name: str, lease: Lease) -> Part:
+        """One more part, which writes, of a transaction that has begun. Raises ServerSaid, Refusal."""
+        await self._worker.atomics.ready((self.home, name))
+        part = self.add(name, lease)
+        part.wrote = True
+        if (failed := await part.begin((), b"START TRANSACTION")) is not None:
+            raise ServerSaid(failed)
+        return part
+
     # --- commit ---------------------------------------------------------------------------------------------
 
     async def commit(self) -> None:

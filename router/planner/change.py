@@ -9,7 +9,7 @@ from sqlglot import exp
 from config.words import MultiShardWrites, Verb
 from router.errors import Refusal, refusal
 from router.plan import Chosen, Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse
-from router.planner import choosing, moving
+from router.planner import choosing, looked_up, moving
 from router.planner.insert import reference_write
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
@@ -43,7 +43,14 @@ def plan(request: Request) -> Planned:
     if keyspace.unsharded:
         draft.because("the keyspace is unsharded")
         return draft.done(OneShard(keyspace.shards[0].name))
-    return draft.done(_sharded(request, keyspace, parsed, draft))
+    return draft.done(_looked_after(request, keyspace, parsed, draft))
+
+
+def _looked_after(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft) -> Plan:
+    guard(request, keyspace, parsed)
+    placement = place(request, keyspace, parsed)
+    plan = _sharded(request, keyspace, parsed, placement, draft)
+    return looked_up.of_change(request, parsed, placement, draft, plan)
 
 
 def _use(draft: Draft, parsed: Parsed, verb: Verb) -> None:
@@ -61,9 +68,9 @@ def _use(draft: Draft, parsed: Parsed, verb: Verb) -> None:
         draft.use(target.keyspace, target.table, "write", *verbs)
 
 
-def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft) -> Plan:
-    guard(request, keyspace, parsed)
-    placement = place(request, keyspace, parsed)
+def _sharded(
+    request: Request, keyspace: Keyspace, parsed: Parsed, placement: Placement, draft: Draft
+) -> Plan:
     kinds = {target.declared.kind for target in parsed.targets if target.declared is not None}
     changes = moving.changed_keys(parsed)
     hinted = request.hinted_shard(keyspace)

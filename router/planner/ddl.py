@@ -6,6 +6,7 @@ refused, but for changes of one table (`rollout.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from _speedups import lexer
@@ -125,8 +126,20 @@ def _database(request: Request, verb: Verb) -> Planned:
 _DATABASE_WORDS = frozenset({"DATABASE", "SCHEMA", "IF", "NOT", "EXISTS", "OR", "REPLACE"})
 
 
+def _check_lookups(request: Request, homes: Sequence[Keyspace]) -> None:
+    """Raises Refusal for what would change a table with lookups, or a lookup's own, on one shard by itself."""
+    names = {token.name for token in request.tokens if token.is_name}
+    for home in homes:
+        for lookup in home.lookups.values():
+            if lookup.store in names:
+                raise refusal("LOOKUP_TABLE", f"{home.name}.{lookup.store}")
+            if lookup.table in names and request.gate.family in (Family.DDL, Family.LOAD):
+                raise refusal("LOOKUP_FORM", request.gate.verb, lookup.table, "entries would be left behind")
+
+
 def _one_server(request: Request, kind: Kind) -> Planned:
     homes = _homes(request)
+    _check_lookups(request, homes)
     shards = {_shard(request, home, kind.error) for home in homes}
     if len(shards) != 1:
         raise refusal("TWO_KEYSPACES", " and ".join(home.name for home in homes))

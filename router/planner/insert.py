@@ -9,11 +9,12 @@ from sqlglot import exp
 
 from _speedups import lexer
 from config.words import MultiShardWrites, Verb
+from router.entries import Owner, owner_of
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn
 from router.pinning import Ref, environment, key_ref
 from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert, Transfer
-from router.planner import numbering, transferring
+from router.planner import looked_up, numbering, transferring
 from router.planner.apart import shard_local
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import (
@@ -93,11 +94,26 @@ def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft,
     if table.ids is not None and request.context.numbered is None:
         return numbering.plan(row, placement, draft)
     row.check_conflicts()
+    if parsed.query is not None and looked_up.keeping(request, placement, table):
+        raise refusal("LOOKUP_FORM", f"{row.verb} … SELECT", table.name, "which rows it writes is only known behind it")
     if apart:
         return _from_afar(row, placement, draft)
     if parsed.query is not None:
-        return _from_query(row, placement, draft, parsed.query)
-    return _from_values(row, placement, draft)
+        plan = _from_query(row, placement, draft, parsed.query)
+    else:
+        plan = _from_values(row, placement, draft)
+    if not looked_up.keeping(request, placement, table):
+        return plan
+    owner = owner_of(table, request.context.schemas.get(keyspace.name))
+    return looked_up.of_insert(parsed, draft, plan, _row_keys(row, placement, owner), owner)
+
+
+def _row_keys(row: Row, placement: Placement, owner: Owner) -> tuple[Key, ...]:
+    """What tells the new rows of a table with lookups apart. Raises Refusal."""
+    names, slot, values = row.names(), _rows_slot(row.request), row.tree.expression
+    assert isinstance(values, exp.Values)
+    rows = (looked_up.row_keys(owner, placement, names, one, slot, row.verb) for one in _rows(values))
+    return tuple(dict.fromkeys(rows))
 
 
 def _apart(parsed: Parsed, placement: Placement) -> bool:

@@ -43,6 +43,8 @@ def plan(request: Request, keyspace: Keyspace, verbs: Sequence[Verb]) -> Planned
         return _loads(draft.done(OneShard(request.context.topology.shards[declared.shard].name)))
     if declared.kind is TableKind.REFERENCE:
         raise load.refusal("it is copied to every shard")
+    if declared.lookups:
+        raise refusal("LOOKUP_FORM", "LOAD DATA", load.table, "which rows it writes is only known behind it")
     draft.because("its rows are parted by their shard key")
     return _loads(draft.done(_Split(load, declared).plan()))
 

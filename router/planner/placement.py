@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from router import functions
 from router.errors import refusal
 from router.keys import KeyColumn, UnsupportedKey
+from router.lookups import PREFIX
 from router.pinning import Finder
 from router.plan import ByKey, Key, OneShard, Otherwise, Plan
 from router.planner.parsed import Parsed
@@ -83,6 +84,8 @@ def _check(request: Request, keyspace: Keyspace, relation: Relation) -> None:
     name = relation.table or ""
     schema = request.context.schemas.get(keyspace.name)
     if relation.declared is None:
+        if name.startswith(PREFIX):
+            raise refusal("LOOKUP_TABLE", f"{keyspace.name}.{name}")
         if relation.live is not None and relation.live.kind == "view":
             raise refusal("VIEW", keyspace.name, name)
         raise refusal("UNKNOWN_TABLE", keyspace.name, name)

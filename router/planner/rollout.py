@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from config.words import Verb
 from router.errors import refusal
+from router.lookups import PREFIX
 from router.plan import OneShard, Planned, SchemaChange
 from router.planner.request import Draft, Request
 from router.tokens import Token, starts
@@ -35,9 +36,12 @@ def plan(request: Request, verbs: Sequence[Verb]) -> Planned | None:
         return None
     name = request.tokens[last].name
     table = keyspace.table(name)
+    if table is None and name.startswith(PREFIX):
+        raise refusal("LOOKUP_TABLE", f"{keyspace.name}.{name}")
     if table is None:
         raise refusal("UNKNOWN_TABLE", keyspace.name, name)
     _check_form(request.tokens, last)
+    _check_lookups(request, table)
     draft = Draft(request, request.gate.verb.lower(), ddl=True, implicit_commit=True)
     draft.use(keyspace.name, name, "write", *verbs)
     shards = _shards(request, keyspace, table)
@@ -78,6 +82,25 @@ def _behind_table(tokens: Sequence[Token]) -> int | None:
     if tokens[0].upper != "TRUNCATE" and "TABLE" not in upper:
         return None
     return next((at for at, token in enumerate(tokens) if token.upper not in _BEFORE_NAME), None)
+
+
+def _check_lookups(request: Request, table: Table) -> None:
+    """Raises Refusal for what would change the columns that lookups have copies of, or the rows unseen."""
+    if not table.lookups:
+        return
+    schema = request.context.schemas.get(table.keyspace)
+    live = schema.table(table.name) if schema is not None else None
+    primary = next((key.columns for key in live.unique_keys if key.primary), ()) if live is not None else ()
+    watched = {name.lower() for name in (*primary, *(one.column for one in table.lookups))}
+    head = request.tokens[0].upper
+    for token in request.tokens[2:]:
+        if token.upper in ("PRIMARY", "CONVERT", "PARTITION") or (token.is_name and token.name.lower() in watched):
+            raise refusal("LOOKUP_FORM", f"{head} TABLE", table.name, f"it names {token.text}")
+    if head in ("TRUNCATE", "DROP") and "INDEX" not in {token.upper for token in request.tokens[1:3]}:
+        raise refusal("LOOKUP_FORM", f"{head} TABLE", table.name, "the entries would be left without rows")
+    uniques = {key.name.lower() for key in live.unique_keys if not key.primary} if live is not None else set()
+    if any(token.is_name and token.name.lower() in uniques for token in request.tokens[2:]):
+        raise refusal("LOOKUP_FORM", f"{head} TABLE", table.name, "it names a unique key")
 
 
 def _check_form(tokens: Sequence[Token], last: int) -> None:

@@ -17,6 +17,7 @@ from router.plan import AnyShard, Key, OneShard, Plan, Planned, Refuse, Residual
 from router.planner import metadata, session
 from router.planner.aggregates import calls_in
 from router.planner.apart import shard_local, windows_apart
+from router.planner.looked_up import by_lookup
 from router.planner.merging import recipe_of
 from router.planner.parsed import Parsed, describe, home, read, reads
 from router.planner.placement import Placement, by_key, check_vindexes, guard, many, place, whole_tables
@@ -123,9 +124,28 @@ def _over_shards(
         if request.context.bound:
             draft.because("it is one shard's part of a larger statement")
             return Scatter(keyspace.name, placement.shards)
-        return _scattered(request, parsed, placement, draft)
+        return _unpinned(request, parsed, placement, draft)
     keys = placement.all_keys()
     return by_key(placement, draft, keys, _otherwise(request, parsed, placement, draft, keys))
+
+
+def _unpinned(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Plan:
+    """Where a lookup says, else everywhere. Raises Refusal."""
+    if not any(one.declared.lookups for one in placement.unpinned if one.declared is not None):
+        return _scattered(request, parsed, placement, draft)
+    assert parsed.query is not None
+    otherwise: Scatter | Refuse
+    try:
+        otherwise = _scattered(request, parsed, placement, draft)
+    except Refusal as problem:
+        if shape_problem(parsed.query, placement) is not None:
+            raise
+        otherwise = Refuse(problem.entry.name, problem.filling)
+        found = by_lookup(request, parsed, placement, draft, otherwise)
+        if found is None:
+            raise
+        return found
+    return by_lookup(request, parsed, placement, draft, otherwise) or otherwise
 
 
 def _scattered(request: Request, parsed: Parsed, placement: Placement, draft: Draft) -> Scatter:

@@ -173,8 +173,9 @@ class _Enforcer:
         forms.check(gated, self.tokens, self.lexed.flags, norm, self.planned.plan, within)
         if gated.family not in forms.FOLLOWED or not self._must_follow(gated.family, within):
             return self.planned
+        request = Request(self.sql, self.lexed, norm, self.tokens, gated, self.context)
         try:
-            return self._follow(Request(self.sql, self.lexed, norm, self.tokens, gated, self.context), within)
+            return self._with_lookups(request, within)
         except (NotUnderstood, RecursionError) as problem:
             why = str(problem) if isinstance(problem, NotUnderstood) else "it is nested too deeply"
             raise refusal("POLICY_OPAQUE", gated.verb, why) from None
@@ -191,6 +192,26 @@ class _Enforcer:
         words = {token.upper for token in self.tokens}
         carries = family is Family.UPDATE or (family is Family.INSERT and words & {"SELECT", "TABLE", "DUPLICATE"})
         return bool(carries) and within.names_restricted(self.tokens)
+
+    def _with_lookups(self, request: Request, within: Reach) -> Planned:
+        """Lookups are asked and kept in step only where the subject's statement is carried out as it is: what they find
+        is told by values as they are."""
+        plan = self.planned.plan
+        if isinstance(plan, plans.ByLookup):
+            found = self._follow(request, within)
+            if _is_open(found):
+                return found
+            self.planned = replace(self.planned, plan=plan.otherwise)
+            if (refused := self.planned.refusal) is not None:
+                raise refused
+        elif isinstance(plan, plans.Keep):
+            self.planned = replace(self.planned, plan=plan.write)
+            found = self._follow(request, within)
+            if not _is_open(found) or not isinstance(found.plan, plans.Write):
+                raise refusal("POLICY_FORM", "a write that lookups are kept in step with")
+            guarded = found.policy is not None and found.policy.guarded
+            return replace(found, plan=replace(plan, write=found.plan, guarded=guarded), policy=None)
+        return self._follow(request, within)
 
     def _follow(self, request: Request, within: Reach) -> Planned:
         parsed = read(request)
@@ -352,6 +373,12 @@ class _Enforcer:
             reason = parts[name].refusal
             if reason is not None:
                 raise Refusal(CATALOGUE[reason.entry], reason.args)
+
+
+def _is_open(planned: Planned) -> bool:
+    """Is the statement carried out as it is, and nothing in its answer looked at?"""
+    policy = planned.policy
+    return policy is None or (policy.free and not policy.counts)
 
 
 def _check_opaque(parsed: Parsed) -> None:

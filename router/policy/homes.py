@@ -26,6 +26,10 @@ def _names(plan: plans.Plan, topology: Topology) -> tuple[str, ...]:
             return shards
         case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.SetSession(shards=shards):
             return shards
+        case plans.Keep(write=write):
+            return _names(write, topology)
+        case plans.ByLookup(shards=shards):
+            return shards
         case plans.Move(shards=shards) | plans.Chosen(shards=shards) | plans.Transfer(shards=shards):
             return shards
         case plans.SplitLoad(shards=shards):

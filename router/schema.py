@@ -98,7 +98,8 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class LiveTable:
     """A base table or view as a server has it. `columns` in ordinal order. `indexes`: those that are not unique; None
-    when they were not read, nor `checks` and `partitioned_by`, the words of what rows are partitioned by."""
+    when they were not read, nor `checks` and `partitioned_by`, the words of what rows are partitioned by. `versioned`:
+    MariaDB keeps what its rows have been."""
 
     name: str
     kind: Literal["table", "view"] = "table"
@@ -109,6 +110,7 @@ class LiveTable:
     indexes: tuple[Index, ...] | None = None
     checks: tuple[Check, ...] = ()
     partitioned_by: frozenset[str] = frozenset()
+    versioned: bool = False
 
     def column(self, name: str) -> LiveColumn | None:
         """By name without regard to case, as column names are compared."""

@@ -508,6 +508,7 @@ def tables_of(
         LiveTable(
             name=str(name),
             kind="view" if "VIEW" in str(kind).upper() else "table",
+            versioned="VERSIONED" in str(kind).upper(),
             columns=tuple(_column(flavour, row) for row in columns_of.get(name, ())),
             unique_keys=tuple(_unique_keys(keys_of.get(name, ()))),
             foreign_keys=tuple(_foreign_keys(foreign_of.get(name, ()), rules_of)),

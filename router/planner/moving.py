@@ -147,6 +147,8 @@ def _unlike_one_server(request: Request, live: LiveTable, keyspace: str) -> Iter
     schema = request.context.schemas.get(keyspace)
     if schema is not None and schema.drifting.get(live.name):
         yield "the table is not the same on all shards"
+    if live.versioned:
+        yield "the table keeps the history of its rows"
     if live.triggers:
         yield "the table has triggers"
     if live.foreign_keys:

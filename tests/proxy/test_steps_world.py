@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pymysql
 import pytest
 
 from loadtest.world.fairlead import Fairlead
@@ -133,3 +134,26 @@ def test_a_read_over_shards_locks_what_it_reads(world: World) -> None:
         # Outside of a transaction locks are gone with the statement.
         assert len(ask(holder, "SELECT id FROM customers FOR UPDATE")) == 100
         ask(connection, f"UPDATE customers SET balance = 8 WHERE id IN ({a}, {b})")
+
+
+@pytest.mark.parametrize("flavour", ["mariadb"])
+def test_the_history_of_rows_does_not_move(world: World) -> None:
+    member = world.kept({"health": {"schema": "1s"}})
+    a, b = key_of(world, "eu-0"), ids_on(world, "eu-1")[0]
+    for shard in world.shards.values():
+        shard.primary.run("ALTER TABLE shop.orders ADD SYSTEM VERSIONING")
+    try:
+        with client(member) as connection:
+            text = f"UPDATE orders SET customer_id = {b} WHERE customer_id = {a} AND 1 = 0"
+            until(lambda: "history" in denied(connection, text), "the schema is read", member)
+    finally:
+        for shard in world.shards.values():
+            shard.primary.run("ALTER TABLE shop.orders DROP SYSTEM VERSIONING")
+
+
+def denied(connection: Connection, text: str) -> str:
+    try:
+        ask(connection, text)
+    except pymysql.err.Error as error:
+        return str(error)
+    return ""

@@ -108,7 +108,7 @@ cdef inline bint fits(Vindex* v, uint8_t column, KeyValue* key) noexcept nogil:
         return v.low[column] <= key.number <= <int64_t>v.high[column]
     if key_type == KEY_INT_UNSIGNED:
         return <uint64_t>key.number <= v.high[column]
-    if key.length > v.high[column]:
+    if key.length > v.high[column] or <int64_t>key.length < v.low[column]:     # BINARY(n) is filled up
         return False
     return not v.ascii_only[column] or is_ascii(key.bytes, key.length)
 

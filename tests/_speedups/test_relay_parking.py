@@ -12,7 +12,8 @@ from _speedups.relay import Relay
 from _speedups.stats import PARK_REASONS, StatsPage
 
 PARKED, CLOSED = 1, 2
-OP_REPLY = 7
+OP_KEY, OP_REPLY = 3, 7
+LIST, BYTES, IN_ROWS = 3, 3, 2
 OK = bytes.fromhex("00000002000000")
 TEXTS = {
     "a literal": b"SELECT name FROM customers WHERE id = 7",
@@ -112,6 +113,24 @@ def test_the_next_statement_is_lexed_for_itself(client: Client) -> None:
     client.relay.reply(client.handle, b"\x07\x00\x00\x01" + OK)
     client.send(second)
     assert client.relay.statement(client.handle) == (lexer.lex(second, 0), len(second))
+
+
+@pytest.mark.parametrize(("value", "reason"), [(b"abcd", None), (b"abc", "key"), (b"abcde", "key")])
+def test_a_key_that_would_not_be_stored_as_written_is_left_to_the_planner(
+    client: Client, value: bytes, reason: str | None
+) -> None:
+    """BINARY(4) fills up what is shorter, and a server that is not strict cuts what is longer."""
+    text = b"INSERT INTO t (k) VALUES ('%s')" % value
+    items = [(one, 0) for one in (b"abcd", b"abc", b"abcde")]
+    client.relay.configure(shards=1, users=1, health=[0])
+    vindex = client.relay.vindex_add(kind=LIST, key_types=[BYTES], items=items, limits=[(4, 4, False)])
+    found = lexer.lex(text, 0)
+    client.relay.plan_put(
+        fingerprint=found.fingerprint, norm=found.norm, ctx=1, epoch=client.relay.epoch, opcode=OP_KEY,
+        vindex=vindex, keys=[[(0, IN_ROWS, 0, 0)]],
+    )  # fmt: skip
+    _, parked = client.send(text)
+    assert (PARK_REASONS[parked] == "key") == (reason == "key")
 
 
 @pytest.mark.parametrize("resumed", [False, True])

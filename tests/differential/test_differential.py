@@ -196,7 +196,9 @@ def _compare(pair: Pair, statement: Statement) -> str:
     sql = statement.sql.encode(pair.way.codec)
     mine, prepared = ask(pair.mine, sql, statement.params, pair.way.codec)
     if mine.refused:
-        return "error" if _would_fail(pair, sql, statement).kind == "error" else "refused"
+        outcome = "error" if _would_fail(pair, sql, statement).kind == "error" else "refused"
+        assert pair.theirs.query("SELECT 1 FROM refused").kind == "error"  # what its session now knows is an error, too
+        return outcome
     theirs, their_prepared = ask(pair.theirs, sql, statement.params, pair.way.codec)
     found = differences(mine, theirs, ordered=statement.ordered)
     if prepared is not None and their_prepared is not None and theirs.kind != "error":

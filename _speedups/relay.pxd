@@ -47,6 +47,7 @@ cdef enum Trx:
 
 cdef enum BeginVariant:         # those variants of START TRANSACTION that show in the status flags
     BEGIN_READ_ONLY = 1
+    BEGIN_ACCESS = 3            # so many variants tell of the access mode alone, and as many of a snapshot, too
     BEGIN_SNAPSHOT_READ_ONLY = 4
     BEGIN_NOTHING = 7           # none: `once` is for the next statement, or for a BEGIN that comes before it
 
@@ -60,6 +61,7 @@ cdef enum Opcode:
     OP_ROLLBACK = 6
     OP_REPLY = 7                # a canned packet
     OP_AUDITED = 8              # a bit: executions leave a record, for which there must be room first
+    OP_ROWS = 16                # a bit: PLAN_ONE_ROW follows from the text
 
 cdef enum PlanFlag:
     PLAN_REPLICA_OK = 1
@@ -76,6 +78,11 @@ cdef enum PlanFlag:
     PLAN_SAMPLED = 2048         # ... one in `Core.sample` of them
     PLAN_LOAD = 4096            # LOAD DATA LOCAL: the server may ask the client for its file
     PLAN_CURSOR = 8192          # of a command that may open a cursor, or reads from one; never a plan's
+    PLAN_INSERTS = 16384        # an error may come behind rows that have got ids …
+    PLAN_ONE_ROW = 32768        # … but for this one: nothing came before it
+    PLAN_FRESH_ID = 65536       # the OK packet's insert id, if any, is LAST_INSERT_ID()
+    PLAN_PRESET = 131072        # LAST_INSERT_ID() was set on the backend first
+    PLAN_ASK_ID = 262144        # it may change without the answer's saying so
 
 cdef enum Unusual:              # what an EXECUTE looks at before anything else
     UNUSUAL_OVERFLOW = 1        # its long data exceed the packet limit: it answers with the error
@@ -115,15 +122,25 @@ cdef enum Step:                 # what the backend works on
     STEP_NONE = 7
     STEP_ONCE = 9               # SET TRANSACTION, before its BEGIN
     STEP_DENIED = 8             # what is left of an answer that the witness keeps back
+    STEP_ASK = 10               # which LAST_INSERT_ID() is the backend's?
 
 cdef enum Suspect:
     SUSPECT_STATE = 1           # a response said that session state changed behind our back
     SUSPECT_KILL = 2            # a KILL QUERY is on its way, and may come when its statement is over
     SUSPECT_ONCE = 4            # a SET TRANSACTION may still wait there for a transaction
+    SUSPECT_ID = 8              # it alone knows the session's LAST_INSERT_ID()
+
+cdef enum IdState:              # of a session's LAST_INSERT_ID()
+    ID_KNOWN = 0
+    ID_HERE = 1                 # the attached backend has it: relay_ids.pxi
+    ID_LOST = 2                 # and it was lost with it
 
 cdef enum Draining:             # what becomes of a session between two transactions
     DRAIN_CLOSE = 1             # it ends
     DRAIN_MOVE = 2              # it moves to the process that has taken over, when it holds nothing here
+
+cdef enum:
+    OUTCOME_ID_LOST = 0x80
 
 cdef enum LastError:
     NO_ERROR = 0
@@ -167,7 +184,7 @@ cdef enum Event:
 cdef struct Outcome:            # of a session's last statement, as it goes from process to process
     uint8_t autocommit_off
     uint8_t last_error
-    uint8_t diagnostics
+    uint8_t diagnostics         # with OUTCOME_ID_LOST, a bit
     uint16_t warnings
     uint64_t affected
     uint64_t insert_id
@@ -213,7 +230,7 @@ cdef struct Plan:
     int32_t shard
     uint32_t pins               # bit i = PIN reason i
     uint16_t vindex
-    uint16_t flags
+    uint32_t flags
     uint8_t opcode
     uint8_t park_reason
     uint8_t referenced          # the clock's second chance
@@ -317,14 +334,16 @@ cdef struct Session:
     uint16_t status             # as a server last said it
     uint16_t warnings           # of the last statement
     int32_t shard               # of the current command
-    uint16_t flags              # PlanFlag of the current command
+    uint32_t flags              # PlanFlag of the current command
     uint32_t cmd_pins
     uint32_t digest
     uint32_t digest_generation
     uint64_t digest_shards      # a mask, of a command that the event loop answers
     uint64_t fingerprint
     uint64_t affected
-    uint64_t insert_id
+    uint64_t insert_id          # LAST_INSERT_ID() as last known
+    uint64_t own_id             # of the current command: the id that the uvloop side wrote into it, 0 for none
+    uint8_t id_state            # enum IdState
     uint8_t last_error          # LastError: how the last statement ended
     Buf own_error               # payload of the last ERR packet that no server sent, for SHOW WARNINGS
     uint32_t plan_id            # of the current plan, or of the record that `run_on` asked for
@@ -386,6 +405,8 @@ cdef struct Backend:
     uint8_t queued
     uint8_t dead
     uint8_t suspect             # enum Suspect: why it is not lent again
+    uint8_t id_odd              # SUSPECT_ID: the answer may not tell whether LAST_INSERT_ID() has changed
+    uint64_t last_id            # LAST_INSERT_ID() there, before what has made it suspect
     uint32_t state
     uint32_t want_state
     uint16_t status

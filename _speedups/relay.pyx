@@ -42,7 +42,7 @@ from _speedups.lexer cimport (
     python_statement, row_next,
 )
 from _speedups.literals cimport (
-    KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, MODE_ASCII_KEYS, MODE_FIRST_STATEMENT, MODE_MARIADB,
+    KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, LIT_ROWS, MODE_ASCII_KEYS, MODE_FIRST_STATEMENT, MODE_MARIADB,
     MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG, TYPE_NULL,
 )
 from _speedups.scanner cimport *
@@ -116,6 +116,7 @@ include "relay_script.pxi"
 include "relay_upload.pxi"
 include "relay_client.pxi"
 include "relay_cursor.pxi"
+include "relay_ids.pxi"
 include "relay_backend.pxi"
 include "relay_moves.pxi"
 include "relay_loop.pxi"

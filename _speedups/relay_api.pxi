@@ -307,7 +307,8 @@ cdef class Relay:
         if fd < 0:
             return None
         return fd, (copy.autocommit_off, copy.affected, copy.insert_id, copy.warnings, copy.last_error,
-                    DIAG_GONE if copy.diagnostics == DIAG_HERE else copy.diagnostics,
+                    (DIAG_GONE if copy.diagnostics == DIAG_HERE else copy.diagnostics)
+                    | (OUTCOME_ID_LOST if copy.id_state else 0),
                     PyBytes_FromStringAndSize(<char*>own, n)), list(positions)
 
     @property
@@ -598,14 +599,16 @@ cdef class Relay:
 
     def run_on(self, uint64_t handle, int32_t shard, *, uint32_t flags=0, uint32_t pins=0, bytes extra=b"",
                bint notify=False, bint hold=False, VerdictRef verdict=None, int consistency=-1, int64_t max_lag_ms=-1,
-               uint32_t digest=0, uint32_t digest_generation=0, uint32_t record=0, bytes payload=b""):
+               uint32_t digest=0, uint32_t digest_generation=0, uint32_t record=0, bytes payload=b"",
+               uint64_t own_id=0, bint close=False):
         """Send the parked command to `shard`.
 
         `extra`: framed packets to be sent first, each answered by one OK. `verdict`: what the policy makes of it.
         `payload`: what is sent in place of the client's command, its command byte in front.
         `notify`: EVENT_DONE when it is complete; `hold`: and the next command waits for `release`.
         `consistency`, `max_lag_ms`: by which the backend is chosen, for this command only. `record`: how it ends is
-        told by `records` under this number; 0: it is not.
+        told by `records` under this number; 0: it is not. `own_id`: the id that was written into the payload.
+        `close`: the client is disconnected behind the answer.
         -> False when the session is gone.
         """
         cdef Core* c = &self.core
@@ -625,7 +628,9 @@ cdef class Relay:
                 unpark(c, s)
                 s.phase = PHASE_BUSY
                 held = length == 0 or replace_command(c, s, command, length)
-                s.flags = <uint16_t>flags
+                s.flags = flags
+                s.own_id = own_id
+                s.hangup |= close
                 s.cmd_pins = pins
                 s.behind = (BEHIND_NOTIFY if notify else 0) | (BEHIND_HOLD if hold else 0)
                 if length:
@@ -664,6 +669,47 @@ cdef class Relay:
                         s.max_lag_ms = <uint32_t>max_lag_ms
                     go_to_shard(c, s, shard)
                     s.consistency, s.max_lag_ms = level, lag
+            self.unlock()
+        return s != NULL
+
+    def chain(self, uint64_t handle, int begin=BEGIN_NOTHING):
+        """Answer COMMIT AND CHAIN of a session without a backend: a transaction begins, with the characteristics of the
+        one before, or as variant `begin`, which tells of the access mode alone."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                unpark(c, s)
+                buf_free(&s.deferred)
+                s.ndeferred = 0
+                if begin != BEGIN_NOTHING or s.trx != TRX_PENDING or s.begin == BEGIN_NOTHING:
+                    s.begin = 0 if begin == BEGIN_NOTHING else <uint8_t>begin
+                s.begin = as_set(s, s.begin % BEGIN_ACCESS)
+                set_trx(c, s, TRX_PENDING)
+                reply_ok(c, s)
+            self.unlock()
+        return s != NULL
+
+    def ask_id(self, uint64_t handle):
+        """The attached backend is asked for LAST_INSERT_ID(); then the parked command is looked at again."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL:
+                if s.backend == NULL or s.id_state != ID_HERE:
+                    s.id_state = ID_LOST if s.id_state == ID_HERE else s.id_state
+                    s.resumed = 1
+                    ready_session(c, s)
+                else:
+                    if s.linger:
+                        unlinger(c, s)
+                        s.diagnostics = DIAG_GONE
+                    unpark(c, s)
+                    start_step(c, s, STEP_ASK)
             self.unlock()
         return s != NULL
 
@@ -761,6 +807,7 @@ cdef class Relay:
                         keep_own(s, told, told_size)
                 if insert_id:
                     s.insert_id = insert_id
+                    s.id_state = ID_KNOWN
                 send_numbered(c, s, p, n)
                 if s.up_kept:
                     end_file(c, s)
@@ -991,6 +1038,7 @@ cdef class Relay:
             s = session_at(&self.core, handle)
             if s != NULL:
                 s.insert_id = 0
+                s.id_state = ID_KNOWN
                 s.warnings = 0
                 s.last_error = NO_ERROR
                 s.diagnostics = DIAG_GONE
@@ -1073,7 +1121,7 @@ cdef class Relay:
                 s.t_received = c.now
                 s.t_wait = s.t_sent = 0
                 s.bytes_out = 0
-                s.flags = <uint16_t>flags
+                s.flags = flags
                 s.cmd_pins = pins
                 s.phase = PHASE_BUSY
                 if statement is not None:
@@ -1538,6 +1586,7 @@ cdef class Relay:
         try:
             fill_plan(plan, opcode, id, shard, flags, pins, park_reason, vindex, keys, begin, reply)
             self.check_plan(plan, [len(key) for key in keys])
+            mark_rows(plan)
             mark_audited(plan)
             plan.fingerprint = fingerprint
             plan.ctx = ctx
@@ -1888,7 +1937,8 @@ cdef dict info_of(Session* copy, int32_t shard):
         "trx": copy.trx, "pins": copy.pins, "linger": bool(copy.linger), "shard": shard,
         "diagnostics": copy.diagnostics, "warnings": copy.warnings,
         "last_error": copy.last_error not in (NO_ERROR, OWN_NOTE),
-        "last_insert_id": copy.insert_id, "affected": copy.affected, "status": session_status(copy),
+        "last_insert_id": copy.insert_id, "id_state": copy.id_state,
+        "affected": copy.affected, "status": session_status(copy),
         "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
         "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,
         "fingerprint": copy.fingerprint, "bytes_out": copy.bytes_out,
@@ -1939,6 +1989,12 @@ cdef void mark_audited(Plan* plan) noexcept nogil:
         plan.opcode |= OP_AUDITED
 
 
+cdef void mark_rows(Plan* plan) noexcept nogil:
+    """The same, for texts of which one plan stands for any number of rows."""
+    if plan.flags & PLAN_INSERTS and not plan.flags & PLAN_ONE_ROW and plan.opcode in (OP_SHARD, OP_KEY):
+        plan.opcode |= OP_ROWS
+
+
 cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t flags, uint32_t pins, int park_reason,
                    uint32_t vindex, object keys, int begin, bytes reply) except -1:
     cdef int i, column
@@ -1947,7 +2003,7 @@ cdef int fill_plan(Plan* plan, int opcode, uint32_t id, int32_t shard, uint32_t 
     plan.opcode = <uint8_t>opcode
     plan.id = id
     plan.shard = shard
-    plan.flags = <uint16_t>flags
+    plan.flags = flags
     plan.pins = pins
     plan.park_reason = <uint8_t>park_reason
     plan.vindex = <uint16_t>vindex
@@ -2020,6 +2076,7 @@ cdef inline bint at_rest(Session* s) noexcept nogil:
 
 cdef void move_backend(Core* c, Session* a, Session* b) noexcept nogil:
     cdef bint active = a.backend.status & SERVER_STATUS_IN_TRANS != 0
+    ids_lost(a, a.backend)
     b.backend = a.backend
     b.backend.owner = b
     a.backend = NULL

@@ -84,6 +84,7 @@ cdef void backend_close(Core* c, Backend* b) noexcept nogil:
         c.notify = True
     from_list(c, b)
     if b.owner != NULL:
+        ids_lost(b.owner, b)
         b.owner.backend = NULL
         b.owner.linger = 0
         b.owner = NULL
@@ -137,6 +138,7 @@ cdef inline void detach(Core* c, Session* s) noexcept nogil:
     b.pool.stats.in_use -= 1
     if b.busy or b.suspect or b.status & SERVER_STATUS_IN_TRANS \
             or (b.pool.age_ns and c.now - b.t_created > b.pool.age_ns):
+        ids_lost(s, b)
         backend_close(c, b)
         return
     to_idle(c, b)
@@ -147,7 +149,7 @@ cdef inline void detach(Core* c, Session* s) noexcept nogil:
 cdef void keep_lingering(Core* c, Session* s) noexcept nogil:
     """Keep the backend for SHOW WARNINGS, but let anybody take it who needs it more."""
     cdef Backend* b = s.backend
-    if b.pool.nwait or b.suspect:
+    if b.pool.nwait or b.suspect & ~<uint8_t>SUSPECT_ID:
         s.diagnostics = DIAG_GONE
         detach(c, s)
         return
@@ -387,6 +389,8 @@ cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
         sent = send_framed(c, b, EXPECT_PREPARE, s.exec.text, s.exec.text_len)
     elif step == STEP_COMMIT:
         sent = send_framed(c, b, EXPECT_QUERY, <const uint8_t*>b"\x07\x00\x00\x00\x03COMMIT", 11)
+    elif step == STEP_ASK:
+        sent = ask_id(c, b)
     else:
         sent = send_framed(c, b, EXPECT_OK, <const uint8_t*>b"\x01\x00\x00\x00\x0e", 5)
     if not sent:
@@ -677,6 +681,12 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
                 # More than one answer, or one to a command that it has not read to its end.
                 backend_lost(c, b)
                 return
+        elif b.step == STEP_ASK and result == SCAN_MORE:
+            passed = 0          # it is read as a whole
+            scan_begin(&b.scan, EXPECT_QUERY, b.pool.capclass & 1, True)
+            if not buf_append(&b.carry, c.scratch, have):
+                backend_lost(c, b)
+                return
         elif result == SCAN_MALFORMED or (passed == 0 and have == SCRATCH) \
                 or not buf_append(&b.carry, c.scratch + passed, have - passed):
             backend_lost(c, b)
@@ -704,7 +714,7 @@ cdef inline bint ends_with_ok(Backend* b) noexcept nogil:
 
 
 cdef enum:
-    WATCHED = PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE | PLAN_CURSOR
+    WATCHED = PLAN_GUARDED | PLAN_AUDIT | PLAN_LOAD | PLAN_OUTSIDE | PLAN_CURSOR | PLAN_PRESET | PLAN_ASK_ID
     # What has more at the end of its answer than the answer; with PLAN_GUARDED alone only an error has.
 
 
@@ -770,6 +780,10 @@ cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil
     s.record_rows = b.scan.rows
     s.record_error = b.scan.error_code
     give_up_upload(s)
+    if s.flags & PLAN_ASK_ID:
+        ids_changed(s, b)
+    elif s.flags & PLAN_PRESET and not b.scan.insert_id and not b.suspect & SUSPECT_ID:
+        b.last_id = s.insert_id
     if s.flags & PLAN_CURSOR:
         cursor_answered(c, s, b)
 
@@ -802,6 +816,8 @@ cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
     """What the session remembers of its last statement."""
     if b.scan.outcome == OUTCOME_ERR:
         note_error(s, SERVER_ERROR, DIAG_HERE)
+        if s.flags & (PLAN_INSERTS | PLAN_PRESET | PLAN_ASK_ID):
+            ids_changed(s, b)
         return
     if b.scan.outcome != OUTCOME_PREPARED:
         b.status = s.status = b.scan.status
@@ -814,7 +830,7 @@ cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
         s.last_error = NO_ERROR
         s.warnings = b.scan.warnings
     if b.scan.insert_id:
-        s.insert_id = b.scan.insert_id
+        ids_changed(s, b)
 
 
 cdef inline void count_query(Core* c, Session* s, bint error) noexcept nogil:
@@ -929,23 +945,48 @@ cdef inline void settle(Core* c, Session* s, Backend* b) noexcept nogil:
             # The uvloop side knows in which state this has left the backend, and says so before `release`.
             b.suspect |= SUSPECT_STATE if not s.last_error else 0
         else:
-            settle_idle(c, s, b)
+            if not settle_idle(c, s, b):
+                return
     end_now(c, s)
 
 
-cdef inline void settle_idle(Core* c, Session* s, Backend* b) noexcept nogil:
-    """No transaction is open."""
-    if b.suspect & SUSPECT_STATE:
-        if s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
-            backend_close(c, b)     # a session bound to a replica could write there
-            return
-        add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
+cdef inline bint settle_idle(Core* c, Session* s, Backend* b) noexcept nogil:
+    """No transaction is open. False when the command goes on, since the backend is asked something."""
+    cdef int suspect
+    if b.suspect & (SUSPECT_STATE | SUSPECT_ID):
+        suspect = settle_suspect(c, s, b)
+        if suspect:
+            return suspect == SUSPECT_CLOSED
     if s.pins == 0:
-        if (s.warnings == 0 and not s.last_error) or s.broken or s.kind == KIND_LEASE or s.draining == DRAIN_CLOSE \
-                or s.diagnostics != DIAG_HERE:
+        if lets_go(s):
             detach(c, s)
         else:
             keep_lingering(c, s)
+    return True
+
+
+cdef inline bint lets_go(Session* s) noexcept nogil:
+    """Is there nothing that SHOW WARNINGS could ask this backend for?"""
+    return (s.warnings == 0 and not s.last_error) or s.broken or s.kind == KIND_LEASE or s.draining == DRAIN_CLOSE \
+        or s.diagnostics != DIAG_HERE
+
+
+cdef enum:
+    SUSPECT_CLOSED = 1
+    SUSPECT_ASKED = 2
+
+
+cdef int settle_suspect(Core* c, Session* s, Backend* b) noexcept nogil:
+    """SUSPECT_CLOSED, SUSPECT_ASKED (for LAST_INSERT_ID()), or 0: it is settled as others are."""
+    if b.suspect & SUSPECT_STATE:
+        if s.pins == 0 and b.pool != primary_pool(c, s, b.pool.shard):
+            backend_close(c, b)     # a session bound to a replica could write there
+            return SUSPECT_CLOSED
+        add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
+    if b.suspect & SUSPECT_ID and s.pins == 0 and lets_go(s):
+        start_step(c, s, STEP_ASK)
+        return SUSPECT_ASKED
+    return 0
 
 
 cdef void step_done(Core* c, Backend* b) noexcept nogil:
@@ -1001,6 +1042,18 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
     elif b.step == STEP_PROBE:
         settle(c, s, b)
         return
+    elif b.step == STEP_ASK:
+        id_told(s, b, c.scratch, b.scan.final_offset)
+        if s.cmd == NULL:
+            settle(c, s, b)
+        else:
+            if s.trx != TRX_ACTIVE and s.pins == 0:
+                detach(c, s)
+            s.phase = PHASE_PARKED
+            c.stats.parked += 1
+            s.resumed = 1
+            ready_session(c, s)
+        return
     advance(c, s)
 
 
@@ -1035,7 +1088,7 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
     c.stats.errors_by_class[ERR_BACKEND] += 1
     note_error(s, SERVER_ERROR, DIAG_GONE)
     s.record_error = b.scan.error_code
-    if step == STEP_PROBE:
+    if step == STEP_PROBE or step == STEP_ASK:
         backend_lost(c, b)
         return
     client_send(c, s, c.out, n)
@@ -1139,7 +1192,7 @@ cdef void backend_lost(Core* c, Backend* b) noexcept nogil:
         backend_close(c, b)
         return
     bound = s.trx == TRX_ACTIVE or s.pins != 0
-    if s.phase == PHASE_BUSY and b.step != STEP_PROBE:
+    if s.phase == PHASE_BUSY and b.step != STEP_PROBE and not (b.step == STEP_ASK and s.cmd == NULL):
         fail_command(c, s, b, bound)
         return
     backend_close(c, b)

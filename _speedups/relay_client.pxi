@@ -421,8 +421,8 @@ cdef inline void follow_plan(Core* c, Session* s, Plan* plan, uint8_t opcode, Pa
         shard = any_shard(c, s, plan)
         if shard == PUNT:
             return
-    elif opcode & OP_AUDITED:
-        execute_audited(c, s, plan, cursor)
+    elif opcode & (OP_AUDITED | OP_ROWS):
+        execute_marked(c, s, plan, opcode, cursor)
         return
     else:
         execute_here(c, s, plan, opcode)
@@ -430,6 +430,16 @@ cdef inline void follow_plan(Core* c, Session* s, Plan* plan, uint8_t opcode, Pa
     if plan.verdicts != NULL and not obey(c, s, plan, shard):
         return
     go_to_shard(c, s, shard)
+
+
+cdef void execute_marked(Core* c, Session* s, Plan* plan, uint8_t opcode, ParamCursor* cursor) noexcept nogil:
+    """What stands in the opcode as a bit, so that other plans are not asked about it."""
+    if opcode & OP_ROWS:
+        count_rows(c, s)
+    if opcode & OP_AUDITED:
+        execute_audited(c, s, plan, cursor)
+    else:
+        follow_plan(c, s, plan, opcode & ~OP_ROWS, cursor)
 
 
 cdef void execute_audited(Core* c, Session* s, Plan* plan, ParamCursor* cursor) noexcept nogil:
@@ -445,7 +455,15 @@ cdef void execute_audited(Core* c, Session* s, Plan* plan, ParamCursor* cursor) 
     if room and (not plan.flags & PLAN_SAMPLED or is_sampled(c)):
         s.behind |= BEHIND_RECORD
         s.record_rows = s.record_error = 0
-    follow_plan(c, s, plan, plan.opcode & ~OP_AUDITED, cursor)
+    follow_plan(c, s, plan, plan.opcode & ~(OP_AUDITED | OP_ROWS), cursor)
+
+
+cdef void count_rows(Core* c, Session* s) noexcept nogil:
+    """Are these the VALUES of one row?"""
+    cdef uint32_t i
+    for i in range(c.lexed.n_slots):
+        if c.lexed.slots[i].kind == LIT_ROWS and c.lexed.slots[i].count == 1:
+            s.flags |= PLAN_ONE_ROW
 
 
 cdef bint is_sampled(Core* c) noexcept nogil:
@@ -524,9 +542,26 @@ cdef void begin_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:
         return
     if s.trx != TRX_PENDING or s.begin != BEGIN_NOTHING:
         drop_pending(c, s)
-    s.begin = plan.begin
+    s.begin = as_set(s, plan.begin)
     set_trx(c, s, TRX_PENDING)
     reply_ok(c, s)
+
+
+cdef uint8_t as_set(Session* s, uint8_t begin) noexcept nogil:
+    """The variant of a transaction that begins, which says what SET TRANSACTION has said before, too."""
+    cdef size_t at = 0, end
+    cdef uint8_t* p = buf_head(&s.once)
+    cdef bint read_only = False
+    if begin % BEGIN_ACCESS:
+        return begin
+    while at < s.once.len:
+        end = at + 4 + get24(p + at)
+        if end > at + 9 and memcmp(p + end - 9, <const char*>b"READ ONLY", 9) == 0:
+            read_only = True
+        elif end > at + 10 and memcmp(p + end - 10, <const char*>b"READ WRITE", 10) == 0:
+            read_only = False
+        at = end
+    return begin + BEGIN_READ_ONLY if read_only else begin
 
 
 cdef void end_transaction(Core* c, Session* s, Plan* plan) noexcept nogil:

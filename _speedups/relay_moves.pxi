@@ -32,7 +32,8 @@ cdef bint take_outcome(Core* c, Session* s, const Outcome* o, const uint64_t* po
     s.insert_id = o.insert_id
     s.warnings = o.warnings
     s.last_error = o.last_error
-    s.diagnostics = o.diagnostics
+    s.diagnostics = o.diagnostics & ~<uint8_t>OUTCOME_ID_LOST
+    s.id_state = ID_LOST if o.diagnostics & OUTCOME_ID_LOST else ID_KNOWN
     if own_size:
         keep_own(s, own, own_size)
     for i in range(min(n, c.nroutes)):

@@ -22,24 +22,38 @@ from _speedups.relay import VerdictRef
 from _speedups.stats import PARK_REASONS, PIN_REASONS
 from proxy import commands
 from proxy.audit import Want
-from proxy.compile import GUARDED, LOAD, OP_PARK, OPAQUE, WRITES, Compiled, error_payload
+from proxy.compile import (
+    FRESH_ID,
+    GUARDED,
+    LOAD,
+    OP_PARK,
+    OPAQUE,
+    PRESET,
+    WRITES,
+    Compiled,
+    error_payload,
+    one_row,
+)
 from proxy.computing import Original
 from proxy.derived import Statement
 from proxy.executor import NOT_REDUCED, Asked, Execution, Read, Reduced
 from proxy.exposure import Toll
 from proxy.kills import number_of
-from proxy.local import LOCAL
+from proxy.local import ID_HERE, ID_LOST, LOCAL
 from proxy.merging import Bounds, bounds_of
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.commands import Command
+from proxy.mysql.constants.status import Status
+from proxy.mysql.packets.replies import OkPacket
 from proxy.mysql.wire import frame
 from proxy.numbering import Form
 from proxy.params import bigint, rearranged
-from proxy.result_set import ResultSet
+from proxy.result_set import FIRST_SEQUENCE, ResultSet
 from proxy.scopes import Scope
 from proxy.session import Session
 from proxy.steps import STEPPED
 from proxy.text import ParkedText, SessionGone
+from proxy.variables import set_id
 from proxy.xa.sessions import Spread
 from proxy.xa.transaction import ServerSaid
 from router import plan as plans
@@ -48,7 +62,7 @@ from router.engine.recipe import Recipe
 from router.errors import CATALOGUE, Refusal, refusal
 from router.gate import Family, gate
 from router.literals import Params
-from router.plan import CHAIN, Planned, refusal_of
+from router.plan import CHAIN, RELEASE, Planned, refusal_of
 from router.policy.enforce import Enforcement
 from router.route import route, warning
 from router.text import Text
@@ -537,7 +551,7 @@ class Dispatcher:
         spread = session.spread
         if spread is not None and (planned.facts.implicit_commit or is_begin(plan)):
             self.commit_first(handle, session, spread)
-        elif spread is not None and isinstance(plan, plans.Transaction) and CHAIN not in plan.options:
+        elif spread is not None and isinstance(plan, plans.Transaction):
             self.spawn(handle, self._end(handle, session, spread, plan, bytes(sql)))
         elif spread is not None and isinstance(plan, plans.SetSession) and planned.facts.pins:
             self.spawn(handle, self._set_at_home(handle, session, spread, plan, sql, found, params))
@@ -552,6 +566,8 @@ class Dispatcher:
         elif isinstance(plan, plans.Kill):
             number = session.connection_id if plan.slot is None else number_of(plan, sql, found, session.mode)
             self.worker.kills.begin(handle, session, number, statement=plan.statement)
+        elif isinstance(plan, plans.SessionValue) and self._is_id_wanted(handle, plan):
+            return
         elif isinstance(plan, LOCAL):
             self.worker.local.answer(handle, session, plan, execution is not None)
         elif isinstance(plan, plans.PullOut) and planned.facts.writes:
@@ -580,6 +596,10 @@ class Dispatcher:
             raise refusal_of(shards, planned.facts)
         self.count(handle, session, found, shards)
         self.worker.loading.begin(handle, session, sql, found, planned, plan)
+
+    def _is_id_wanted(self, handle: int, plan: plans.SessionValue) -> bool:
+        info = self.relay.info(handle) if any(column.fact == "last_insert_id" for column in plan.columns) else None
+        return info is not None and self.asks_for_id(handle, info)
 
     def on_shards(
         self, handle: int, session: Session, sql: Text, found: Any, planned: Planned, compiled: Compiled,
@@ -656,7 +676,7 @@ class Dispatcher:
             verdict = self._ruled(planned, shard, form)
             client, payload = form.client, form.payload
         start = partial(
-            self._on_one_shard, handle, session, client, planned, compiled, shard, info, verdict, toll, payload
+            self._on_one_shard, handle, session, client, planned, compiled, shard, info, verdict, toll, payload, form
         )
         if session.spread is not None:
             self.spawn(handle, self._held(handle, session, session.spread, planned, compiled, shard, start))
@@ -708,6 +728,7 @@ class Dispatcher:
     ) -> None:
         """COMMIT, ROLLBACK and savepoints of a transaction over several shards."""
         self.see_through(handle)
+        begun = spread.begun
         if plan.verb == "commit":
             await spread.commit()
         elif plan.verb == "rollback":
@@ -717,7 +738,22 @@ class Dispatcher:
                 raise refusal("MEMORY_LIMIT", "the savepoints of one transaction")
             await spread.savepoint(text)
             session.savepoints = savepoints_after(session.savepoints, plan)
-        self.relay.reply_ok(handle)
+        if CHAIN in plan.options:
+            for text in begun.once:
+                self.relay.once(handle, frame(text, 0))
+            self.relay.chain(handle, begun.variant)
+        elif RELEASE in plan.options:
+            self._part(handle)
+        else:
+            self.relay.reply_ok(handle)
+
+    def _part(self, handle: int) -> None:
+        """Answer COMMIT RELEASE: OK, and the connection is closed behind it."""
+        info, session = self.relay.info(handle), self.worker.sessions.get(handle)
+        if info is not None and session is not None:
+            status = Status(info["status"]) & ~(Status.IN_TRANS | Status.IN_TRANS_READONLY)
+            packet = OkPacket(status=status).build(session.capabilities)
+            self.relay.reply(handle, frame(packet, FIRST_SEQUENCE), affected=0, close=True)
 
     async def _set_at_home(
         self, handle: int, session: Session, spread: Spread, plan: plans.SetSession, sql: Text, found: Any,
@@ -871,15 +907,20 @@ class Dispatcher:
     def _on_one_shard(
         self, handle: int, session: Session, found: Any, planned: Planned, compiled: Compiled,
         shard: int, info: dict[str, Any], verdict: VerdictRef | None, toll: Toll | None, payload: bytes = b"",
+        form: Form | None = None,
     ) -> Awaitable[None] | None:  # fmt: skip
         """Send it, or say what has to be waited for. Raises Refusal."""
         facts = planned.facts
         extra = b""
         if facts.needs_connection and (info["shard"] < 0 or info["linger"]):
             raise refusal("CONNECTION_FUNCTION", facts.needs_connection[0].upper())
+        flags = compiled.flags | one_row(found)
         if facts.needs_last_insert_id:
-            extra = frame(b"\x03SET LAST_INSERT_ID=%d" % info["last_insert_id"], 0)
-        flags = compiled.flags
+            if self.asks_for_id(handle, info):
+                return None
+            extra, flags = set_id(info), flags | PRESET
+        if form is not None and form.tells:
+            flags |= FRESH_ID
         if facts.loads:
             flags |= self._loading(session, info)
         if facts.ddl:
@@ -899,6 +940,7 @@ class Dispatcher:
             hold=facts.ddl or session.spread is not None,
             verdict=verdict,
             payload=payload,
+            own_id=form.insert_id if form is not None else 0,
             consistency=consistency,
             max_lag_ms=max_lag,
         )
@@ -909,6 +951,12 @@ class Dispatcher:
             return self._behind_record(want, found.fingerprint, send)
         self._send(want, send)
         return None
+
+    def asks_for_id(self, handle: int, info: dict[str, Any]) -> bool:
+        """Is LAST_INSERT_ID() asked for first? Then the command comes again. Raises Refusal."""
+        if info["id_state"] == ID_LOST:
+            raise refusal("LAST_INSERT_ID_LOST")
+        return info["id_state"] == ID_HERE and bool(self.relay.ask_id(handle))
 
     def _send(self, want: Want | None, send: Callable[..., bool]) -> None:
         if want is None:
@@ -964,7 +1012,10 @@ class Dispatcher:
         if info is None:
             return
         if CHAIN in plan.options:
-            self._chain(handle, session, plan, info)
+            self._chain(handle, session, info)
+            return
+        if RELEASE in plan.options:
+            self._release(handle, session, plan, info)
             return
         if plan.verb in ("begin", "commit", "rollback"):
             raise refusal("TRANSACTION_OPTION", " ".join((plan.verb.upper(), *sorted(plan.options))).upper())
@@ -983,16 +1034,24 @@ class Dispatcher:
         shard = info["shard"] if info["shard"] >= 0 else self.worker.any_shard(session)
         self.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
 
-    def _chain(self, handle: int, session: Session, plan: plans.Transaction, info: dict[str, Any]) -> None:
-        """COMMIT AND CHAIN: to the relay a statement within a transaction, since there is one behind it, too; one that
-        has not reached its shard goes on as if it had just begun."""
-        if info["trx"] == ACTIVE and session.spread is None:
-            session.savepoints = ()
+    def _chain(self, handle: int, session: Session, info: dict[str, Any]) -> None:
+        """COMMIT AND CHAIN: to the relay a statement within a transaction, since there is one behind it, too; without a
+        backend a BEGIN."""
+        session.savepoints = ()
+        if info["trx"] == ACTIVE or info["pins"]:
             self.relay.run_on(handle, info["shard"], flags=OPAQUE | WRITES)
-        elif info["trx"] == PENDING and not info["deferred"]:
-            self.relay.reply_ok(handle)
         else:
-            raise refusal("TRANSACTION_OPTION", f"{plan.verb.upper()} AND CHAIN here")
+            self.relay.chain(handle)
+
+    def _release(self, handle: int, session: Session, plan: plans.Transaction, info: dict[str, Any]) -> None:
+        """COMMIT RELEASE: the backend, which others go on using, is not told of the RELEASE."""
+        session.savepoints = ()
+        if info["trx"] == ACTIVE:
+            command = b"\x03" + plan.verb.upper().encode()
+            self.relay.run_on(handle, info["shard"], flags=OPAQUE | WRITES, payload=command, close=True)
+        else:
+            self.relay.drop_pending(handle)
+            self._part(handle)
 
     def _defer(self, handle: int, session: Session, plan: plans.Transaction, sql: Text, info: dict[str, Any]) -> None:
         """A transaction without a shard: its savepoints are kept, and sent behind its BEGIN."""

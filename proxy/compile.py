@@ -24,6 +24,7 @@ from router.vindexes.vindex import Vindex, VindexKind, VindexTables
 OP_PARK, OP_SHARD, OP_ANY, OP_KEY, OP_BEGIN, OP_COMMIT, OP_ROLLBACK, OP_REPLY = range(8)
 REPLICA_OK, WRITES, OPAQUE, WARNINGS, OUTSIDE, NOTIFY, REFUSAL = 1, 2, 4, 8, 16, 32, 64
 EVERYWHERE, GUARDED, AUDIT, SAMPLED, LOAD = 256, 512, 1024, 2048, 4096
+INSERTS, ONE_ROW, FRESH_ID, PRESET, ASK_ID = (1 << bit for bit in range(14, 19))
 """Plan flags, as in relay.pxd."""
 
 MAX_KEYS = 4
@@ -270,10 +271,17 @@ def _flags(planned: Planned) -> int:
     flags |= OPAQUE if "opaque" in facts.pins or "procedure" in facts.pins or facts.verb in _OPAQUE_VERBS else 0
     flags |= WARNINGS if facts.uses_warnings else 0
     flags |= GUARDED if planned.policy is not None and planned.policy.guarded else 0
+    flags |= INSERTS if facts.verb in ("insert", "replace") else 0
+    flags |= (ONE_ROW if facts.one_row else 0) | (FRESH_ID if facts.fresh_id else 0) | (ASK_ID if facts.asks_id else 0)
     return flags | (OUTSIDE if not facts.tables and facts.verb in ("select", "show", "set") else 0)
 
 
 _OPAQUE_VERBS = frozenset({"call", "execute", "prepare", "do", "other", "unknown"})
+
+
+def one_row(found: Any) -> int:
+    """The flag of a text whose VALUES, of which one plan stands for any number, are those of one row."""
+    return ONE_ROW if any(slot.kind == lexer.ROWS and slot.count == 1 for slot in found.slots) else 0
 
 
 def _pins(planned: Planned) -> int:

@@ -12,7 +12,7 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.params import rearranged
 from proxy.result_set import FIRST_SEQUENCE, Head, ResultSet, alike
 from proxy.rollout import Rollout
-from proxy.session import Session
+from proxy.session import Session, keeps_zero
 from proxy.xa import faults
 from proxy.xa.transaction import Part, ServerSaid, errno_of
 from router import plan as plans
@@ -40,8 +40,10 @@ from router.engine.assemble import Outgoing
 from router.engine.budget import Budget, Pool
 from router.engine.recipe import Recipe
 from router.errors import Refusal, refusal
+from router.explicit import last_id
 from router.literals import Params
 from router.plan import Planned
+from router.route import Execution as Given
 from router.route import split
 from router.text import Text
 
@@ -216,6 +218,7 @@ class Executor:
         """What each of several shards is sent. Raises Refusal."""
         flags = WRITES | reduced.flags
         if isinstance(plan, plans.MultiWrite):
+            self._last_id(session, sql, found, planned, plan, execution)
             payloads = dict.fromkeys(shards, b"\x03" + bytes(sql))
             executions = dict.fromkeys(shards, execution) if execution is not None else {}
             return Write(payloads, executions, plan.sum_rows, flags=flags, clock=plan.clock)
@@ -224,7 +227,22 @@ class Executor:
         payloads = {shard: b"\x03" + part.text for shard, part in parts.items()}
         executions = self._executions(session, execution, parts) if execution is not None else {}
         inserted = _inserted(session, planned, plan, found, insert_id)
+        if not insert_id:
+            last = self._last_id(session, sql, found, planned, plan, execution)
+            ends = next(name for name, part in parts.items() if part.ends)
+            inserted = replace(inserted, last=last, last_shard=ends)
         return Write(payloads, executions, inserted=inserted, flags=flags, clock=plan.clock)
+
+    def _last_id(
+        self, session: Session, sql: Text, found: Any, planned: Planned, plan: plans.MultiWrite | plans.SplitInsert,
+        execution: Execution | None,
+    ) -> int:  # fmt: skip
+        """Of the ids that an INSERT gives itself. Raises Refusal where it leaves one to the servers."""
+        if plan.ids is None or planned.topology is None:
+            return 0
+        params = execution.params if execution is not None else ()
+        given = Given(bytes(sql), found, planned.topology, session.mode, params, session.charset)
+        return last_id(plan.ids, given, zero_is_kept=keeps_zero(session))
 
     def _executions(
         self, session: Session, execution: Execution, parts: Mapping[str, Outgoing]
@@ -530,16 +548,17 @@ class Executor:
         counted, inserted = oks if write.sum_rows else oks[:1], write.inserted
         affected, warnings = sum(ok.affected_rows for ok in counted), sum(ok.warnings for ok in counted)
         given = inserted.first if inserted is not None else 0
+        told = {name: ok.last_insert_id for name, ok in zip(answers, oks, strict=True)}
         total = OkPacket(
             affected_rows=affected,
-            last_insert_id=given or next((ok.last_insert_id for ok in oks if ok.last_insert_id), 0),
+            last_insert_id=inserted.insert_id(told) if inserted is not None else next(iter(told.values()), 0),
             status=status,
             warnings=min(warnings, 0xFFFF),
             info=inserted.info(oks, warnings) if inserted is not None else sum_infos([ok.info for ok in counted]),
         )
         packet = frame(total.build(session.capabilities), FIRST_SEQUENCE)
         self._worker.relay.reply(
-            handle, packet, affected=affected, insert_id=total.last_insert_id, warnings=total.warnings
+            handle, packet, affected=affected, insert_id=given, warnings=total.warnings
         )
 
 
@@ -561,12 +580,20 @@ def _cursor(toll: Toll | None, name: str, lease: Lease, *, deprecate: bool, bina
 @dataclass(frozen=True, slots=True)
 class Inserted:
     """A split INSERT: how many rows the whole statement has, and what its verb makes of rows that are there. `first`:
-    the insert id that was made here, if any."""
+    the insert id that was made here, if any; else `last`: that of the last row, which is on `last_shard`."""
 
     rows: int
     ignores: bool
     counts_found: bool
     first: int = 0
+    last: int = 0
+    last_shard: str = ""
+
+    def insert_id(self, told: Mapping[str, int]) -> int:
+        """The OK packet's, of what shards have told: a made one, else the last row's if any row was changed."""
+        if self.first or not any(told.values()):
+            return self.first
+        return told.get(self.last_shard) or self.last
 
     def info(self, oks: Sequence[OkPacket], warnings: int) -> bytes:
         """`Records: 3  Duplicates: 0  Warnings: 0`, which servers leave out for the one row that a shard got.

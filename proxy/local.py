@@ -26,7 +26,9 @@ COMMENT = "Fairlead"
 NO_ROWS = 2**64 - 1
 """The relay's affected rows after a statement that returned rows; ROW_COUNT() is then -1."""
 HERE, UNSURE = 0, 2
-"""The relay's Diagnostics: SHOW WARNINGS can be asked of the attached backend; nobody can say without asking."""
+ID_HERE, ID_LOST = 1, 2
+"""The relay's Diagnostics: SHOW WARNINGS can be asked of the attached backend; nobody can say without asking. And its
+IdState: LAST_INSERT_ID() can be asked of it; it went with a connection that was not asked in time."""
 
 UNRESOLVED = plans.ShowFairlead("unresolved")
 
@@ -158,6 +160,8 @@ class LocalAnswers:
             case "user" | "current_user":
                 return f"{session.user}@{session.peer}"
             case "last_insert_id":
+                if info["id_state"] == ID_LOST:
+                    raise refusal("LAST_INSERT_ID_LOST")
                 return info["last_insert_id"]
             case "row_count":
                 return -1 if info["affected"] == NO_ROWS else info["affected"]

@@ -11,7 +11,7 @@ from _speedups.lexer import LexedStatement, lex
 from _speedups.relay import StatementRef
 from proxy.executor import Execution
 from proxy.params import bigint, rearranged
-from proxy.session import Session
+from proxy.session import Session, keeps_zero
 from router import route
 from router.engine.assemble import Outgoing
 from router.keys import Value
@@ -31,12 +31,13 @@ PLANNED_MAX = 2048
 @dataclass(frozen=True, slots=True)
 class Form:
     """A statement in words of ours. `client`: the one it stands for, as lexed. `payload`: what one shard is sent, and
-    `statement`: what that executes. `insert_id`: the first of its ids."""
+    `statement`: what that executes. `insert_id`: the first of its ids; `tells`: the server is made to say so."""
 
     client: LexedStatement
     payload: bytes
     statement: StatementRef | None = None
     insert_id: int = 0
+    tells: bool = False
 
 
 class Numbering:
@@ -81,7 +82,7 @@ class Numbering:
         # The server tells the id of a row that it was given one for, but of several rows the last one's.
         tells = len(rows.spots) > 0 and rows.rows > 1
         sent = written(given, rows, first, prepared=prepared, tells=True) if tells else plain
-        form = self._form(session, given, sent, numbers, execution)
+        form = replace(self._form(session, given, sent, numbers, execution), tells=tells)
         params = [_param(given.params, numbers, at) for at in plain.params]
         if execution is not None:
             payload = rearranged(execution.payload, len(given.params), plain.params, *map(bigint, numbers))
@@ -121,8 +122,3 @@ class Numbering:
 
 def _param(params: Params, numbers: Sequence[int], at: int) -> Value:
     return params[at] if at >= 0 else numbers[-1 - at]
-
-
-def keeps_zero(session: Session) -> bool:
-    """Is 0 a value for an AUTO_INCREMENT column, rather than the wish for one?"""
-    return "NO_AUTO_VALUE_ON_ZERO" in (session.state.literal("sql_mode") or "").upper()

@@ -147,3 +147,8 @@ def mode_bits(sql_mode: str) -> int:
 
 
 _QUOTING = {"ANSI_QUOTES", "ANSI", "DB2", "MAXDB", "MSSQL", "ORACLE", "POSTGRESQL"}
+
+
+def keeps_zero(session: Session) -> bool:
+    """Is 0 a value for an AUTO_INCREMENT column, rather than the wish for one?"""
+    return "NO_AUTO_VALUE_ON_ZERO" in (session.state.literal("sql_mode") or "").upper()

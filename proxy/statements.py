@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from _speedups import lexer
 from _speedups.relay import StatementRef, VerdictRef
-from proxy.compile import AUDIT, OP_KEY, OP_PARK, PREPARE, Compiled
+from proxy.compile import AUDIT, OP_KEY, OP_PARK, PREPARE, Compiled, one_row
 from proxy.executor import Execution
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.prepared import StmtPrepareOk, prepare_response
@@ -32,6 +32,8 @@ from router.policy.enforce import Part
 if TYPE_CHECKING:
     from proxy.worker import Worker
 
+PENDING = 1
+"""The relay's Trx: BEGIN was answered, and has not reached a shard."""
 ACTIVE = 2
 """The relay's Trx of a session whose backend has a transaction open."""
 STORE_BYTES = 32 << 20
@@ -98,6 +100,13 @@ class Forms:
         return self._made[text]
 
 
+def _check_read_only(info: dict[str, Any], planned: Planned) -> None:
+    """As a server does when it prepares a write; it is not asked on the transaction's connection, which has none yet.
+    Raises Refusal."""
+    if info["trx"] == PENDING and info["status"] & Status.IN_TRANS_READONLY and planned.facts.writes:
+        raise refusal("READ_ONLY_TRANSACTION", planned.facts.verb.upper())
+
+
 class Statements:
     """One worker's prepared statements."""
 
@@ -120,6 +129,7 @@ class Statements:
         # What only the session's own backend has, a temporary table, may go by the same name.
         shared = not info["pins"] & ~self._worker.pin_bits("cursor", "transaction")
         if shared and entry is not None and entry.epoch == self._worker.epoch:
+            _check_read_only(info, entry.planned)
             self._store.move_to_end(key)
             self._give(handle, entry)
         else:
@@ -132,6 +142,7 @@ class Statements:
         if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
             raise refused
+        _check_read_only(info, planned)
         compiled = self._worker.compile(session, planned)
         answer = await self._describe(handle, session, text, found, planned, info)
         if answer[HEADER_SIZE] == 0xFF:
@@ -161,7 +172,7 @@ class Statements:
             else:
                 sources, constants, nkeys = resolved
         digest, generation = self._worker.claim_digest(session, found)
-        arguments = compiled.arguments() | {"opcode": opcode}
+        arguments = compiled.arguments() | {"opcode": opcode, "flags": compiled.flags | one_row(found)}
         if opcode == OP_PARK:
             arguments |= {"park_reason": PREPARE, "flags": compiled.flags & ~AUDIT}
         forms = Forms(self._worker, session, found, compiled, head, epoch)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from _speedups.packet import split_packets
+from proxy.compile import ASK_ID, PRESET
 from proxy.leases import is_error
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.packets.resultset import parse_text_row
@@ -95,7 +96,7 @@ class Variables:
     def set(self, handle: int, session: Session, plan: SetSession, sql: Text, found: Any, params: Params) -> None:
         """Answer a parked SET."""
         info = self._worker.relay.info(handle)
-        if info is None:
+        if info is None or (plan.about_id and self._worker.dispatcher.asks_for_id(handle, info)):
             return
         if any(assignment.scope == "next" for assignment in plan.assignments):
             self._once(handle, session, plan, info, sql, found, params)
@@ -209,7 +210,10 @@ class Variables:
         done = self._worker.dispatcher.when_done(handle)
         pins = self._worker.pin_bits("user_variable") if plan.verbatim else 0
         # The next command is held: it must be read by what this one sets.
-        self._worker.relay.run_on(handle, shard, flags=OUTSIDE | TRACKED, pins=pins, hold=True)
+        flags, extra = OUTSIDE | TRACKED, b""
+        if plan.about_id:
+            flags, extra = flags | PRESET | ASK_ID, set_id(info)
+        self._worker.relay.run_on(handle, shard, flags=flags, pins=pins, extra=extra, hold=True)
         try:
             await done
             now = self._worker.relay.info(handle)
@@ -258,6 +262,11 @@ def only_row(response: bytes, capabilities: Capability) -> list[str]:
     payloads = [payload for _, payload in split_packets(response)]
     row = payloads[1 + payloads[0][0] + (0 if capabilities & Capability.DEPRECATE_EOF else 1)]
     return [(one or b"").decode("utf-8", "replace") for one in parse_text_row(row)]
+
+
+def set_id(info: dict[str, Any]) -> bytes:
+    """What makes LAST_INSERT_ID() on a backend the session's own."""
+    return frame(b"\x03SET LAST_INSERT_ID=%d" % info["last_insert_id"], 0)
 
 
 def is_on(literal: str | None) -> bool:

@@ -499,13 +499,6 @@ _READS = (
         "Fix the shard with a hint, or compute the value in the application.",
     ),
     _entry(
-        "LAST_INSERT_ID_VALUE", 1218, NOT_SUPPORTED_YET,
-        "LAST_INSERT_ID(value) outside of INSERT and UPDATE",
-        "The session's value is taken from the answers of INSERT and UPDATE; a SELECT's answer does not "
-        "carry it.",
-        "Use it in an INSERT or UPDATE, or remember the value in the application.",
-    ),
-    _entry(
         "VALUE_OUTSIDE", 1217, WRONG_VALUE,
         "a value of shard key {0} has no shard: {1}",
         "The vindex maps no range, list entry or region to this value.",
@@ -952,9 +945,8 @@ _SESSIONS = (
     _entry(
         "TRANSACTION_OPTION", 3008, NOT_SUPPORTED_YET,
         "{0} is not supported",
-        "RELEASE ends the connection, which is the client's to do; AND CHAIN works where a transaction is open on one "
-        "shard, and not outside of one or over several shards.",
-        "Send COMMIT or ROLLBACK, then begin anew.",
+        "The characteristics of the next transaction are kept apart from other variables, until it has a shard.",
+        "Set them in a statement of their own, or by SET TRANSACTION.",
     ),
     _entry(
         "XA", 3009, NOT_SUPPORTED_YET,
@@ -967,6 +959,13 @@ _SESSIONS = (
         "{0}() is about a connection that has gone back to the pool",
         "Row counts of the previous statement live on the connection that ran it.",
         "Ask inside of the same transaction, or count with a query.",
+    ),
+    _entry(
+        "LAST_INSERT_ID_LOST", 3030, NOT_SUPPORTED_YET,
+        "LAST_INSERT_ID() is not known any more",
+        "After an INSERT with ids of its own, or one that failed, only the server knows it, and the connection to it "
+        "was given to another client, left for another shard, or lost, before it was asked.",
+        "Take the id from the INSERT's own answer, or ask for it next.",
     ),
     _entry(
         "READ_ONLY_TRANSACTION", 3011, READ_ONLY_TRANSACTION,

@@ -120,11 +120,23 @@ class PullOut:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenIds:
+    """Where an INSERT gives its AUTO_INCREMENT column values: (slot, position in every row of a ROWS slot, with a
+    minus). `copies`: of a reference table."""
+
+    table: str
+    column: str
+    places: tuple[tuple[int, int | None, bool], ...]
+    copies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MultiWrite:
     """Send the same write to several shards (begin all, execute all, commit all) and sum the affected rows.
 
     `keys` as in Scatter. `sum_rows` False: a reference table, where every copy reports the same count and
-    the first shard's answer is the client's. `clock`: it asks for the time, which has to be one for all.
+    the first shard's answer is the client's. `clock`: it asks for the time, which has to be one for all. `ids`: those
+    that it has to give.
     """
 
     keyspace: str
@@ -133,6 +145,7 @@ class MultiWrite:
     keys: tuple[Key, ...] | None = None
     sum_rows: bool = True
     clock: bool = False
+    ids: GivenIds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +154,7 @@ class SplitInsert:
 
     `keys` as in ByKey, over the rows of `rows_slot`, the ROWS slot that spans them all.
     `router.route.split` gives the text of every part: everything before the rows, the shard's rows,
-    everything after. `clock` as in MultiWrite.
+    everything after. `clock` and `ids` as in MultiWrite.
     """
 
     keyspace: str
@@ -150,6 +163,7 @@ class SplitInsert:
     keys: tuple[Key, ...]
     rows_slot: int
     clock: bool = False
+    ids: GivenIds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +420,8 @@ class Numbered:
 
 CHAIN = "and chain"
 """Of COMMIT and ROLLBACK: another transaction begins at once."""
+RELEASE = "release"
+"""Of COMMIT and ROLLBACK: the client is disconnected."""
 TransactionVerb: TypeAlias = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "release"]
 
 
@@ -465,11 +481,13 @@ class Assignment:
 @dataclass(frozen=True, slots=True)
 class SetSession:
     """Record the assignments in the session; answer OK. `verbatim`: also send the text to the session's own
-    backend (it pins: `Facts.pins` says why), because it holds assignments that cannot be tracked."""
+    backend (it pins: `Facts.pins` says why), because it holds assignments that cannot be tracked. `about_id`: it speaks
+    of LAST_INSERT_ID()."""
 
     assignments: tuple[Assignment, ...]
     shards: tuple[str, ...] = ()
     verbatim: bool = False
+    about_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -634,6 +652,8 @@ class Facts:
     set, show, create, alter, drop, truncate, call, begin, …
     `replica_ok`: a plain read: no lock, no write, no function whose value lives on one connection.
     `needs_last_insert_id`: LAST_INSERT_ID() inside of a statement for a backend: set it there first.
+    `asks_id`: it may change LAST_INSERT_ID() without the answer's saying so. `fresh_id`: the answer's insert id, if
+    any, is LAST_INSERT_ID() from now on. `one_row`: an INSERT of one row, so an error leaves it as it was.
     `needs_connection`: functions whose value lives on the connection that ran the session's last statement
     (found_rows, row_count): answer only on a pinned or transaction's backend.
     `ddl`: bumps the schema epoch when it succeeds. `implicit_commit`: ends an open transaction first.
@@ -650,6 +670,9 @@ class Facts:
     pins: tuple[Pin, ...] = ()
     replica_ok: bool = False
     needs_last_insert_id: bool = False
+    asks_id: bool = False
+    fresh_id: bool = False
+    one_row: bool = False
     needs_connection: tuple[str, ...] = ()
     ddl: bool = False
     implicit_commit: bool = False

@@ -419,7 +419,7 @@ def _split(plan: SplitInsert, execution: Execution) -> dict[str, Outgoing]:
         rows = [(at, at + size) for (at, size), own in zip(spans, homes, strict=True) if own == home]
         text = sql[:begin] + b",".join(sql[at:to] for at, to in rows) + sql[end:]
         params = _within(marks, [(0, begin), *rows, (end, len(sql))])
-        parts[execution.topology.shards[home].name] = Outgoing(text, params)
+        parts[execution.topology.shards[home].name] = Outgoing(text, params, ends=home == homes[-1])
     return parts
 
 

@@ -54,7 +54,7 @@ class Spread:
         self._worker = worker
         self._session = session
         self._handle = session.handle
-        self._begun = begun
+        self.begun = begun
         self.transaction = transaction
         self.current: str | None = None
         """The shard whose backend the session holds."""
@@ -72,7 +72,7 @@ class Spread:
 
     @property
     def characteristics(self) -> list[bytes]:
-        return self._begun.characteristics
+        return self.begun.characteristics
 
     # --- parts ----------------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ class Spread:
         await self._worker.atomics.ready((self.home, shard))
         part = self._add(shard)
         try:
-            failed = await part.begin(self._begun.characteristics, self._begun.start)
+            failed = await part.begin(self.begun.characteristics, self.begun.start)
             for name in self._session.savepoints if failed is None else ():
                 answer = await part.say(b"SAVEPOINT " + quoted(name))
                 failed = answer if is_error(answer) else failed
@@ -330,7 +330,8 @@ class Begun:
     `by_default`: the session's variable does."""
 
     def __init__(self, variant: int, packets: bytes, *, read_only: bool, by_default: bool) -> None:
-        self.characteristics = [payload[1:] for _, payload in split_packets(packets)]
+        self.variant, self.once = variant, [payload for _, payload in split_packets(packets)]
+        self.characteristics = [payload[1:] for payload in self.once]
         named = [text for text in self.characteristics if text.endswith((b"READ ONLY", b"READ WRITE"))]
         explicit = variant != NOTHING and BEGINS[variant] & {"read only", "read write"}
         self.start = begin_text(0 if variant == NOTHING else variant)

@@ -18,10 +18,12 @@ from router.tokens import Token
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A statement as shards get it. `params`: for each `?` of it, which of the client's parameters it is; -1, -2 …: of
-    those that are put in, as which there is one for how many rows each shard gives."""
+    those that are put in, as which there is one for how many rows each shard gives. `ends`: the last row of a split
+    INSERT is in it."""
 
     text: bytes
     params: tuple[int, ...] = ()
+    ends: bool = False
 
 
 def assemble(

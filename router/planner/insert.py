@@ -13,7 +13,7 @@ from router.entries import Owner, owner_of
 from router.errors import Refusal, refusal
 from router.keys import KeyColumn
 from router.pinning import Ref, environment, key_ref
-from router.plan import Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert, Transfer
+from router.plan import GivenIds, Key, MultiWrite, OneShard, Otherwise, Plan, Planned, Refuse, SplitInsert, Transfer
 from router.planner import looked_up, numbering, transferring
 from router.planner.apart import shard_local
 from router.planner.parsed import Parsed, describe, home, read, reads
@@ -47,6 +47,9 @@ def plan(request: Request) -> Planned:
     draft = Draft(request, verb, writes=True)
     describe(request, parsed, draft)
     _use(draft, parsed, tree, target)
+    draft.one_row = isinstance(tree.expression, exp.Values) and len(list(_rows(tree.expression))) == 1
+    draft.one_row = draft.one_row and _rows_slot(request) is None
+    draft.fresh_id = _only_fresh(tree, target)
     keyspace = home(request, parsed)
     assert keyspace is not None
     if keyspace.unsharded:
@@ -67,6 +70,15 @@ def _use(draft: Draft, parsed: Parsed, tree: exp.Insert, target: Relation) -> No
     if target.keyspace is None or target.table is None:
         raise NotUnderstood("INSERT into something that is not a table")
     draft.use(target.keyspace, target.table, "write", *verbs)
+
+
+def _only_fresh(tree: exp.Insert, target: Relation) -> bool:
+    """Is every id that the answer tells a new one? Not those of rows that say their own, or were there before."""
+    if target.live is None or target.live.kind != "table" or tree.args.get("conflict") is not None:
+        return False
+    own = next((column.name.lower() for column in target.live.columns if column.auto_increment), None)
+    named = tree.this.expressions if isinstance(tree.this, exp.Schema) else ()
+    return own is None or (bool(named) and own not in {column.name.lower() for column in named})
 
 
 def _sharded(request: Request, keyspace: Keyspace, parsed: Parsed, draft: Draft, tree: exp.Insert) -> Plan:
@@ -153,6 +165,12 @@ class Row:
         modifiers, tree = self.parsed.template.modifiers, self.tree
         return tree.args.get("conflict") is not None or bool(tree.args.get("ignore")) or "IGNORE" in modifiers
 
+    @property
+    def auto_increment(self) -> str | None:
+        """The column's name, lower case."""
+        live = self.target.live
+        return next((one.name.lower() for one in live.columns if one.auto_increment), None) if live else None
+
     def names(self) -> list[str]:
         """The columns that values are given for, in order, lower case."""
         if isinstance(self.tree.this, exp.Schema) and self.tree.this.expressions:
@@ -221,7 +239,7 @@ def _from_values(row: Row, placement: Placement, draft: Draft) -> Plan:
         raise NotUnderstood(f"{row.verb} without VALUES")
     names = row.names()
     positions = row.positions(names)
-    row.check_counting(names)
+    row.check_counting(_without_null(row, names, values))
     rows_slot = _rows_slot(row.request)
     keys: list[Key] = []
     for values_row in _rows(values):
@@ -232,6 +250,21 @@ def _from_values(row: Row, placement: Placement, draft: Draft) -> Plan:
     keys += _subquery_keys(placement, row.target)
     otherwise = _several(row, placement, draft, keys, rows_slot)
     return by_key(placement, draft, keys, otherwise, stored=True)
+
+
+def _without_null(row: Row, names: list[str], values: exp.Values) -> list[str]:
+    """Without the AUTO_INCREMENT column, where some row has NULL or DEFAULT for it."""
+    auto = row.auto_increment
+    if auto is None or auto not in names:
+        return names
+    at = names.index(auto)
+    if all(len(one) <= at or not _is_left_out(one[at]) for one in _rows(values)):
+        return names
+    return [*names[:at], *names[at + 1 :]]
+
+
+def _is_left_out(value: exp.Expr) -> bool:
+    return isinstance(value, exp.Null) or (isinstance(value, exp.Column | exp.Var) and value.name.upper() == "DEFAULT")
 
 
 def _rows(values: exp.Values) -> Iterator[list[exp.Expr]]:
@@ -344,8 +377,17 @@ def _several(row: Row, placement: Placement, draft: Draft, keys: Sequence[Key], 
         assert problem is not None
         draft.because(f"rows of several shards are refused: {problem.entry.id}")
         return Refuse(problem.entry.name, problem.filling)
-    clock = volatile_of(row).clock
-    return SplitInsert(placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot, clock)
+    return SplitInsert(
+        placement.keyspace.name, placement.shards, placement.vindex.name, tuple(keys), rows_slot,
+        volatile_of(row).clock, _given_ids(row, rows_slot),
+    )  # fmt: skip
+
+
+def _given_ids(row: Row, rows_slot: int) -> GivenIds | None:
+    auto = row.auto_increment
+    if auto is None or row.request.context.numbered == "fresh":
+        return None
+    return GivenIds(row.table.name, auto, ((rows_slot, row.names().index(auto), False),))
 
 
 def _split_problem(row: Row, placement: Placement) -> Refusal | None:
@@ -549,8 +591,45 @@ def reference_write(
     problem = found.problem or _copies_problem(parsed, target, verb, insert)
     if problem is not None:
         raise problem
+    ids = None
+    if insert is not None and given is not None:
+        ids = _copied_ids(request, placement, target, insert, given, parsed.query)
     draft.because("every copy of the reference table is changed alike")
-    return MultiWrite(placement.keyspace.name, placement.shards, sum_rows=False, clock=found.clock)
+    return MultiWrite(placement.keyspace.name, placement.shards, sum_rows=False, clock=found.clock, ids=ids)
+
+
+def _is_counted(query: Query, item: exp.Expr) -> bool:
+    """Is it another table's AUTO_INCREMENT column, which is never NULL?"""
+    found = resolve(query, item.unalias())
+    if found is None or found[0].live is None or found[0].nullable:
+        return False
+    column = found[0].live.column(found[1])
+    return column is not None and column.auto_increment
+
+
+def _copied_ids(
+    request: Request, placement: Placement, target: Relation, insert: exp.Insert, given: Sequence[str],
+    query: Query | None,
+) -> GivenIds | None:  # fmt: skip
+    """Where the ids stand that every copy is to have. Raises Refusal where one is not given."""
+    auto = next((one.name for one in (target.live.columns if target.live else ()) if one.auto_increment), None)
+    if auto is None:
+        return None
+    table, slot = target.table or "", _rows_slot(request)
+    if auto.lower() not in given:
+        raise refusal("REFERENCE_AUTO_INCREMENT", table, auto)
+    at = given.index(auto.lower())
+    if isinstance(insert.expression, exp.Values) and slot is not None:
+        return GivenIds(table, auto, ((slot, at, False),), copies=True)
+    source = insert.expression
+    rows = list(_rows(source)) if isinstance(source, exp.Values) else [list(source.expressions)] if source else []
+    if query is not None and len(rows[0]) > at and _is_counted(query, rows[0][at]):
+        return None
+    refs = [placement.finder.ref(one[at]) if at < len(one) else None for one in rows]
+    places = [(ref.slot, None, ref.negate) for ref in refs if ref is not None and ref.item is None]
+    if len(places) != len(refs):
+        raise refusal("REFERENCE_AUTO_INCREMENT", table, auto)
+    return GivenIds(table, auto, tuple(places), copies=True)
 
 
 def _given(insert: exp.Insert, target: Relation) -> list[str]:

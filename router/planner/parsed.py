@@ -167,8 +167,6 @@ def describe(request: Request, parsed: Parsed, draft: Draft) -> None:
         if not call.built_in:
             draft.need(request.keyspace(call.schema).name, Verb.EXECUTE)
     draft.call(parsed.calls)
-    if draft.last_insert_id and not parsed.targets and _sets_last_insert_id(request.tokens):
-        raise refusal("LAST_INSERT_ID_VALUE")
     for token in request.tokens:
         if token.kind == "user_variable":
             draft.pin("user_variable")
@@ -183,15 +181,6 @@ def _locks(tokens: Sequence[Token]) -> bool:
     """FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE, anywhere."""
     pairs = {(one.upper, two.upper) for one, two in pairwise(tokens)}
     return not pairs.isdisjoint({("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")})
-
-
-def _sets_last_insert_id(tokens: Sequence[Token]) -> bool:
-    """LAST_INSERT_ID(value), with something in the parentheses."""
-    words = [token.text.upper() for token in tokens]
-    return any(
-        words[index : index + 2] == ["LAST_INSERT_ID", "("] and words[index + 2 : index + 3] != [")"]
-        for index in range(len(words))
-    )
 
 
 def _system_variable(draft: Draft, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from _speedups.lexer import LexedStatement
@@ -68,6 +68,8 @@ class Draft:
     locks: bool = False
     local: bool = False
     last_insert_id: bool = False
+    fresh_id: bool = False
+    one_row: bool = False
     ddl: bool = False
     implicit_commit: bool = False
     warnings: bool = False
@@ -121,7 +123,10 @@ class Draft:
             locks=self.locks,
             pins=tuple(self.pins),
             replica_ok=self.reads and not (self.writes or self.locks or self.local or self.pins or self.ddl),
-            needs_last_insert_id=self.last_insert_id,
+            needs_last_insert_id=self.last_insert_id or self._runs_others,
+            asks_id=self._asks_id(),
+            fresh_id=self.fresh_id,
+            one_row=self.one_row,
             needs_connection=tuple(dict.fromkeys(self.connection)),
             ddl=self.ddl,
             implicit_commit=self.implicit_commit,
@@ -130,12 +135,34 @@ class Draft:
             hints=self.request.hints,
         )
 
+    @property
+    def _runs_others(self) -> bool:
+        """Does it run statements that are not in its text?"""
+        return self.verb in ("call", "execute") or "opaque" in self.pins
+
+    def _asks_id(self) -> bool:
+        """May LAST_INSERT_ID() change without the answer's saying so, as by LAST_INSERT_ID(NULL) and LOAD DATA?"""
+        if self.last_insert_id and sets_last_insert_id(self.request.tokens):
+            return True
+        if self.verb == "create":
+            return any(token.upper == "SELECT" for token in self.request.tokens)
+        return self._runs_others or self.verb == "load"
+
     def done(self, plan: Plan) -> Planned:
         """The plan, unless the user's grants do not allow the statement. Raises Refusal."""
         denied = self.request.context.grants.check(self.needs)
         if denied is not None:
             raise denied
         return Planned(plan, self.facts(), tuple(self.reasons), self.request.context.topology)
+
+
+def sets_last_insert_id(tokens: Sequence[Token]) -> bool:
+    """LAST_INSERT_ID(value), with something in the parentheses."""
+    words = [token.text.upper() for token in tokens]
+    return any(
+        words[index : index + 2] == ["LAST_INSERT_ID", "("] and words[index + 2 : index + 3] != [")"]
+        for index in range(len(words))
+    )
 
 
 def refused(

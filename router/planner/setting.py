@@ -61,7 +61,13 @@ def plan(request: Request) -> Planned:
     verbatim = bool(draft.pins)
     if verbatim:
         draft.call(calls(request.tokens))
-    return draft.done(SetSession(tuple(assignments), _shards(request) if verbatim else (), verbatim))
+    about_id = draft.last_insert_id or any(_names_id(token) for token in rest)
+    return draft.done(SetSession(tuple(assignments), _shards(request) if verbatim else (), verbatim, about_id))
+
+
+def _names_id(token: Token) -> bool:
+    """LAST_INSERT_ID() or its variable, read or written."""
+    return token.text.upper().rpartition(".")[2].strip("@`") in ("LAST_INSERT_ID", "IDENTITY")
 
 
 def _with_query(request: Request, assignments: Sequence[Assignment]) -> Planned:

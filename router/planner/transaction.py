@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.errors import refusal
-from router.plan import CHAIN, Planned, Transaction, TransactionVerb
+from router.plan import CHAIN, RELEASE, Planned, Transaction, TransactionVerb
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood
 from router.tokens import Token, split, words
@@ -14,6 +13,11 @@ _CHARACTERISTICS = {
     ("READ", "ONLY"): "read only",
     ("READ", "WRITE"): "read write",
     ("WITH", "CONSISTENT", "SNAPSHOT"): "with consistent snapshot",
+}
+_ENDS = {
+    **dict.fromkeys(("", "AND NO CHAIN", "NO RELEASE", "AND NO CHAIN NO RELEASE"), frozenset[str]()),
+    **dict.fromkeys(("AND CHAIN", "AND CHAIN NO RELEASE"), frozenset({CHAIN})),
+    **dict.fromkeys(("RELEASE", "AND NO CHAIN RELEASE"), frozenset({RELEASE})),
 }
 
 
@@ -52,13 +56,10 @@ def _begin(request: Request, rest: Sequence[Token]) -> Planned:
 def _end(request: Request, verb: TransactionVerb, rest: Sequence[Token]) -> Planned:
     """[WORK] [AND [NO] CHAIN] [[NO] RELEASE]"""
     text = [token.upper for token in rest if token.upper != "WORK" or token is not rest[0]]
-    plain = [word for word in text if word]
-    chains = plain[:2] == ["AND", "CHAIN"] and plain[2:] in ([], ["NO", "RELEASE"])
-    if not chains and " ".join(plain) not in ("", "AND NO CHAIN", "NO RELEASE", "AND NO CHAIN NO RELEASE"):
-        if set(plain) <= {"AND", "CHAIN", "NO", "RELEASE"} and len(plain) == len(text):
-            raise refusal("TRANSACTION_OPTION", f"{verb.upper()} {' '.join(plain)}")
+    option = _ENDS.get(" ".join(text))
+    if option is None:
         raise NotUnderstood(f"{verb.upper()} with these words")
-    return Draft(request, verb).done(Transaction(verb, frozenset({CHAIN}) if chains else frozenset()))
+    return Draft(request, verb).done(Transaction(verb, option))
 
 
 def _rollback(request: Request, rest: Sequence[Token]) -> Planned:

@@ -54,7 +54,8 @@ STATEMENTS = [
     "SELECT @@autocommit, DATABASE() = 'none'",
     "SAVEPOINT a", "SAVEPOINT b", "SAVEPOINT a",
     "ROLLBACK TO a", "ROLLBACK TO SAVEPOINT b", "RELEASE SAVEPOINT a",
-    "BEGIN", "COMMIT", "ROLLBACK", "COMMIT", "SET autocommit = 1", "SET autocommit = 0",
+    "BEGIN", "COMMIT", "ROLLBACK", "COMMIT", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN",
+    "SET autocommit = 1", "SET autocommit = 0",
     "SET sql_mode = 'STRICT_ALL_TABLES'", "SET sql_mode = ''",
 ]  # fmt: skip
 PREPARED = [

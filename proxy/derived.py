@@ -45,7 +45,7 @@ def derived(
     """Another text of pieces of this one, as planned. `timed`: one time is set where it runs. Raises Refusal."""
     text, order = spelled(pieces, tokens, given.text, given.found, session.mode)
     found = lexer.lex(text, session.mode)
-    planned = worker.dispatcher.planned(session, text, found, timed=timed)
+    planned = worker.planning.of_ours(session, text, found, timed=timed)
     if (refused := planned.refusal) is not None:
         raise refused
     params = [given.params[at] for at in order]

@@ -104,7 +104,7 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Write:
     """What each shard is sent, as text or to execute, and what their answers add up to: the sum of the rows, or those
-    of one copy. `clock`: at one time on all of them."""
+    of one copy. `clock`: at one time on all of them. `made`: the first id that was made here for rows of one shard."""
 
     payloads: Mapping[str, bytes]
     executions: Mapping[str, Execution] = field(default_factory=dict)
@@ -112,6 +112,7 @@ class Write:
     inserted: Inserted | None = None
     flags: int = WRITES
     clock: bool = False
+    made: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,11 +548,12 @@ class Executor:
         oks = [OkPacket.parse(answer[HEADER_SIZE:], session.capabilities) for answer in answers.values()]
         counted, inserted = oks if write.sum_rows else oks[:1], write.inserted
         affected, warnings = sum(ok.affected_rows for ok in counted), sum(ok.warnings for ok in counted)
-        given = inserted.first if inserted is not None else 0
+        given = inserted.first if inserted is not None else write.made
         told = {name: ok.last_insert_id for name, ok in zip(answers, oks, strict=True)}
+        tells = inserted.insert_id(told) if inserted is not None else given or next(filter(None, told.values()), 0)
         total = OkPacket(
             affected_rows=affected,
-            last_insert_id=inserted.insert_id(told) if inserted is not None else next(iter(told.values()), 0),
+            last_insert_id=tells,
             status=status,
             warnings=min(warnings, 0xFFFF),
             info=inserted.info(oks, warnings) if inserted is not None else sum_infos([ok.info for ok in counted]),

@@ -201,7 +201,7 @@ def command_name(number: int) -> str:
 
 def templates(worker: Worker) -> dict[int, str]:
     """Fingerprint -> template, of the plans that this side remembers."""
-    return {fingerprint: shown(norm) for _, fingerprint, norm, _, _ in worker.dispatcher.remembered()}
+    return {fingerprint: shown(norm) for _, fingerprint, norm, _, _ in worker.planning.remembered()}
 
 
 def shown(norm: bytes) -> str:
@@ -222,7 +222,7 @@ def kill(worker: Worker, number: int) -> bool:
 
 def plans(worker: Worker, after: int) -> Iterator[tuple[int, Row]]:
     """By place: from those not used for longest to those used last."""
-    remembered = worker.dispatcher.remembered()
+    remembered = worker.planning.remembered()
     for index, (context, fingerprint, norm, epoch, planned) in enumerate(
         islice(remembered, after, None), after + 1
     ):

@@ -100,7 +100,7 @@ class Lookups:
         plan = planned.plan
         assert isinstance(plan, ByLookup)
         given = Given(session, sql, found, planned, params, execution, form)
-        on_shards = self._worker.dispatcher.on_shards
+        on_shards = self._worker.placing.begin
 
         def tell(shards: tuple[str, ...]) -> None:
             if (refused := route.too_many(planned, found, sql, len(shards))) is not None:
@@ -337,7 +337,7 @@ class Keeping:
         if form is not None:
             payload, statement = form.payload, form.statement
         executions = {shard: Execution(statement, payload)} if statement is not None else {}
-        return Write({shard: payload}, executions)
+        return Write({shard: payload}, executions, made=form.insert_id if form is not None else 0)
 
     async def run(self, scope: Scope) -> dict[str, bytes]:
         """The shards' answers to the client's statement. Raises Refusal, ServerSaid."""

@@ -88,7 +88,7 @@ class Numbering:
             payload = rearranged(execution.payload, len(given.params), plain.params, *map(bigint, numbers))
             execution = Execution(execution.statement, payload, execution.number, params)
         compiled = self._worker.compile(session, planned)
-        self._worker.dispatcher.on_shards(
+        self._worker.placing.begin(
             handle, session, plain.text, found, planned, compiled, params, execution, form
         )
 

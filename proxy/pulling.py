@@ -54,7 +54,7 @@ class Pulling:
         payload = b"\x03" + bytes(whole.text) if whole.execution is None else whole.execution.payload
         form = Form(given.found, payload, whole.execution.statement if whole.execution is not None else None)
         compiled = self._worker.compile(session, whole.planned)
-        self._worker.dispatcher.on_shards(
+        self._worker.placing.begin(
             handle, session, whole.text, whole.found, whole.planned, compiled, whole.params, whole.execution, form
         )
 
@@ -87,7 +87,7 @@ class Pulling:
         inner = await self.resolved(handle, session, inner, depth + 1, scope)
         limits = self._worker.generation.settings.limits
         answer = Collected(self._worker, handle, session, limits.merge_memory)
-        await self._worker.dispatcher.collect(handle, session, inner, answer, scope)
+        await self._worker.placing.collect(handle, session, inner, answer, scope)
         columns = Head(answer.head, deprecate=answer.deprecate).columns()
         rows = [payload for _, payload in split_packets(bytes(answer.rows))]
         if pull.kind == "exists":

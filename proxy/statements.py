@@ -138,7 +138,7 @@ class Statements:
     async def _prepare(self, handle: int, session: Session, text: bytes, key: Key, info: dict[str, Any]) -> None:
         epoch = self._worker.epoch
         found = lexer.lex(text, session.mode)
-        planned = self._worker.dispatcher.plan(session, text, found)
+        planned = self._worker.planning.plan(session, text, found)
         if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
             raise refused
@@ -332,7 +332,7 @@ class Statements:
     def _renew(self, handle: int, session: Session, number: int, entry: Entry) -> Entry:
         """Plan it anew for the configuration, schema and database of now; its metadata stays the client's."""
         found = lexer.lex(entry.text, session.mode)
-        planned = self._worker.dispatcher.plan(session, entry.text, found)
+        planned = self._worker.planning.plan(session, entry.text, found)
         if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
             raise refused

@@ -30,7 +30,7 @@ class Telling:
         tokens = tokenize(decode(given.found.norm))
         edits = [Edit((one.first, one.last + 1), (self._literal(session, one, plan, info),)) for one in plan.calls]
         whole = derived(self._worker, session, given, edited(tokens, edits), tokens)
-        dispatcher, found = self._worker.dispatcher, whole.planned.plan
+        found = whole.planned.plan
         if isinstance(found, plans.PullOut):
             self._worker.stepping.begin(handle, session, whole, found)
         elif isinstance(found, plans.Numbered):
@@ -41,7 +41,7 @@ class Telling:
             payload = b"\x03" + bytes(whole.text) if whole.execution is None else whole.execution.payload
             form = Form(given.found, payload, whole.execution.statement if whole.execution is not None else None)
             compiled = self._worker.compile(session, whole.planned)
-            dispatcher.on_shards(
+            self._worker.placing.begin(
                 handle, session, whole.text, whole.found, whole.planned, compiled, whole.params, whole.execution, form
             )
 

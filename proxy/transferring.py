@@ -87,7 +87,7 @@ class Transferring:
         if not isinstance(asked.planned.plan, CARRIED_OUT):
             raise self._refused("its rows cannot be locked where they are read")
         answer = Read(self._worker, self._handle, session, carried)
-        await self._worker.dispatcher.collect(self._handle, session, asked, answer, scope)
+        await self._worker.placing.collect(self._handle, session, asked, answer, scope)
         if answer.warnings:
             raise self._refused("reading its rows gives warnings, which may be errors when they are stored")
         return self._placed(answer, binary=asked.execution is not None)

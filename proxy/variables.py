@@ -148,7 +148,7 @@ class Variables:
         own = info["shard"] >= 0 and (info["trx"] == 2 or info["pins"])
         switches_on = not is_on(session.state.literal("autocommit")) and is_on(wanted.literal("autocommit"))
         if session.spread is not None and switches_on:
-            self._worker.dispatcher.commit_first(handle, session, session.spread)
+            self._worker.transactions.commit_first(handle, session, session.spread)
         elif plan.verbatim or own:
             self._worker.dispatcher.spawn(handle, self._on_own_backend(handle, session, plan, wanted, info))
         elif wanted == session.state or wanted in self._taken:

@@ -54,6 +54,9 @@ from proxy.mysql.packets.replies import OkPacket, StateChange
 from proxy.mysql.wire import frame
 from proxy.numbering import Numbering
 from proxy.numbers import Numbers
+from proxy.one_shard import OneShard
+from proxy.placing import Placing
+from proxy.planning import Planning
 from proxy.pool.backends import Backends
 from proxy.pool.pools import class_of
 from proxy.pool.schemas import Schemas
@@ -61,6 +64,7 @@ from proxy.pool.varstate import SessionState, StateUnreachable
 from proxy.ports import shares_told
 from proxy.pulling import Pulling
 from proxy.redis.service import RedisService
+from proxy.reducing import Reducing
 from proxy.relay_errors import fill_errors
 from proxy.scratch import Scratch
 from proxy.sequences import Sequences
@@ -69,6 +73,7 @@ from proxy.shadow import Shadow
 from proxy.statements import Statements
 from proxy.steps import Stepping
 from proxy.telling import Telling
+from proxy.transactions import Transactions
 from proxy.trial import Beside, Canary
 from proxy.variables import Variables
 from proxy.verdicts import Verdicts
@@ -147,6 +152,11 @@ class Worker:
         self.schemas = Schemas(self._schemas_changed)
         self.auditor = Auditor(self)
         self.exposures = Exposures(self)
+        self.planning = Planning(self)
+        self.reducing = Reducing(self)
+        self.one_shard = OneShard(self)
+        self.placing = Placing(self)
+        self.transactions = Transactions(self)
         self.dispatcher = Dispatcher(self)
         self.logins = Logins(self)
         self.inquiries = Inquiries(self)

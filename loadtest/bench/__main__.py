@@ -10,7 +10,19 @@ from typing import Any
 
 import click
 
-from loadtest.bench import coldplans, groups, idle, instructions, latency, policy, ratio, results, rounds, sysbench
+from loadtest.bench import (
+    coldplans,
+    encoded,
+    groups,
+    idle,
+    instructions,
+    latency,
+    policy,
+    ratio,
+    results,
+    rounds,
+    sysbench,
+)
 from loadtest.bench.cells import TARGETS, full_cells, short_cells
 from loadtest.bench.errors import CannotMeasure
 from loadtest.bench.progress import Progress
@@ -184,6 +196,18 @@ def policy_instructions_command(check: bool, style: str) -> None:
     click.echo(json.dumps(asdict(found)) if style == "json" else "\n".join(policy.lines(found)))
     if check and policy.findings(found):
         sys.exit(FINDINGS)
+
+
+@main.command("encoded-instructions")
+@output_format
+@reports_failures
+def encoded_instructions_command(style: str) -> None:
+    """User instructions of the worker per point select: plaintext clients, TLS, and compression by zlib and zstd.
+
+    Exit codes: 0 counted, 2 could not count.
+    """
+    counts = encoded.measure(Progress())
+    click.echo(json.dumps(counts) if style == "json" else "\n".join(encoded.lines(counts)))
 
 
 @main.command("redis-instructions")

@@ -29,7 +29,8 @@ class Arena:
     """`with Arena({"haproxy"}) as arena: arena.targets["haproxy"]`. Everything ends with the block.
 
     `connections` is the limit of Fairlead's backend connections to each server, `ready_timeout` the seconds a
-    proxy may take to answer; `sections` are added to Fairlead's configuration.
+    proxy may take to answer; `sections` are added to Fairlead's configuration, `listener` to the one for
+    MySQL clients.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class Arena:
         fairlead: type[Fairlead] = Fairlead,
         ready_timeout: float = READY_TIMEOUT,
         sections: Mapping[str, Any] = MappingProxyType({}),
+        listener: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._wanted, self._rows, self._connections = wanted, table_rows, connections
         self._fairlead_class, self._ready_timeout, self._sections = fairlead, ready_timeout, sections
+        self._listener = listener
         self.directory = rundir.create()
         self._ports: list[int] = []
         # Without a sharded target one server holds all that is asked for.
@@ -148,6 +151,7 @@ class Arena:
             http_port=http_port,
             connections=self._connections,
             sections=self._sections,
+            listener=self._listener,
         )
         proxy = self._fairlead_class("fairlead", self.directory, content, workers=1, environment=subject.ENVIRONMENT)
         version = [fairlead.program(), "--version"]

@@ -7,8 +7,10 @@ text, and prepared statements whose parameter types are sent once.
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Self
 
+from loadtest.bench.layers import Layer
 from loadtest.bench.packets import Statement
 from loadtest.bench.sysbench import Endpoint
 from loadtest.bench.wire import Connection
@@ -21,17 +23,20 @@ class Crowd:
     """`async with Crowd(to, 16, rows) as crowd: await crowd.ask("text", 10_000)`.
 
     Each connection sends its next query when the last answer is in. The keys are the same in every process.
+    `layer` makes what each connection's bytes travel in.
     """
 
-    def __init__(self, to: Endpoint, size: int, rows: int) -> None:
-        self._to, self._size, self._rows = to, size, rows
+    def __init__(self, to: Endpoint, size: int, rows: int, layer: Callable[[], Layer] | None = None) -> None:
+        self._to, self._size, self._rows, self._layer = to, size, rows, layer
         self._members: list[tuple[Connection, Statement]] = []
         self._draw = random.Random(1)
 
     async def __aenter__(self) -> Self:
         to = self._to
         for _ in range(self._size):
-            connection = await Connection.open(to.host, to.port, to.user, to.password, to.database, ANSWER_TIMEOUT)
+            layer = self._layer() if self._layer else None
+            login = (to.host, to.port, to.user, to.password, to.database)
+            connection = await Connection.open(*login, ANSWER_TIMEOUT, layer)
             statement = await connection.prepare(PREPARED, ANSWER_TIMEOUT)
             await connection.execute(statement, [1], ANSWER_TIMEOUT)
             self._members.append((connection, statement))

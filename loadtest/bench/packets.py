@@ -13,10 +13,13 @@ from dataclasses import dataclass
 CLIENT_LONG_PASSWORD = 1 << 0
 CLIENT_LONG_FLAG = 1 << 2
 CLIENT_CONNECT_WITH_DB = 1 << 3
+CLIENT_COMPRESS = 1 << 5
 CLIENT_PROTOCOL_41 = 1 << 9
+CLIENT_SSL = 1 << 11
 CLIENT_TRANSACTIONS = 1 << 13
 CLIENT_SECURE_CONNECTION = 1 << 15
 CLIENT_PLUGIN_AUTH = 1 << 19
+CLIENT_ZSTD_COMPRESSION = 1 << 26
 CAPABILITIES = (
     CLIENT_LONG_PASSWORD
     | CLIENT_LONG_FLAG
@@ -27,6 +30,7 @@ CAPABILITIES = (
     | CLIENT_PLUGIN_AUTH
 )
 UTF8MB4_GENERAL_CI = 45
+ZSTD_LEVEL = 3
 SERVER_STATUS_IN_TRANS = 1
 
 COM_QUIT, COM_QUERY, COM_STMT_PREPARE, COM_STMT_EXECUTE, COM_STMT_CLOSE = 0x01, 0x03, 0x16, 0x17, 0x19
@@ -149,6 +153,7 @@ class Greeting:
     connection_id: int
     challenge: bytes
     plugin: str
+    capabilities: int
 
 
 def parse_greeting(payload: bytes) -> Greeting:
@@ -165,17 +170,30 @@ def parse_greeting(payload: bytes) -> Greeting:
     size = max(13, payload[rest] - 8)
     second = payload[rest + 11 : rest + 11 + size].rstrip(b"\0")
     plugin = payload[rest + 11 + size :].split(b"\0")[0].decode() or "mysql_native_password"
-    return Greeting(payload[1:end].decode(), connection_id, first + second, plugin)
+    capabilities = int.from_bytes(payload[end + 14 : end + 16] + payload[rest - 2 : rest], "little")
+    return Greeting(payload[1:end].decode(), connection_id, first + second, plugin, capabilities)
 
 
-def login_packet(user: str, password: str, database: str, greeting: Greeting) -> bytes:
-    """HandshakeResponse41, sequence 1. An unknown plugin is answered empty, so that the server switches."""
+def tls_request() -> bytes:
+    """SSLRequest, sequence 1; what follows it travels in TLS."""
+    return packet(_login_head(CLIENT_SSL), 1)
+
+
+def login_packet(user: str, password: str, database: str, greeting: Greeting, more: int = 0) -> bytes:
+    """HandshakeResponse41. An unknown plugin is answered empty, so that the server switches.
+
+    `more` are capabilities besides the usual ones; behind an SSLRequest the sequence is 2.
+    """
     known = greeting.plugin in _SCRAMBLES
     plugin = greeting.plugin if known else "mysql_native_password"
     answer = scramble(plugin, password.encode(), greeting.challenge) if known else b""
-    head = struct.pack("<IIB23x", CAPABILITIES, MAX_PAYLOAD, UTF8MB4_GENERAL_CI)
     body = user.encode() + b"\0" + bytes((len(answer),)) + answer + database.encode() + b"\0"
-    return packet(head + body + plugin.encode() + b"\0", 1)
+    level = bytes((ZSTD_LEVEL,)) if more & CLIENT_ZSTD_COMPRESSION else b""
+    return packet(_login_head(more) + body + plugin.encode() + b"\0" + level, 2 if more & CLIENT_SSL else 1)
+
+
+def _login_head(more: int) -> bytes:
+    return struct.pack("<IIB23x", CAPABILITIES | more, MAX_PAYLOAD, UTF8MB4_GENERAL_CI)
 
 
 def parse_error(payload: bytes) -> ServerError:

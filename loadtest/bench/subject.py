@@ -46,8 +46,10 @@ def configuration(
     connections: int,
     clients: int = 16_000,
     sections: Mapping[str, Any] = MappingProxyType({}),
+    listener: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The whole file. The user has every data verb on every keyspace given; `sections` are added to it."""
+    """The whole file. The user has every data verb on every keyspace given; `sections` are added to it,
+    `listener` to the one for MySQL clients."""
     verbs = ["select", "insert", "update", "delete"]
     return {
         "region": "eu",
@@ -63,7 +65,7 @@ def configuration(
             }
         },
         "listeners": {
-            "mysql": {"address": "127.0.0.1", "port": port},
+            "mysql": {"address": "127.0.0.1", "port": port, **listener},
             "http": {"address": "127.0.0.1", "port": http_port},
         },
         "limits": {"clients": clients},

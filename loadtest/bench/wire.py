@@ -1,7 +1,8 @@
 """A MySQL client connection for load generators: asyncio, one object per connection, one command at a time.
 
 Speaks what a load needs: login by mysql_native_password or the fast path of caching_sha2_password, COM_QUERY,
-COM_STMT_PREPARE and COM_STMT_EXECUTE; and it can end a connection in every rude way there is.
+COM_STMT_PREPARE and COM_STMT_EXECUTE, within TLS or compressed packets where it is given a layer for that; and it can
+end a connection in every rude way there is.
 """
 
 import asyncio
@@ -12,7 +13,9 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Self, cast
 
+from loadtest.bench.layers import Layer
 from loadtest.bench.packets import (
+    CLIENT_SSL,
     COM_QUERY,
     COM_QUIT,
     COM_STMT_PREPARE,
@@ -35,6 +38,7 @@ from loadtest.bench.packets import (
     parse_ok,
     parse_text_row,
     scramble,
+    tls_request,
 )
 
 Handler = Callable[[bytes, int], None]
@@ -73,16 +77,27 @@ class Connection(asyncio.Protocol):
         self._binary = False
         self._statement = Statement(0, 0, 0)
         self._login = ("", "", "")
+        self._asked: Layer | None = None
+        self._layer: Layer | None = None
         self.greeting: Greeting | None = None
         self.sent_ns = 0
         self.answered_ns = 0
 
     @classmethod
-    async def open(cls, host: str, port: int, user: str, password: str, database: str, timeout: float = 10.0) -> Self:
-        """Connects and logs in."""
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: str,
+        timeout: float = 10.0,
+        layer: Layer | None = None,
+    ) -> Self:
+        """Connects and logs in. WireError also when the server does not offer the layer."""
         loop = asyncio.get_running_loop()
         connection = cls()
-        connection._login = (user, password, database)
+        connection._login, connection._asked = (user, password, database), layer
         connection._waiter = loop.create_future()
         try:
             async with asyncio.timeout(timeout):
@@ -122,7 +137,7 @@ class Connection(asyncio.Protocol):
     def quit(self) -> None:
         """COM_QUIT and close."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(packet(bytes((COM_QUIT,))))
+            self._send(packet(bytes((COM_QUIT,))))
             self._transport.close()
 
     def close(self) -> None:
@@ -168,7 +183,11 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._ended or self._lost is not None or self._transport is None or self._transport.is_closing():
             raise ConnectionLost(str(self._lost or "closed"))
-        self._transport.write(data)
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data if self._layer is None else self._layer.seal(data))
 
     # --- asyncio.Protocol ---
 
@@ -185,6 +204,20 @@ class Connection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
+        if self._layer is None:
+            self._take(data)
+            return
+        try:
+            plain, answer = self._layer.open(data)
+        except WireError as error:
+            self._fail(error)
+            self.abort()
+            return
+        if answer and self._transport is not None:
+            self._transport.write(answer)
+        self._take(plain)
+
+    def _take(self, data: bytes) -> None:
         buffer = self._buffer
         buffer += data
         at, end = 0, len(buffer)
@@ -220,11 +253,18 @@ class Connection(asyncio.Protocol):
     def _on_greeting(self, payload: bytes, sequence: int) -> None:
         self.greeting = parse_greeting(payload)
         self._handler = self._on_login
-        self._write(login_packet(*self._login, self.greeting))
+        more = 0 if self._asked is None else self._asked.capability
+        if more & ~self.greeting.capabilities:
+            raise WireError(f"the server does not offer capability {more:#x}")
+        if more & CLIENT_SSL:
+            self._write(tls_request())
+            self._layer = self._asked
+        self._write(login_packet(*self._login, self.greeting, more))
 
     def _on_login(self, payload: bytes, sequence: int) -> None:
         head = payload[0]
         if head == 0x00:
+            self._layer = self._asked
             self._finish(parse_ok(payload))
         elif head == 0xFF:
             raise parse_error(payload)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import cells, coldplans, idle, instructions, latency, rows, shapes
+from loadtest.bench import cells, coldplans, encoded, idle, instructions, latency, rows, shapes
 from loadtest.bench.coldplans import Delay, ListCost
 from loadtest.bench.idle import Memory
 from loadtest.bench.instructions import Count, Counts
@@ -66,6 +66,22 @@ def test_the_worker_is_who_used_most_cpu() -> None:
     before = CpuReading({(1, 1): 900, (2, 2): 10, (3, 3): 0, (3, 4): 0})
     after = CpuReading({(1, 1): 950, (2, 2): 60, (3, 3): 40, (3, 4): 30})
     assert instructions.busiest(before, after) == 3
+
+
+def test_encoded_connections_stand_beside_plaintext() -> None:
+    counts = {
+        "plaintext": {"text": 2000, "prepared": 1000},
+        "TLS": {"text": 50_000, "prepared": 30_000},
+        "zstd": {"text": 1990, "prepared": 1000},
+    }
+    assert encoded.lines(counts)[1:] == [
+        "text: plaintext    2000, 1.00",
+        "text: TLS         50000, 25.00",
+        "text: zstd         1990, 0.99",
+        "prepared: plaintext    1000, 1.00",
+        "prepared: TLS         30000, 30.00",
+        "prepared: zstd         1000, 1.00",
+    ]
 
 
 # --- memory, latency ----------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def test_scrambles_are_those_of_the_servers() -> None:
 
 def test_greeting() -> None:
     found = packets.parse_greeting(fake_mysql.greeting(b"caching_sha2_password"))
-    assert found == packets.Greeting("5.5.5-10.11.6-MariaDB", 77, fake_mysql.CHALLENGE, "caching_sha2_password")
+    plugin, capabilities = "caching_sha2_password", 0x81FFF7FE
+    assert found == packets.Greeting("5.5.5-10.11.6-MariaDB", 77, fake_mysql.CHALLENGE, plugin, capabilities)
 
 
 def test_a_server_that_is_full_says_so_instead_of_greeting() -> None:

@@ -16,6 +16,7 @@ from router.engine import stream
 from router.engine.budget import Budget
 from router.engine.columns import Column
 from router.engine.having import Having, Number
+from router.engine.measuring import Measures, measure
 from router.engine.recipe import COMPUTED, Condition, Grouping, Recipe
 from router.engine.typed import Typed, keys_of
 from router.errors import Refusal, refusal
@@ -121,6 +122,10 @@ async def _merge(
     visible = len(columns) - recipe.helpers
     shape = Shape([column.type for column in columns], binary, visible)
     typed = Typed(columns, visible, await _collations(cursors, recipe, columns, visible, binary=binary), binary)
+    if recipe.measured is not None:
+        measures = Measures(recipe.measured, columns, shape, binary)
+        rows = await measure(cursors, [cursor.name for cursor in cursors], measures, budget)
+        return await answer.send(_visible(heads[0], recipe, visible)) and await answer.send(rows)
     distinct = typed.encoder(recipe.distinct) if recipe.distinct is not None else None
     order = typed.encoder(recipe.order) if recipe.order else None
     funnel = Funnel(shape, distinct, bounds.offset, -1 if bounds.count is None else bounds.count)

@@ -163,10 +163,33 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A table as SHOW TABLE STATUS has it: its rows are split over `shards`, or each has all of them (`copies`)."""
+
+    name: str
+    shards: tuple[str, ...]
+    copies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What servers measure, one row for a table ('status') or a column of one of its indexes ('index').
+
+    `tables`: those of a status; `key`: the shard key's columns of an index's table; `whole`: all columns of an index
+    are listed.
+    """
+
+    form: Literal["status", "index"]
+    tables: tuple[Part, ...] = ()
+    key: tuple[str, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """`pieces`: the shards' text, which must lex to `norm`. `helpers`: how many columns are behind the client's.
 
-    `nameless`: the client's columns are no table's.
+    `nameless`: the client's columns are no table's. `measured`: sizes and counts, which have rules of their own.
 
     Partial groups are combined first (`group`). Rows are merged by `order` (empty: shard by shard), of those that are
     equal by `distinct` the first stays, and of what is left the client gets those of `limit`.
@@ -181,6 +204,7 @@ class Recipe:
     norm: bytes = field(default=b"", repr=False)
     tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
     nameless: bool = False
+    measured: Measured | None = None
 
     @property
     def whole(self) -> bool:
@@ -190,6 +214,9 @@ class Recipe:
     def steps(self) -> Iterator[tuple[str, str]]:
         """(step, detail), the last one first."""
         keys = ", ".join(_key(key) for key in self.order)
+        if self.measured is not None:
+            yield ("measure", f"one {_MEASURED[self.measured.form]} of all shards' numbers")
+            return
         if self.limit is not None:
             yield ("limit", "the client's OFFSET and LIMIT, over all rows")
         if self.distinct is not None:
@@ -204,6 +231,8 @@ class Recipe:
 
     def describe(self) -> str:
         """In one line, outermost first: `Limit(MergeSort(…))`."""
+        if self.measured is not None:
+            return f"Measure({self.measured.form})"
         text = ", ".join(_key(key) for key in self.order)
         found = f"MergeSort({text})" if self.order else "Concatenate"
         if self.group is not None:
@@ -211,6 +240,9 @@ class Recipe:
         if self.distinct is not None:
             found = f"Distinct({found})"
         return f"Limit({found})" if self.limit is not None else found
+
+
+_MEASURED = {"status": "row per table", "index": "row per column of an index"}
 
 
 def _group(group: Grouping) -> str:

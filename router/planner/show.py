@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from _speedups import lexer
 from config.words import Verb
 from router import literals
 from router.errors import refusal
 from router.plan import AnyShard, Names, OneShard, Plan, Planned, ShowFairlead
+from router.planner import measured
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood, literal_slots
 from router.tokens import Token, starts, words
@@ -43,7 +45,7 @@ _ANY_SERVER = frozenset(
         "STATUS",
     }
 )
-_SAME_ON_ALL = frozenset({"COLUMNS", "FIELDS", "INDEX", "INDEXES", "KEYS"})
+_SAME_ON_ALL = frozenset({"COLUMNS", "FIELDS"})
 
 
 def plan(request: Request) -> Planned:
@@ -254,7 +256,14 @@ def _table_status(request: Request, rest: Sequence[Token]) -> Planned:
     """SHOW TABLE STATUS, SHOW TABLE TYPES (an old name of ENGINES)."""
     if words(rest, 2)[1] != "STATUS":
         raise NotUnderstood("SHOW TABLE")
-    return _per_shard("TABLE STATUS")(request, rest)
+    keyspace = _schema(request, _from(rest[1:]))
+    if keyspace.unsharded or request.hinted_shard(keyspace) is not None:
+        return _per_shard("TABLE STATUS")(request, rest)
+    _no_query(request)
+    draft = Draft(request, "show", reads=True)
+    listing_needs(request, draft, keyspace)
+    draft.because("sizes and counts of all shards become one server's")
+    return draft.done(measured.table_status(request, keyspace, rest))
 
 
 def _columns(request: Request, rest: Sequence[Token]) -> Planned:
@@ -267,6 +276,20 @@ def _columns(request: Request, rest: Sequence[Token]) -> Planned:
     if words(rest, 1)[0] in ("FROM", "IN") and len(rest) > 1:
         database = rest[1].name
     return describe(request, database, table)
+
+
+def _indexes(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW INDEX FROM [db.]t [FROM db] [WHERE …]: cardinalities are about all shards' rows."""
+    planned = _columns(request, rest)
+    if not isinstance(planned.plan, AnyShard) or request.hints.shard is not None:
+        return planned
+    use = planned.facts.tables[0]
+    keyspace = request.keyspace(use.keyspace)
+    declared = keyspace.table(use.table)
+    if declared is None or declared.kind is not TableKind.SHARDED:
+        return planned
+    reasons = ("cardinalities of all shards become one server's",)
+    return replace(planned, plan=measured.index(request, keyspace, declared, rest), reasons=reasons)
 
 
 def _table_name(tokens: Sequence[Token]) -> tuple[tuple[str | None, str], Sequence[Token]]:
@@ -340,4 +363,5 @@ _READERS: dict[str, Callable[[Request, Sequence[Token]], Planned]] = {
     "FUNCTION": _routines,
     "CREATE": _create,
     **dict.fromkeys(_SAME_ON_ALL, _columns),
+    **dict.fromkeys(("INDEX", "INDEXES", "KEYS"), _indexes),
 }

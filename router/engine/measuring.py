@@ -1,0 +1,189 @@
+"""What shards measure of their parts of a table, as one server would measure the whole: SHOW TABLE STATUS, SHOW INDEX.
+
+What adds up is added, what is computed is computed from the sums, and what no rule tells is NULL, which is how a server
+says that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from _speedups.packet import split_packets
+from _speedups.rows import Shape, with_cells
+from router.engine.budget import Budget
+from router.engine.columns import INTEGERS, LONGLONG, SHORT, TINY, YEAR, Column
+from router.engine.cursor import Cursor
+from router.engine.recipe import Measured
+from router.errors import refusal
+
+Value: TypeAlias = int | bytes | None
+Values: TypeAlias = dict[str, Value]
+"""By the columns' names in lower case; numbers as such, all else as it lies."""
+SUMS = ("rows", "data_length", "index_length", "data_free")
+LATEST = ("auto_increment", "update_time")
+"""The largest that any shard has: as on the server that has all rows."""
+EARLIEST = ("create_time",)
+SAME = ("max_data_length", "checksum")
+"""Told where all shards tell the same."""
+STATUS = (*SUMS, "avg_row_length", *LATEST, *EARLIEST, "check_time", *SAME)
+PACKET_HEAD = 4
+_SIZES = {TINY: 1, SHORT: 2, YEAR: 2, LONGLONG: 8}
+
+
+@dataclass(slots=True)
+class Row:
+    """A row of one shard: its packet, and what is in it."""
+
+    packet: bytes
+    values: Values
+
+
+@dataclass(slots=True)
+class Measures:
+    """Gathers all shards' rows, then says the whole's."""
+
+    measured: Measured
+    columns: Sequence[Column]
+    shape: Shape
+    binary: bool
+    _shards: dict[str, dict[tuple[Value, ...], Row]] = field(default_factory=dict)
+    held: int = 0
+
+    def feed(self, shard: str, packets: bytes) -> None:
+        key = ("key_name", "seq_in_index") if self.measured.form == "index" else ("name",)
+        rows = self._shards.setdefault(shard, {})
+        for sequence, payload in split_packets(packets):
+            values = self._values(self.shape.cells(payload))
+            packet = len(payload).to_bytes(3, "little") + bytes([sequence]) + payload
+            rows[tuple(values.get(name) for name in key)] = Row(packet, values)
+        self.held += 4 * len(packets)
+
+    def rows(self) -> bytearray:
+        """The whole's rows, in the order of the first shard."""
+        wanted = ("cardinality",) if self.measured.form == "index" else STATUS
+        numbers = [at for at, column in enumerate(self.columns) if column.name.lower() in wanted]
+        found = list(self._indexes() if self.measured.form == "index" else self._tables())
+        cells = [[self._cell(self.columns[at], values) for at in numbers] for _, values in found]
+        return with_cells(self.shape, b"".join(packet for packet, _ in found), numbers, cells)
+
+    # --- tables -----------------------------------------------------------------------------------------------
+
+    def _tables(self) -> Iterator[tuple[bytes, Values]]:
+        kept = {one.name: one for one in self.measured.tables}
+        for key in self._keys():
+            found = {shard: rows[key] for shard, rows in self._shards.items() if key in rows}
+            first = next(iter(found.values()))
+            table = kept.get(bytes(key[0]).decode("utf-8", "replace") if isinstance(key[0], bytes) else "")
+            if table is None:
+                whole = first.values if _equal(found.values()) else dict.fromkeys(first.values)
+            elif table.copies:
+                first = next((found[shard] for shard in table.shards if shard in found), first)
+                whole = first.values
+            elif all(shard in found for shard in table.shards):
+                first = found[table.shards[0]]
+                whole = _status([found[shard].values for shard in table.shards])
+            else:
+                whole = dict.fromkeys(first.values)
+            yield first.packet, whole
+
+    def _keys(self) -> list[tuple[Value, ...]]:
+        """The first shard's order, unless it lacks some: then by name, as servers list them."""
+        first, *others = self._shards.values()
+        more = {key for rows in others for key in rows} - first.keys()
+        return sorted([*first, *more], key=lambda key: bytes(key[0] or b"").lower()) if more else list(first)
+
+    # --- indexes ----------------------------------------------------------------------------------------------
+
+    def _indexes(self) -> Iterator[tuple[bytes, Values]]:
+        """Distinct values add up where no value is on two shards: with the shard key among them, and of a unique index
+        without NULLs."""
+        first, *others = self._shards.values()
+        for key, row in first.items():
+            apart = self.measured.whole and self._apart(first, key) and all(key in rows for rows in others)
+            given = [rows[key].values for rows in self._shards.values()] if apart else []
+            yield row.packet, {"cardinality": _sum(given, "cardinality")}
+
+    def _apart(self, rows: Mapping[tuple[Value, ...], Row], key: tuple[Value, ...]) -> bool:
+        parts = [row.values for (name, _), row in rows.items() if name == key[0]]
+        until = [part for part in parts if _number(part, "seq_in_index") <= _number(rows[key].values, "seq_in_index")]
+        names = {bytes(part["column_name"] or b"").decode().lower() for part in until if part["sub_part"] is None}
+        if names.issuperset(name.lower() for name in self.measured.key):
+            return True
+        unique = all(_number(part, "non_unique") == 0 and part["null"] != b"YES" for part in parts)
+        return unique and len(until) == len(parts)
+
+    # --- values as they lie -----------------------------------------------------------------------------------
+
+    def _values(self, cells: Sequence[bytes | None]) -> Values:
+        return {column.name.lower(): self._read(column, cell) for column, cell in zip(self.columns, cells, strict=True)}
+
+    def _read(self, column: Column, cell: bytes | None) -> Value:
+        if cell is None or column.type not in INTEGERS:
+            return cell
+        return int.from_bytes(cell, "little") if self.binary else int(cell)
+
+    def _cell(self, column: Column, values: Values) -> bytes | None:
+        value = values.get(column.name.lower())
+        if not isinstance(value, int):
+            return value
+        return value.to_bytes(_SIZES.get(column.type, 4), "little") if self.binary else b"%d" % value
+
+
+async def measure(cursors: Sequence[Cursor], names: Sequence[str], measures: Measures, budget: Budget) -> bytearray:
+    """All rows of all shards, as the whole's. Raises Refusal beyond the budget."""
+    for name, cursor in zip(names, cursors, strict=True):
+        measures.feed(name, b"")
+        while (rows := await cursor.rows()) is not None:
+            measures.feed(name, bytes(rows))
+            budget.hold(measures.held)
+    return measures.rows()
+
+
+def _status(given: Sequence[Values]) -> Values:
+    """A table's measures, of those of its parts."""
+    whole: Values = {name: _sum(given, name) for name in SUMS}
+    rows, size = whole["rows"], whole["data_length"]
+    if isinstance(rows, int) and isinstance(size, int):
+        whole["avg_row_length"] = size // rows if rows else 0
+    whole |= {name: _extreme(given, name, max) for name in LATEST}
+    whole |= {name: _extreme(given, name, min) for name in EARLIEST}
+    checked = all(one.get("check_time") is not None for one in given)
+    whole["check_time"] = _extreme(given, "check_time", min) if checked else None
+    whole |= {name: given[0].get(name) if len({one.get(name) for one in given}) == 1 else None for name in SAME}
+    return whole
+
+
+def _sum(given: Sequence[Values], name: str) -> Value:
+    found = [one.get(name) for one in given]
+    numbers = [one for one in found if isinstance(one, int)]
+    if len(numbers) < len(found) or not numbers:
+        return None
+    return sum(numbers)
+
+
+def _extreme(given: Sequence[Values], name: str, choose: Callable[..., Value]) -> Value:
+    """Of those that are there. Times lie as text, or in binary as of `_moment`."""
+    found = [one[name] for one in given if one.get(name) is not None]
+    return choose(found, key=_moment) if found else None
+
+
+def _moment(value: int | bytes) -> tuple[int, bytes]:
+    """Of a binary time the year comes first, its low byte before the high one."""
+    if isinstance(value, int):
+        return value, b""
+    if value[:4].isdigit():
+        return 0, value
+    return int.from_bytes(value[:2], "little"), value[2:]
+
+
+def _number(values: Values, name: str) -> int:
+    value = values.get(name)
+    if not isinstance(value, int):
+        raise refusal("SHARDS_DISAGREE", f"that have no number as {name}")
+    return value
+
+
+def _equal(rows: Iterable[Row]) -> bool:
+    return len({row.packet[PACKET_HEAD:] for row in rows}) == 1

@@ -388,7 +388,10 @@ cdef void start_step(Core* c, Session* s, uint8_t step) noexcept nogil:
         c.stats.stmt_prepares += 1
         sent = send_framed(c, b, EXPECT_PREPARE, s.exec.text, s.exec.text_len)
     elif step == STEP_COMMIT:
-        sent = send_framed(c, b, EXPECT_QUERY, <const uint8_t*>b"\x07\x00\x00\x00\x03COMMIT", 11)
+        # The session's completion_type may be another.
+        sent = send_framed(
+            c, b, EXPECT_QUERY, <const uint8_t*>b"\x1f\x00\x00\x00\x03COMMIT AND NO CHAIN NO RELEASE", 35
+        )
     elif step == STEP_ASK:
         sent = ask_id(c, b)
     else:

@@ -69,6 +69,10 @@ def begin_text(variant: int) -> bytes:
     return b"START TRANSACTION" + (b" " + ", ".join(options).upper().encode() if options else b"")
 
 
+PLAIN_END = b" AND NO CHAIN NO RELEASE"
+"""Behind every COMMIT and ROLLBACK of Fairlead's own, on connections whose completion_type is the session's."""
+
+
 @dataclass(slots=True)
 class Compiled:
     """Arguments of Relay.plan_put and Relay.statement_new that the plan decides."""

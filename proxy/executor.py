@@ -20,6 +20,7 @@ from _speedups.relay import StatementRef, VerdictRef
 from config.words import MultiShardWrites
 from proxy.audit import Outcome, Work
 from proxy.clock import set_one_time, set_own_times
+from proxy.compile import PLAIN_END
 from proxy.computing import Original
 from proxy.cursors import LeaseCursor, ShardError
 from proxy.exposure import Toll
@@ -523,13 +524,13 @@ class Executor:
 
     async def _roll_back(self, branches: Branches) -> None:
         for name in branches.leases:
-            branches.submit(name, b"\x03ROLLBACK")
+            branches.submit(name, b"\x03ROLLBACK" + PLAIN_END)
         await branches.collect()
 
     async def _commit(self, branches: Branches) -> None:
         """Raises Refusal that says which shards committed, which did not, and of which it is not known."""
         for name in branches.leases:
-            branches.submit(name, b"\x03COMMIT", flags=WRITES)
+            branches.submit(name, b"\x03COMMIT" + PLAIN_END, flags=WRITES)
         answers = await branches.collect()
         bad = [name for name, answer in answers.items() if answer[HEADER_SIZE] == ERR_HEAD]
         if not bad:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.collations import Collation
-from proxy.pool.varstate import SessionState
+from proxy.pool.varstate import COMPLETIONS, SessionState
+from router.context import Completion
 from router.policy.model import Subject
 from router.variables import UNSAFE_CHARSETS
 
@@ -57,11 +58,12 @@ class ContextKey(NamedTuple):
     subject: int = 0
     canary: bool = False
     spread: bool = False
+    completion: Completion = "NO_CHAIN"
 
 
 class ContextTable:
-    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes x subjects
-    only."""
+    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes x subjects x
+    completion types only."""
 
     def __init__(self) -> None:
         self._numbers: dict[ContextKey, int] = {}
@@ -130,9 +132,17 @@ class Session:
             bits |= ASCII_KEYS
         return bits | UNSAFE_CHARSET if self.charset in UNSAFE_CHARSETS else bits
 
+    @property
+    def completion(self) -> Completion:
+        """What its COMMITs do that say nothing of it."""
+        wanted = (self.state.literal("completion_type") or "").strip("'")
+        return next((one for one in COMPLETIONS if one == wanted), "NO_CHAIN")
+
     def context(self) -> ContextKey:
         subject = self.subject.id if self.subject is not None else 0
-        return ContextKey(self.user, self.database, self.mode, self.hop, subject, self.canary)
+        return ContextKey(
+            self.user, self.database, self.mode, self.hop, subject, self.canary, completion=self.completion
+        )
 
     def relay_context(self) -> ContextKey:
         """The same for the relay, which knows no plan for a transaction that is on several shards."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from proxy.compile import OPAQUE, WRITES
+from proxy.compile import OPAQUE, PLAIN_END, WRITES
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import OkPacket
 from proxy.mysql.wire import frame
@@ -39,7 +39,7 @@ class Transactions:
         if info is None:
             return
         if CHAIN in plan.options:
-            self._chain(handle, session, info)
+            self._chain(handle, session, plan, info)
             return
         if RELEASE in plan.options:
             self._release(handle, session, plan, info)
@@ -61,12 +61,13 @@ class Transactions:
         shard = info["shard"] if info["shard"] >= 0 else self._worker.any_shard(session)
         self._worker.relay.run_on(handle, shard, flags=OPAQUE | WRITES)
 
-    def _chain(self, handle: int, session: Session, info: dict[str, Any]) -> None:
+    def _chain(self, handle: int, session: Session, plan: plans.Transaction, info: dict[str, Any]) -> None:
         """COMMIT AND CHAIN: to the relay a statement within a transaction, since there is one behind it, too; without a
         backend a BEGIN."""
         session.savepoints = ()
         if info["trx"] == ACTIVE or info["pins"]:
-            self._worker.relay.run_on(handle, info["shard"], flags=OPAQUE | WRITES)
+            command = b"\x03" + plan.verb.upper().encode() + b" AND CHAIN NO RELEASE"
+            self._worker.relay.run_on(handle, info["shard"], flags=OPAQUE | WRITES, payload=command)
         else:
             self._worker.relay.chain(handle)
 
@@ -74,7 +75,7 @@ class Transactions:
         """COMMIT RELEASE: the backend, which others go on using, is not told of the RELEASE."""
         session.savepoints = ()
         if info["trx"] == ACTIVE:
-            command = b"\x03" + plan.verb.upper().encode()
+            command = b"\x03" + plan.verb.upper().encode() + PLAIN_END
             self._worker.relay.run_on(handle, info["shard"], flags=OPAQUE | WRITES, payload=command, close=True)
         else:
             self._worker.relay.drop_pending(handle)

@@ -48,8 +48,9 @@ ACTIVE = 2
 ISOLATION = frozenset({"READ-UNCOMMITTED", "READ-COMMITTED", "REPEATABLE-READ", "SERIALIZABLE"})
 TRUE = frozenset({"1", "'1'"})
 CLIENT_CHARSET = frozenset({"names", "character_set", "character_set_client"})
-HOW_TEXT_IS_READ = CLIENT_CHARSET | {"sql_mode"}
-"""Their values have to be known here: a text read otherwise than by the server could hide statements from the plan."""
+KNOWN_HERE = CLIENT_CHARSET | {"sql_mode", "completion_type"}
+"""Their values have to be known here: a text read otherwise than by the server could hide statements from the plan,
+and so could what a COMMIT does."""
 
 
 class Variables:
@@ -167,7 +168,7 @@ class Variables:
                 expression = assignment.value.expression
                 if expression is not None:
                     state = after(state, assignment.variable, computed[expression])
-                elif assignment.variable in HOW_TEXT_IS_READ:
+                elif assignment.variable in KNOWN_HERE:
                     raise refusal("VARIABLE_VALUE", assignment.variable, "only a server could compute it")
                 continue
             given = self._value(session, assignment, sql, found, params)

@@ -442,6 +442,7 @@ class Worker:
             subject=session.subject,
             bound=session.bound is not None,
             numbered="fresh" if session.hop else None,
+            completion=session.completion,
         )
 
     def identify(self, session: Session) -> None:

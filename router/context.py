@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from router.policy.model import Policy, Subject
 from router.privileges import Grants
 from router.schema import SchemaSnapshot
 from router.topology import Keyspace, Shard, Topology
+
+Completion: TypeAlias = Literal["NO_CHAIN", "CHAIN", "RELEASE"]
+"""The values of completion_type."""
 
 ALL_HINTS = frozenset({"shard", "consistency", "scatter", "max_lag"})
 
@@ -24,6 +27,7 @@ class Context:
     `policy` in force, if any, and who asks (`subject`). `bound`: the statement is one shard's part of a larger one,
     and somebody else puts the answers together. `numbered`: the ids of its rows have been written into it, in `fresh`
     ones all of them just now. `timed`: one time is set on all shards, whose statement it is a part of.
+    `completion`: what COMMIT and ROLLBACK do that say nothing of it.
     """
 
     topology: Topology
@@ -38,6 +42,7 @@ class Context:
     bound: bool = False
     numbered: Literal["fresh", "given"] | None = None
     timed: bool = False
+    completion: Completion = "NO_CHAIN"
 
     @property
     def keyspace(self) -> Keyspace | None:

@@ -48,7 +48,8 @@ _ALIASES = {
 _TRACKED = _words("""
     names character_set character_set_client character_set_connection character_set_results
     collation_connection character_set_filesystem character_set_server collation_server
-    sql_mode time_zone lc_time_names lc_messages autocommit transaction_isolation transaction_read_only
+    sql_mode time_zone lc_time_names lc_messages autocommit completion_type transaction_isolation
+    transaction_read_only
     sql_safe_updates sql_notes sql_warnings sql_quote_show_create sql_big_selects sql_buffer_result
     foreign_key_checks unique_checks updatable_views_with_limit low_priority_updates
     group_concat_max_len div_precision_increment default_week_format max_sort_length max_error_count
@@ -75,7 +76,6 @@ _NOOP = _words("""
 _OFF = frozenset({"0", "off", "false", "default", "no"})
 
 _LIMITED = {
-    "completion_type": (frozenset({"0", "no_chain", "default"}), "a COMMIT must end the transaction"),
     "sql_auto_is_null": (_OFF, "IS NULL would mean the last inserted id"),
     "sql_log_off": (_OFF, "it is server administration"),
     "session_track_gtids": (None, "Fairlead follows positions itself"),

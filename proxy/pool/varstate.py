@@ -29,9 +29,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 from config.words import Flavour
+from router.context import Completion
 
 COM_INIT_DB, COM_QUERY = b"\x02", b"\x03"
 
@@ -80,6 +81,7 @@ _WORDS = re.compile(r"[A-Za-z0-9_\-, ]{0,1024}")
 _FLAG = re.compile(r"([a-z0-9_]{1,64})=(on|off)")
 _INT_LOW, _INT_HIGH = -(2**63), 2**64 - 1
 _ON, _OFF = frozenset({"on", "true", "yes", "1"}), frozenset({"off", "false", "no", "0"})
+COMPLETIONS: tuple[Completion, ...] = get_args(Completion)
 _ISOLATION = frozenset({"READ-UNCOMMITTED", "READ-COMMITTED", "REPEATABLE-READ", "SERIALIZABLE"})
 
 
@@ -121,6 +123,15 @@ def _isolation(name: str, value: Value) -> str:
     if word not in _ISOLATION:
         raise VariableRefused(name, "not an isolation level")
     return f"'{word}'"
+
+
+def _completion(name: str, value: Value) -> str:
+    """By its number or in words. What is neither is left to the server, which refuses it."""
+    if isinstance(value, int) and 0 <= value < len(COMPLETIONS):
+        return f"'{COMPLETIONS[value]}'"
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        raise VariableRefused(name, "neither a number nor one of its names")  # a word it would be 1 or 0, a text none
+    return _integer(name, value) if isinstance(value, int) else _word(name, value).upper()
 
 
 def _sql_mode(name: str, value: Value) -> str:
@@ -176,6 +187,7 @@ _VARIABLES: Mapping[str, Render] = MappingProxyType(
         "sql_mode": _sql_mode,
         "time_zone": _text(_ZONE, "a time zone"),
         "transaction_isolation": _isolation,
+        "completion_type": _completion,
         **dict.fromkeys(_SWITCHES.split(), _switch),
         **dict.fromkeys(_INTEGERS.split(), _integer),
         "max_statement_time": _number,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
+from proxy.compile import PLAIN_END
 from proxy.leases import Lease, is_error
 from proxy.mysql.wire import HEADER_SIZE
 from proxy.xa import faults
@@ -106,7 +107,7 @@ class Part:
                 await self.say(b"XA END " + self.xid)
             await self.step(b"XA ROLLBACK " + self.xid, Stage.OVER)
         else:
-            await self.step(b"ROLLBACK", Stage.OVER)
+            await self.step(b"ROLLBACK" + PLAIN_END, Stage.OVER)
 
     def close(self) -> None:
         """The backend goes back to its pool when all is over there, else with its connection."""
@@ -181,7 +182,7 @@ class AtomicTransaction:
 
     async def _commit_home(self) -> None:
         home = self.parts[self.home]
-        if (failed := await home.step(b"COMMIT", Stage.OVER)) is not None:
+        if (failed := await home.step(b"COMMIT" + PLAIN_END, Stage.OVER)) is not None:
             raise refusal("COMMIT_UNKNOWN", home.name) if home.lease.lost else ServerSaid(failed)
 
     def _open(self) -> list[Part]:
@@ -203,7 +204,7 @@ class AtomicTransaction:
             await self.roll_back()
             raise self._undecided(answer, lost)
         faults.reach("written")
-        if await home.step(b"COMMIT", Stage.OVER) is None:
+        if await home.step(b"COMMIT" + PLAIN_END, Stage.OVER) is None:
             faults.reach("decided")
             return
         # Whether it took effect is for the row to say.

@@ -114,6 +114,8 @@ def _item(request: Request, draft: Draft, item: Sequence[Token]) -> Iterator[Ass
     elif isinstance(found, ServerValue):
         draft.pin("session_variable")
         draft.because(f"only a server can compute the value of {known.name}")
+    if isinstance(found, WordValue) and found.word.upper() == "RELEASE":
+        raise NotUnderstood("SET to a reserved word")
     _check(request, draft, known.name, found)
     yield Assignment(known.name, found, _scope(target, known.name))
 

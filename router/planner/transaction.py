@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
+from router.context import Completion
 from router.plan import CHAIN, RELEASE, Planned, Transaction, TransactionVerb
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood
@@ -14,11 +16,14 @@ _CHARACTERISTICS = {
     ("READ", "WRITE"): "read write",
     ("WITH", "CONSISTENT", "SNAPSHOT"): "with consistent snapshot",
 }
+_CHAINS = {"AND CHAIN": True, "AND NO CHAIN": False}
+_RELEASES = {"RELEASE": True, "NO RELEASE": False}
 _ENDS = {
-    **dict.fromkeys(("", "AND NO CHAIN", "NO RELEASE", "AND NO CHAIN NO RELEASE"), frozenset[str]()),
-    **dict.fromkeys(("AND CHAIN", "AND CHAIN NO RELEASE"), frozenset({CHAIN})),
-    **dict.fromkeys(("RELEASE", "AND NO CHAIN RELEASE"), frozenset({RELEASE})),
+    f"{chain} {release}".strip(): (_CHAINS.get(chain), _RELEASES.get(release))
+    for chain, release in product(("", *_CHAINS), ("", *_RELEASES))
+    if (chain, release) != ("AND CHAIN", "RELEASE")
 }
+"""Words behind COMMIT and ROLLBACK -> does it chain, does it release? None: as completion_type has it."""
 
 
 def plan(request: Request) -> Planned:
@@ -56,10 +61,17 @@ def _begin(request: Request, rest: Sequence[Token]) -> Planned:
 def _end(request: Request, verb: TransactionVerb, rest: Sequence[Token]) -> Planned:
     """[WORK] [AND [NO] CHAIN] [[NO] RELEASE]"""
     text = [token.upper for token in rest if token.upper != "WORK" or token is not rest[0]]
-    option = _ENDS.get(" ".join(text))
-    if option is None:
+    said = _ENDS.get(" ".join(text))
+    if said is None:
         raise NotUnderstood(f"{verb.upper()} with these words")
-    return Draft(request, verb).done(Transaction(verb, option))
+    return Draft(request, verb).done(Transaction(verb, _options(*said, request.context.completion)))
+
+
+def _options(chains: bool | None, releases: bool | None, completion: Completion) -> frozenset[str]:
+    """Where both are wanted, one from the words and one by completion_type, nothing is left of the chained one."""
+    if releases or (releases is None and completion == "RELEASE"):
+        return frozenset({RELEASE})
+    return frozenset({CHAIN} if chains or (chains is None and completion == "CHAIN") else ())
 
 
 def _rollback(request: Request, rest: Sequence[Token]) -> Planned:

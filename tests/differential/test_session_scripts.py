@@ -14,7 +14,7 @@ from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import World
 from tests.differential.duel import differences
 from tests.differential.test_session_machine import Arena, Both
-from tests.differential.wire import Answer, Raw
+from tests.differential.wire import COM_RESET_CONNECTION, Answer, Raw
 from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
@@ -23,6 +23,7 @@ CASES = Path(__file__).parents[1] / "cases" / "differential"
 IDS = (CASES / "ids.sql").read_text().splitlines()
 PINNED = (CASES / "ids_pinned.sql").read_text().splitlines()
 CHAINS = (CASES / "chains.sql").read_text().splitlines()
+COMPLETION = (CASES / "completion.sql").read_text().splitlines()
 SPLIT = (CASES / "ids_shards.sql").read_text().splitlines()
 TABLES = (
     "DROP TABLE IF EXISTS t, n, tr",
@@ -32,9 +33,17 @@ TABLES = (
     "CREATE TRIGGER trg AFTER INSERT ON tr FOR EACH ROW INSERT INTO t (v) VALUES ('trig')",
     "CREATE OR REPLACE VIEW vw AS SELECT id, v FROM t",
     "DROP PROCEDURE IF EXISTS adds",
+    "DROP PROCEDURE IF EXISTS ends",
+    "CREATE PROCEDURE ends() COMMIT",
     "CREATE PROCEDURE adds() BEGIN INSERT INTO n VALUES (LAST_INSERT_ID()); "
     "INSERT INTO t (v) VALUES ('p1'); INSERT INTO t (id, v) VALUES (9000, 'p2'); END",
 )
+COMMITS_WITHIN = [
+    "SET completion_type = CHAIN", "BEGIN", "INSERT INTO n VALUES (1)", "CALL ends()", "INSERT INTO n VALUES (2)",
+    "ROLLBACK", "SELECT a FROM n", "ROLLBACK AND NO CHAIN", "INSERT INTO n VALUES (3)", "ROLLBACK", "SELECT a FROM n",
+]  # fmt: skip
+RELEASE = "SET completion_type = 'RELEASE'"
+PREPARABLE = ("COMMIT", "ROLLBACK AND", "INSERT", "SELECT")
 
 
 @pytest.fixture
@@ -191,11 +200,51 @@ def test_chained_transactions(both: Both) -> None:
         same(both, sql)
 
 
-@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
-@pytest.mark.parametrize("beginning", [[], ["BEGIN"], ["BEGIN", "INSERT INTO n VALUES (1)"]], ids=len)
-def test_release_ends_the_connection(arena: Arena, end: str, beginning: list[str]) -> None:
+@pytest.mark.parametrize("prepared", [False, True], ids=["text", "prepared"])
+def test_completion_type(both: Both, prepared: bool) -> None:
+    for sql in COMPLETION:
+        run = _execute if prepared and sql.startswith(PREPARABLE) else Raw.query
+        both.same(sql, run(both.mine, sql), run(both.theirs, sql))
+
+
+def test_completion_type_of_statements_prepared_before(both: Both) -> None:
+    sides = both.mine, both.theirs
+    mine, theirs = (side.prepare("COMMIT") for side in sides)
+    for kind in ("NO_CHAIN", "CHAIN", "NO_CHAIN"):
+        for sql in (f"SET completion_type = {kind}", "BEGIN", "INSERT INTO n VALUES (1)"):
+            same(both, sql)
+        both.same(kind, both.mine.execute(mine, []), both.theirs.execute(theirs, []))
+        for sql in ("INSERT INTO n VALUES (2)", "ROLLBACK", "SELECT COUNT(*) FROM n"):
+            same(both, sql)
+
+
+def test_completion_type_is_reset(both: Both) -> None:
+    for sql in ("SET completion_type = CHAIN", "COMMIT"):
+        same(both, sql)
+    for side in (both.mine, both.theirs):
+        assert side.plain(COM_RESET_CONNECTION).kind == "ok"
+    for sql in ("SELECT @@completion_type", "BEGIN", "COMMIT", "INSERT INTO n VALUES (1)", "ROLLBACK"):
+        same(both, sql)
+    same(both, "SELECT COUNT(*) FROM n")
+
+
+def test_commits_that_only_servers_see_chain_too(both: Both) -> None:
+    for sql in COMMITS_WITHIN:
+        same(both, sql)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "COMMIT AND NO CHAIN", "CALL ends()"])
+def test_release_ends_the_connection(arena: Arena, end: str) -> None:
+    for beginning in ([], ["BEGIN"], ["BEGIN", "INSERT INTO n VALUES (1)"], ["SET @pinned = 1"]):
+        if not end.startswith("CALL"):
+            _ends(arena, [*beginning, f"{end} RELEASE"])
+        _ends(arena, [*beginning, RELEASE, end])
+        _ends(arena, [RELEASE, *beginning, end])
+
+
+def _ends(arena: Arena, script: list[str]) -> None:
     with closing(Both(arena, 0)) as leaving, closing(Both(arena, 1)) as staying:
-        for sql in [*beginning, f"{end} RELEASE"]:
+        for sql in script:
             same(leaving, sql)
         for side in (leaving.mine, leaving.theirs):
             assert side.query("SELECT 1").kind == "lost"

@@ -35,9 +35,7 @@ def test_old_names_are_folded() -> None:
     ("name", "value", "entry"),
     [
         ("sql_mode", "ANSI", None),
-        ("completion_type", "NO_CHAIN", None),
-        ("completion_type", 0, None),
-        ("completion_type", "CHAIN", "VARIABLE_REFUSED"),
+        ("completion_type", "CHAIN", None),
         ("sql_auto_is_null", 0, None),
         ("sql_auto_is_null", 1, "VARIABLE_REFUSED"),
         ("sql_log_bin", 1, "VARIABLE_REFUSED"),

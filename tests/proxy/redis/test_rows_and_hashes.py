@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pymysql
@@ -33,7 +34,8 @@ DOMAINS = {"eu": "eea", "us": "usa"}
 
 def demo(*more: dict[str, Any]) -> dict[str, Any]:
     """The demo's policy and users. The test's customers have no passport; their names are its."""
-    found = borders.changes(Path(), "eu")
+    with TemporaryDirectory() as folder:  # its key goes there, which is not used here
+        found = borders.changes(Path(folder), "eu")
     columns = found["policy"]["labels"]["shop"]["tables"]["customers"]["columns"]
     columns["name"] = columns.pop("passport")
     everybody = {user: {**USERS["clerk"], "password": {"value": user}} for user in ("demo", borders.ANALYST)}

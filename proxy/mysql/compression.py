@@ -29,6 +29,8 @@ SMALLEST: Final = 50
 """Bytes from which on compressing is tried, as in MySQL."""
 ZLIB_LEVEL: Final = 1
 """Of what is sent. A proxy's cycles are dearer than the last tenth of the bytes."""
+SMALLEST_WINDOW: Final = 9
+"""zlib's, as a power of two."""
 ZSTD_LEVELS: Final = range(1, 8)
 """Levels that a client may ask for; higher ones get the highest of these."""
 ZSTD_LEVEL: Final = 3
@@ -57,6 +59,11 @@ class Compressor(ABC):
         """A new body."""
 
     @abstractmethod
+    def whole(self, data: bytes) -> bytes:
+        """The body of a packet that is all there, at most 64 KiB: with tables of its size, whose clearing is most of
+        what a short answer costs."""
+
+    @abstractmethod
     def unpack(self, body: bytes) -> Iterator[bytes]:
         """What the body holds, in pieces of at most 64 KiB. Raises BrokenCompression."""
 
@@ -66,6 +73,11 @@ class Zlib(Compressor):
 
     def packing(self) -> Packing:
         return zlib.compressobj(ZLIB_LEVEL)
+
+    def whole(self, data: bytes) -> bytes:
+        window = min(max(len(data).bit_length(), SMALLEST_WINDOW), zlib.MAX_WBITS)
+        stream = zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, window, window - 7)
+        return stream.compress(data) + stream.flush()
 
     def unpack(self, body: bytes) -> Iterator[bytes]:
         stream = zlib.decompressobj()
@@ -92,6 +104,9 @@ class Zstd(Compressor):
 
     def packing(self) -> Packing:
         return self._compressor.compressobj()
+
+    def whole(self, data: bytes) -> bytes:
+        return self._compressor.compress(data)
 
     def unpack(self, body: bytes) -> Iterator[bytes]:
         reader = self._decompressor.stream_reader(BytesIO(body), read_across_frames=True)
@@ -164,6 +179,8 @@ class CompressedCodec(Codec):
         end = self._boundary.last(data)
         if self._packing is None and 0 < end < SMALLEST:
             self._emit(data[:end], 0)
+        elif self._packing is None and 0 < end <= CHUNK:
+            self._emit(self._compressor.whole(data[:end]), end)
         elif end:
             self._pack(data[:end])
             self._finish()

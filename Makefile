@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-mysql differential noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm money fuzz clean
+.PHONY: help build demo test test-both test-mysql differential noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm money fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -26,9 +26,15 @@ build: .venv/.built  ## set up .venv and compile what changed
 demo: build  ## a small world with two regions (ONCE=1: run the tour and leave, MYSQL=9.7: on MySQL)
 	@$(PY) -m loadtest.demo
 
-test: build  ## all tests (TESTS=path or options for pytest)
+test: build  ## all tests, on MariaDB (TESTS=path or options for pytest)
 	@$(PY) -m loadtest.world.mysql97
-	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -n $(JOBS) --dist loadfile --timeout 300 -m "not slow" $(TESTS)
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -n $(JOBS) --dist loadfile --timeout 300 \
+		-m "not slow and not mysql97" $(TESTS)
+
+test-both: build  ## on MySQL 9.7 those tests for which it matters which server it is
+	@$(PY) -m loadtest.world.mysql97
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -n $(JOBS) --dist loadfile --timeout 300 \
+		-m "mysql97 and not slow" $(TESTS)
 
 test-mysql: build  ## all tests that need servers, on MySQL 9.7 alone
 	@$(PY) -m loadtest.world.mysql97

@@ -244,7 +244,9 @@ class Terminal:
     def _deliver(self, d: int, order: int, carrier: int) -> None:
         at = (self._home, d, order)
         self._ask("DELETE FROM new_order WHERE no_w_id = %s AND no_d_id = %s AND no_o_id = %s", *at)
-        ((c,),) = self._ask("SELECT o_c_id FROM orders WHERE o_w_id = %s AND o_d_id = %s AND o_id = %s", *at)
+        # Locked, so that it is seen even if it is younger than the snapshot, which an earlier district has begun.
+        order_row = "SELECT o_c_id FROM orders WHERE o_w_id = %s AND o_d_id = %s AND o_id = %s FOR UPDATE"
+        ((c,),) = self._ask(order_row, *at)
         self._ask("UPDATE orders SET o_carrier_id = %s WHERE o_w_id = %s AND o_d_id = %s AND o_id = %s", carrier, *at)
         self._ask(
             "UPDATE order_line SET ol_delivery_d = NOW() WHERE ol_w_id = %s AND ol_d_id = %s AND ol_o_id = %s", *at

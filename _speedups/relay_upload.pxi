@@ -5,7 +5,7 @@
 # Only a client that sent such a statement is ever asked: a server that asks for a file of its own accord is not
 # understood, so no server can read clients' files.
 #
-# A file whose rows belong to several shards is parted by the uvloop side (proxy/loading.py): it asks the client
+# A file whose rows belong to several shards is parted by the uvloop side (proxy/scatter/loading.py): it asks the client
 # (`Relay.ask_file`) and takes what comes (`take_file`), and gives each shard's part to a lease (`lease_upload`).
 
 cdef enum:

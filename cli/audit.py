@@ -19,7 +19,7 @@ from ops.audit.anchor import AnchorError, load_public_key
 from ops.audit.hlc import stamp_of
 from ops.audit.verify import Verified
 from ops.audit.verify import verify as verify_logs
-from proxy.audit_anchors import anchors_in
+from proxy.audit.anchors import anchors_in
 
 EPILOG = """\b
 Examples:

@@ -21,7 +21,7 @@ from config.advice import advice
 from config.errors import ConfigError, Mistake
 from config.load import load
 from config.settings import ListenerSettings, MysqlListener, Settings
-from proxy.banner import address_of
+from proxy.supervision.banner import address_of
 from router.policy.compiled import CompiledPolicy
 from router.policy.compiled import build as build_policy
 from router.policy.review import labels_astray, review

@@ -20,7 +20,7 @@ from cli.output import (
 )
 from config.errors import ConfigError
 from config.load import load
-from proxy.lookup_tasks import Pace, Report, Task, TaskFailed
+from proxy.lookups.tasks import Pace, Report, Task, TaskFailed
 from proxy.pool.service_connection import ServerUnavailable
 
 EPILOG = """\b

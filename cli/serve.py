@@ -40,7 +40,7 @@ def serve(path: Path, region: str | None, workers: int | None, watch: bool) -> N
                        a second one stops at once
       SIGUSR2          start this program anew and hand over to it: no client is refused
     """
-    from proxy.supervisor import run
+    from proxy.supervision.supervisor import run
 
     count = workers or len(os.sched_getaffinity(0))
     raise SystemExit(run(path, region, count, watch=watch))

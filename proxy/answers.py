@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from _speedups.lexer import LexedStatement, lex
 from _speedups.stats import PARK_REASONS, PIN_REASONS
-from proxy import commands
 from proxy.compile import (
     OP_PARK,
     Compiled,
     error_payload,
 )
-from proxy.derived import Statement
-from proxy.executor import Execution
-from proxy.kills import number_of
-from proxy.local import ID_HERE, ID_LOST, LOCAL
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.commands import Command
 from proxy.mysql.wire import frame
-from proxy.session import Session
+from proxy.scatter.derived import Statement
+from proxy.scatter.executor import Execution
+from proxy.sessions import commands
+from proxy.sessions.kills import number_of
+from proxy.sessions.local import ID_HERE, ID_LOST, LOCAL
+from proxy.sessions.session import Session
+from proxy.sessions.transactions import ACTIVE, is_begin
 from proxy.text import ParkedText, SessionGone
-from proxy.transactions import ACTIVE, is_begin
 from proxy.xa.sessions import Spread
 from proxy.xa.transaction import ServerSaid
 from router import plan as plans

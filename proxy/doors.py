@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import MysqlListener, PeerListener, RedisListener
 from proxy.accept import ConnectionIds, Listener, inodes_of
-from proxy.ports import Shares, binds_of
 from proxy.redis.accept import RedisDoor
+from proxy.supervision.ports import Shares, binds_of
 
 if TYPE_CHECKING:
     from proxy.worker import Worker

@@ -1,6 +1,6 @@
 """What the admin process asks a worker, and the worker's answers: bounded, a part at a time, off the data path.
 
-Messages as in `proxy.control`, over a pair of their own for each worker's place:
+Messages as in `proxy.supervision.control`, over a pair of their own for each worker's place:
 
     admin -> worker   {"verb": "ask", "id": N, "what": "sessions", "after": 0}
     worker -> admin   {"verb": "answer", "id": N, "rows": [[…], …], "next": 17}     next: null at the end
@@ -20,9 +20,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from _speedups.stats import PARK_REASONS, PIN_REASONS, now_ns
-from proxy import control, logs
+from proxy import logs
 from proxy.mysql.constants.commands import Command
-from proxy.session import MARIADB, Identity, Session
+from proxy.sessions.session import MARIADB, Identity, Session
+from proxy.supervision import control
 from router.context import Context
 from router.explain import explain
 from router.plan import Planned

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from _speedups.lexer import LexedStatement, lex
 from _speedups.relay import StatementRef
-from proxy.executor import Execution
-from proxy.params import bigint, rearranged
-from proxy.session import Session, keeps_zero
+from proxy.scatter.executor import Execution
+from proxy.sessions.params import bigint, rearranged
+from proxy.sessions.session import Session, keeps_zero
 from router import route
 from router.engine.assemble import Outgoing
 from router.keys import Value

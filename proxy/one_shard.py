@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from _speedups.relay import VerdictRef
-from proxy.audit import Want
+from proxy.audit.exposure import Toll
+from proxy.audit.recorder import Want
 from proxy.compile import FRESH_ID, LOAD, OPAQUE, PRESET, Compiled, one_row
-from proxy.exposure import Toll
 from proxy.mysql.constants.capabilities import Capability
 from proxy.numbering import Form
-from proxy.session import Session
-from proxy.variables import set_id
+from proxy.sessions.session import Session
+from proxy.sessions.variables import set_id
 from proxy.xa.sessions import Spread
 from router import plan as plans
 from router.errors import refusal

@@ -6,19 +6,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from proxy.audit.exposure import Toll
 from proxy.compile import Compiled, error_payload
-from proxy.computing import Original
-from proxy.derived import Statement
-from proxy.executor import Asked, Execution, Read, Reduced
-from proxy.exposure import Toll
-from proxy.merging import Bounds, bounds_of
 from proxy.numbering import Form
 from proxy.one_shard import file_flags
-from proxy.params import bigint, rearranged
 from proxy.result_set import ResultSet
-from proxy.scopes import Scope
-from proxy.session import Session
-from proxy.steps import STEPPED
+from proxy.scatter.computing import Original
+from proxy.scatter.derived import Statement
+from proxy.scatter.executor import Asked, Execution, Read, Reduced
+from proxy.scatter.merging import Bounds, bounds_of
+from proxy.scatter.scopes import Scope
+from proxy.scatter.steps import STEPPED
+from proxy.sessions.params import bigint, rearranged
+from proxy.sessions.session import Session
 from router import plan as plans
 from router.engine.assemble import assemble
 from router.engine.recipe import Recipe

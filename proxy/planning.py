@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from _speedups.lexer import LexedStatement
-from proxy.session import Session
+from proxy.sessions.session import Session
 from proxy.text import SessionGone
 from router.errors import Refusal, refusal
 from router.plan import Planned

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from _speedups.lexer import lex
 from _speedups.relay import VerdictRef
 from proxy.compile import GUARDED
-from proxy.executor import NOT_REDUCED, Execution, Reduced
 from proxy.numbering import Form
-from proxy.session import Session
+from proxy.scatter.executor import NOT_REDUCED, Execution, Reduced
+from proxy.sessions.session import Session
 from router import plan as plans
 from router.errors import refusal
 from router.plan import Planned, refusal_of

@@ -15,7 +15,7 @@ from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import EOF_HEAD, ERR_HEAD, EofPacket, OkPacket
 from proxy.mysql.packets.resultset import ColumnDefinition41
 from proxy.mysql.wire import HEADER_SIZE, Reader, frame, lenenc_bytes, lenenc_int
-from proxy.session import Session
+from proxy.sessions.session import Session
 from router.engine.columns import Column
 from router.errors import Refusal
 

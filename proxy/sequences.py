@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from _speedups.packet import split_packets
-from proxy.leases import Lease, is_error
 from proxy.mysql.packets.replies import ErrPacket, OkPacket
 from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import HEADER_SIZE
-from proxy.session import Session
+from proxy.scatter.leases import Lease, is_error
+from proxy.sessions.session import Session
 from router.errors import Refusal, refusal
 from router.ids import DEFINITION, TABLE, Sequence
 from router.tokens import quoted

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from _speedups import lexer
 from proxy import logs
 from proxy.generation import Generation
-from proxy.session import Session
+from proxy.sessions.session import Session
 from router.context import Context
 from router.plan import Planned, Shadowed
 from router.policy.enforce import plan

@@ -29,25 +29,16 @@ from config.load import load
 from config.settings import MysqlListener, PeerListener, RedisListener
 from config.words import SessionScope
 from metastore.versions import SHADOW, Trial
-from proxy import control, logs
+from proxy import logs
 from proxy.answers import Dispatcher
-from proxy.attested import Attested, Identities
-from proxy.audit import Auditor
+from proxy.audit.exposure import Exposures
+from proxy.audit.recorder import Auditor
 from proxy.compile import BEGINS, OP_PARK, Compiled, Compiler, begin_text
-from proxy.control import WorkerStart, digest_of
 from proxy.doors import Doors
-from proxy.executor import Executor
-from proxy.exposure import Exposures
 from proxy.failover import Failover
 from proxy.generation import Generation
 from proxy.inquiries import Inquiries
-from proxy.kills import Kills
-from proxy.leases import Lease, Leases
-from proxy.loading import Loading
-from proxy.local import LocalAnswers
-from proxy.logins import Logins
-from proxy.lookups import Lookups
-from proxy.moves import Moves
+from proxy.lookups.writes import Lookups
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import SessionTrack, Status
 from proxy.mysql.packets.replies import OkPacket, StateChange
@@ -61,21 +52,31 @@ from proxy.pool.backends import Backends
 from proxy.pool.pools import class_of
 from proxy.pool.schemas import Schemas
 from proxy.pool.varstate import SessionState, StateUnreachable
-from proxy.ports import shares_told
-from proxy.pulling import Pulling
 from proxy.redis.service import RedisService
 from proxy.reducing import Reducing
 from proxy.relay_errors import fill_errors
-from proxy.scratch import Scratch
+from proxy.scatter.executor import Executor
+from proxy.scatter.leases import Lease, Leases
+from proxy.scatter.loading import Loading
+from proxy.scatter.pulling import Pulling
+from proxy.scatter.scratch import Scratch
+from proxy.scatter.steps import Stepping
+from proxy.scatter.telling import Telling
 from proxy.sequences import Sequences
-from proxy.session import ContextTable, Session
+from proxy.sessions.attested import Attested, Identities
+from proxy.sessions.kills import Kills
+from proxy.sessions.local import LocalAnswers
+from proxy.sessions.logins import Logins
+from proxy.sessions.moves import Moves
+from proxy.sessions.session import ContextTable, Session
+from proxy.sessions.statements import Statements
+from proxy.sessions.transactions import Transactions
+from proxy.sessions.variables import Variables
 from proxy.shadow import Shadow
-from proxy.statements import Statements
-from proxy.steps import Stepping
-from proxy.telling import Telling
-from proxy.transactions import Transactions
-from proxy.trial import Beside, Canary
-from proxy.variables import Variables
+from proxy.supervision import control
+from proxy.supervision.control import WorkerStart, digest_of
+from proxy.supervision.ports import shares_told
+from proxy.supervision.trial import Beside, Canary
 from proxy.verdicts import Verdicts
 from proxy.xa.atomics import Atomics
 from proxy.xa.recovery import Recovery

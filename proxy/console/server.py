@@ -37,7 +37,7 @@ from proxy.pauses import paused
 from router.errors import refusal
 
 if TYPE_CHECKING:
-    from proxy.admin import Admin
+    from proxy.supervision.admin import Admin
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from proxy.mysql.packets.replies import EofPacket, ErrPacket, OkPacket
 from proxy.mysql.packets.resultset import ColumnDefinition41, binary_resultset, text_resultset
 from proxy.mysql.server_handshake import ClientIdentity
 from proxy.mysql.wire import MAX_FRAME, Reader, frame, frame_all
-from proxy.params import decode_params
+from proxy.sessions.params import decode_params
 from router.errors import Refusal, refusal
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from _speedups.stats import StatsPage
-from proxy import control
+from proxy.supervision import control
 
 DEADLINE = 3.0
 """Seconds for all of a worker's answer."""

@@ -18,7 +18,6 @@ from _speedups.relay import Relay, source_number
 from _speedups.stats import StatsPage
 from config.settings import Peer, Settings
 from config.words import Consistency
-from proxy.attested import IDENTITIES, NO_NUMBER, Attested
 from proxy.generation import Generation
 from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
 from proxy.numbers import Numbers
@@ -28,6 +27,7 @@ from proxy.pool.pools import CLASSES, Pools, Source
 from proxy.pool.roles import Roster, ShardRoles, Standing
 from proxy.pool.server_health import ServerHealth, State, Target, targets_of
 from proxy.pool.service_connection import ServerUnavailable, connect
+from proxy.sessions.attested import IDENTITIES, NO_NUMBER, Attested
 from proxy.versions import version_number
 from router.errors import refusal
 from router.topology import Shard, Topology

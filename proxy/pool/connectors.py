@@ -15,7 +15,6 @@ from _speedups.packet import split_packets
 from _speedups.scanner import ResponseScanner
 from config.settings import Account, ServerTls
 from config.words import Flavour
-from proxy.attested import Attested
 from proxy.mysql.auth.client import BackendAccount
 from proxy.mysql.certificates import ClientFiles, TlsMode, client_context
 from proxy.mysql.client_handshake import NO_TLS, BackendConnection, BackendTls, connect_backend
@@ -26,7 +25,8 @@ from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.pool.pools import Opened, capabilities_of
 from proxy.pool.varstate import Base, base_query
-from proxy.session import (
+from proxy.sessions.attested import Attested
+from proxy.sessions.session import (
     CERTIFICATE_ATTRIBUTE,
     LISTENER_ATTRIBUTE,
     PEER_LOGIN,

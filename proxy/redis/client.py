@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from _speedups.redis_relay import NO_WAYS
-from proxy.attested import Attested
-from proxy.session import NOBODY, Identity
+from proxy.sessions.attested import Attested
+from proxy.sessions.session import NOBODY, Identity
 from router.policy.model import Subject
 from router.redis.table import Level
 

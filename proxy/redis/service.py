@@ -18,7 +18,6 @@ from _speedups.redis_stats import RedisBlock, RedisPage
 from _speedups.resp import ProtocolError, request_of
 from config.settings import RedisListener
 from config.words import OtherRegions
-from proxy.attested import Identities
 from proxy.generation import Generation
 from proxy.redis import tables
 from proxy.redis.client import RedisClient
@@ -31,7 +30,8 @@ from proxy.redis.replicas import Replicas
 from proxy.redis.servers import Servers
 from proxy.redis.streams import Streams
 from proxy.redis.ways import Ways
-from proxy.session import Identity
+from proxy.sessions.attested import Identities
+from proxy.sessions.session import Identity
 from router.policy.model import Subject
 from router.redis import errors, where
 from router.redis.plan import Refused

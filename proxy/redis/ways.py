@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from _speedups.resp import ReplyScanner
 from proxy import logs
-from proxy.attested import NO_NUMBER, Attested
 from proxy.mysql.auth.client import BackendAccount
 from proxy.mysql.certificates import TlsMode
 from proxy.mysql.client_handshake import BackendTls, connect_backend
 from proxy.mysql.errors import WireError
 from proxy.redis.client import RedisClient
 from proxy.redis.wire import Private
-from proxy.session import (
+from proxy.sessions.attested import NO_NUMBER, Attested
+from proxy.sessions.session import (
     CERTIFICATE_ATTRIBUTE,
     LISTENER_ATTRIBUTE,
     PEER_LOGIN,

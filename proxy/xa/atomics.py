@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxy.pool.server_health import Target
 from proxy.pool.service_connection import ServerUnavailable, connect
-from proxy.session import Session
+from proxy.sessions.session import Session
 from proxy.xa.decisions import Table, Unfit, check, settle
 from proxy.xa.transaction import AtomicTransaction
 from router.errors import refusal

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from _speedups.packet import split_packets
 from _speedups.stats import PIN_REASONS
 from config.words import MultiShardWrites
-from proxy.clock import set_own_times
 from proxy.compile import BEGINS, begin_text
-from proxy.leases import is_error
-from proxy.session import Session
+from proxy.scatter.clock import set_own_times
+from proxy.scatter.leases import is_error
+from proxy.sessions.session import Session
 from proxy.xa import faults
 from proxy.xa.transaction import PINNED, AtomicTransaction, Part, ServerSaid, Stage
 from router.errors import Refusal, refusal

@@ -16,8 +16,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy.compile import PLAIN_END
-from proxy.leases import Lease, is_error
 from proxy.mysql.wire import HEADER_SIZE
+from proxy.scatter.leases import Lease, is_error
 from proxy.xa import faults
 from proxy.xa.decisions import ALREADY_DONE, COMMIT, DUPLICATE, NO_SCHEMA, NO_TABLE
 from router.errors import refusal

@@ -1,6 +1,7 @@
 """Schema changes of one table on all its shards: CREATE, ALTER, DROP and TRUNCATE TABLE, CREATE and DROP INDEX.
 
-`proxy/rollout.py` carries them out. Anything else about the schema of a sharded keyspace needs a shard named by a hint.
+`proxy/scatter/rollout.py` carries them out. Anything else about the schema of a sharded keyspace needs a shard named by
+a hint.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from metastore.memory import MemoryStore
 from metastore.sqlite import SqliteStore
 from ops.audit.anchor import parse, sign
 from ops.audit.record import Result, Verdict
-from proxy.audit_anchors import AnchorPublisher, anchors_in
+from proxy.audit.anchors import AnchorPublisher, anchors_in
 from tests.ops.audit.logs import KEY, OTHER_KEY, WORDS, Written, decision
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import fairlead
-from proxy import supervisor
+from proxy.supervision import supervisor
 
 Calls = list[tuple[Any, ...]]
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import admin, control, crew, supervisor
-from proxy.control import Message, WorkerStart
+from proxy.supervision import admin, control, crew, supervisor
+from proxy.supervision.control import Message, WorkerStart
 
 
 def tell(line: str) -> None:

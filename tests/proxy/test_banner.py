@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.load import load
-from proxy import banner
+from proxy.supervision import banner
 
 FILE = """
 region: eu

@@ -13,8 +13,8 @@ import yaml
 from _speedups.stats import StatsPage
 from config.errors import ConfigError
 from config.load import load
-from proxy import candidate
-from proxy.control import digest_of
+from proxy.supervision import candidate
+from proxy.supervision.control import digest_of
 
 BASE: dict[str, Any] = {
     "region": "eu",

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from proxy.children import LONGEST_PAUSE, PROVEN, Backoff, ending
+from proxy.supervision.children import LONGEST_PAUSE, PROVEN, Backoff, ending
 
 
 def test_pauses_double_up_to_the_longest() -> None:

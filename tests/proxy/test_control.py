@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import control
+from proxy.supervision import control
 
 
 @pytest.fixture

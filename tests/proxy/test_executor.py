@@ -10,14 +10,14 @@ from typing import Any, Self, cast
 import pytest
 
 from config.words import MultiShardWrites
-from proxy.executor import Executor, sum_infos
 from proxy.mysql.constants import collations
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import EofPacket, ErrPacket, OkPacket
 from proxy.mysql.packets.resultset import ColumnDefinition41, text_resultset
 from proxy.mysql.wire import HEADER_SIZE, frame
-from proxy.session import Session
+from proxy.scatter.executor import Executor, sum_infos
+from proxy.sessions.session import Session
 from router import plan as plans
 from router.errors import Refusal
 from router.plan import Facts, Planned

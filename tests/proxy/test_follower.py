@@ -18,9 +18,9 @@ from metastore.memory import MemoryStore
 from metastore.registry import discover
 from metastore.store import Store, Unavailable
 from metastore.versions import ACTIVE, CONTENT, SHADOW, Bundle, Trial, Versions
-from proxy import control, follower
-from proxy.follower import Ended, Follower, FollowerStart, first_version
-from proxy.version_cache import VersionCache
+from proxy.supervision import control, follower
+from proxy.supervision.follower import Ended, Follower, FollowerStart, first_version
+from proxy.supervision.version_cache import VersionCache
 
 PATIENCE = 20.0
 

@@ -8,10 +8,21 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.leases import CLOSED, DATA, DONE, LOST, Lease, LeaseBusy, Leases, ResponseTooLarge, cut_short, is_error
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.packets.replies import ErrPacket, OkPacket
 from proxy.mysql.wire import frame
+from proxy.scatter.leases import (
+    CLOSED,
+    DATA,
+    DONE,
+    LOST,
+    Lease,
+    LeaseBusy,
+    Leases,
+    ResponseTooLarge,
+    cut_short,
+    is_error,
+)
 
 OK = frame(OkPacket(affected_rows=2).build(Capability(0)), 1)
 ERR = frame(ErrPacket(1213, "40001", "Deadlock").build(), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadtest.world.world import World
-from proxy.scratch import AS_BEFORE, NEUTRAL
+from proxy.scatter.scratch import AS_BEFORE, NEUTRAL
 from router.engine.loading import Loaded, form_of, row, writers
 from router.schema import LiveColumn
 from tests.servers import BOTH_SERVERS

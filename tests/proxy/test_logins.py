@@ -10,7 +10,7 @@ import pytest
 
 from config.load import load
 from proxy.generation import Generation
-from proxy.logins import Logins
+from proxy.sessions.logins import Logins
 
 MARIADB, OLD_MARIADB, NEW_MARIADB = "10.11.19-MariaDB-deb12", "10.6.5-MariaDB-log", "11.4.2-MariaDB"
 MYSQL = "9.7.4-2"

@@ -17,7 +17,7 @@ from loadtest.world.configuration import PASSWORD_VARIABLE
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import SERVERS, World
-from proxy.lookup_tasks import Pace, Report, Task
+from proxy.lookups.tasks import Pace, Report, Task
 from tests.differential.duel import differences
 from tests.differential.wire import Answer, Raw
 from tests.proxy import looked

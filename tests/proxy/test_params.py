@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.mysql.constants.field_types import FieldType as F
 from proxy.mysql.errors import MalformedPacket
-from proxy.params import decode_params, with_types
+from proxy.sessions.params import decode_params, with_types
 from router.keys import Value
 
 UNSIGNED = 0x80

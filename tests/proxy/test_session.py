@@ -6,7 +6,7 @@ import pytest
 
 from proxy.mysql.constants import collations
 from proxy.mysql.constants.capabilities import Capability
-from proxy.session import (
+from proxy.sessions.session import (
     ANSI_QUOTES,
     ASCII_KEYS,
     MARIADB,

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from loadtest.world import ports
-from proxy.control import digest_of
+from proxy.supervision.control import digest_of
 
 PATIENCE = 20.0
 REPOSITORY = Path(__file__).parents[2]

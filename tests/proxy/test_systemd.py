@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import systemd
+from proxy.supervision import systemd
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -20,7 +20,7 @@ import pytest
 from loadtest.world.fairlead import Fairlead
 from loadtest.world.sqlserver import SERVICE_USER, Passwords
 from loadtest.world.world import World
-from proxy.ports import Ports
+from proxy.supervision.ports import Ports
 from tests.proxy.clients import client, together, until, value
 from tests.servers import BOTH_SERVERS
 

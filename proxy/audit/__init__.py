@@ -1,0 +1,1 @@
+"""Decision records and budgets of exposure, as the data path keeps them."""

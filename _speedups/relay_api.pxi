@@ -277,15 +277,17 @@ cdef class Relay:
 
     def part(self, uint64_t handle):
         """Let go of a client behind its EVENT_LEAVES, as if it had left: -> (its descriptor, which is the caller's,
-        the outcome of its last statement, its positions by shard); None when it is gone."""
+        the outcome of its last statement, its positions by shard, its prepared statements); None when it is gone."""
         cdef Core* c = &self.core
         cdef Session* s
         cdef Session copy
+        cdef Buf kept
         cdef uint8_t own[ERROR_ROOM]
         cdef size_t n = 0
         cdef int fd = -1
         cdef uint64_t[::1] positions = array("Q", bytes(8 * self.core.nroutes))
         cdef uint32_t i
+        memset(&kept, 0, sizeof(Buf))
         with nogil:
             self.lock()
             s = session_at(c, handle)
@@ -298,18 +300,33 @@ cdef class Relay:
                         positions[i] = fl_load64(&c.user_positions[s.user][i])
                     elif s.positions != NULL:
                         positions[i] = s.positions[i]
-                if not s.broken:
+                if not s.broken and tell_statements(s, &kept):
                     fd = s.fd
                     unwatch(c, fd)
                     s.fd = -1
                 session_close(c, s)
             self.unlock()
+        statements = PyBytes_FromStringAndSize(<char*>buf_head(&kept), kept.len)
+        buf_free(&kept)
         if fd < 0:
             return None
         return fd, (copy.autocommit_off, copy.affected, copy.insert_id, copy.warnings, copy.last_error,
                     (DIAG_GONE if copy.diagnostics == DIAG_HERE else copy.diagnostics)
                     | (OUTCOME_ID_LOST if copy.id_state else 0),
-                    PyBytes_FromStringAndSize(<char*>own, n)), list(positions)
+                    PyBytes_FromStringAndSize(<char*>own, n)), list(positions), statements
+
+    def stay(self, uint64_t handle):
+        """Go on reading a client behind its EVENT_LEAVES, and ask again soon."""
+        cdef Core* c = &self.core
+        cdef Session* s
+        with nogil:
+            self.lock()
+            s = session_at(c, handle)
+            if s != NULL and s.phase == PHASE_PARKED and s.cmd == NULL and s.draining == DRAIN_MOVE:
+                c.stats.parked -= 1
+                s.phase = PHASE_IDLE
+                ready_session(c, s)
+            self.unlock()
 
     @property
     def clients(self):
@@ -453,11 +470,11 @@ cdef class Relay:
     # ------------------------------------------------------------ clients
     def adopt(self, int fd, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t lexmode, uint32_t user,
               int consistency=0, uint32_t max_lag_ms=0, bint hop=False, tuple outcome=None,
-              uint64_t[::1] positions=None):
+              uint64_t[::1] positions=None, bytes statements=b""):
         """Own a client's authenticated descriptor (non-blocking) from now on. -> handle. Raises RelayFull.
 
-        `outcome`, `positions`: of a session that comes from another process, as `part` told them there, the positions
-        by this relay's shards.
+        `outcome`, `positions`, `statements`: of a session that comes from another process, as `part` told them there,
+        the positions by this relay's shards.
         """
         cdef Core* c = &self.core
         cdef Session* s
@@ -474,6 +491,8 @@ cdef class Relay:
             at, n = &positions[0], <uint32_t>positions.shape[0]
         cdef const uint8_t* told = <const uint8_t*>PyBytes_AS_STRING(own)
         cdef size_t told_size = PyBytes_GET_SIZE(own)
+        cdef const uint8_t* prepared = <const uint8_t*>PyBytes_AS_STRING(statements)
+        cdef size_t prepared_size = PyBytes_GET_SIZE(statements)
         with nogil:
             self.lock()
             s = session_new(c, fd, KIND_CLIENT)
@@ -490,7 +509,8 @@ cdef class Relay:
                 s.hop = hop
                 s.draining = DRAIN_CLOSE if c.draining else 0
                 s.readable = 1
-                if not take_outcome(c, s, &left, at, n, told, told_size):
+                if not take_outcome(c, s, &left, at, n, told, told_size) \
+                        or not take_statements(c, s, prepared, prepared_size):
                     s.broken = 1
                 handle = event_key(s.index, s.gen)
                 c.stats.clients_connected += 1
@@ -1756,6 +1776,27 @@ cdef class Relay:
                 s.stmts[id - 1].st = ref.st
                 s.exec = NULL
             self.unlock()
+
+    def carried(self, uint64_t handle, uint32_t id):
+        """A statement of the parked session that has come with it: (its framed COM_STMT_PREPARE, its parameters, its
+        columns); None when there is none of this id."""
+        cdef Session* s
+        cdef Statement* st = NULL
+        cdef Buf text
+        cdef uint16_t nparams = 0, ncolumns = 0
+        cdef bint told = False
+        memset(&text, 0, sizeof(Buf))
+        with nogil:
+            self.lock()
+            s = self.parked(handle)
+            if s != NULL and 0 < id <= s.stmt_cap and s.stmts[id - 1].st != NULL:
+                st = s.stmts[id - 1].st
+                nparams, ncolumns = st.nparams, st.ncolumns
+                told = buf_append(&text, st.text, st.text_len)
+            self.unlock()
+        found = PyBytes_FromStringAndSize(<char*>buf_head(&text), text.len)
+        buf_free(&text)
+        return (found, nparams, ncolumns) if told else None
 
     def statement_context(self, StatementRef ref not None):
         """The context number that the statement was planned for."""

@@ -52,7 +52,9 @@ class Packing(Protocol):
 
 
 class Compressor(ABC):
-    """One algorithm, for one connection."""
+    """One algorithm, for one connection. `level`: as the client's handshake says it."""
+
+    level = 0
 
     @abstractmethod
     def packing(self) -> Packing:
@@ -95,9 +97,10 @@ class Zlib(Compressor):
 
 
 class Zstd(Compressor):
-    """Capability CLIENT_ZSTD_COMPRESSION_ALGORITHM. `level`: as the client's handshake says it."""
+    """Capability CLIENT_ZSTD_COMPRESSION_ALGORITHM."""
 
     def __init__(self, level: int) -> None:
+        self.level = level
         wanted = min(level, ZSTD_LEVELS[-1]) or ZSTD_LEVEL
         self._compressor = zstandard.ZstdCompressor(level=wanted)
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
@@ -131,10 +134,10 @@ class CompressedCodec(Codec):
     are taken. Outbound what is held is the compressed beginning of one packet.
     """
 
-    def __init__(self, compressor: Compressor) -> None:
-        self._compressor = compressor
-        self._number = 0xFF  # of the last packet in either direction
-        self._receiving = False  # ... which was inbound
+    def __init__(self, compressor: Compressor, number: int = 0xFF, *, receiving: bool = False) -> None:
+        self.compressor = compressor
+        self.number = number  # of the last packet in either direction
+        self.receiving = receiving  # ... which was inbound
         self._received = bytearray()
         self._pieces: Iterator[bytes] = iter(())
         self._made = bytearray()
@@ -142,6 +145,10 @@ class CompressedCodec(Codec):
         self._packing: Packing | None = None
         self._holds = 0  # bytes that went into `_body`
         self._boundary = Boundary()
+
+    @property
+    def at_rest(self) -> bool:
+        return not (self._received or self._made or self._packing) and self._boundary.at_one
 
     def receive(self, data: bytes) -> None:
         self._received += data
@@ -165,14 +172,14 @@ class CompressedCodec(Codec):
         if len(received) < HEADER + size:
             return None
         number, holds = received[3], int.from_bytes(received[4:HEADER], "little")
-        due = self._number + 1 & 0xFF
+        due = self.number + 1 & 0xFF
         if number not in (0, due):
             raise BrokenCompression(f"compressed packet number {number}, {due} is due")
-        begins = number == 0 and (due != 0 or not self._receiving)
-        self._number, self._receiving = number, True
+        begins = number == 0 and (due != 0 or not self.receiving)
+        self.number, self.receiving = number, True
         body = bytes(received[HEADER : HEADER + size])
         del received[: HEADER + size]
-        pieces = _of_length(self._compressor.unpack(body), holds) if holds else iter((body,))
+        pieces = _of_length(self.compressor.unpack(body), holds) if holds else iter((body,))
         return _renumbered(pieces) if begins else pieces
 
     def write(self, data: bytes) -> None:
@@ -180,7 +187,7 @@ class CompressedCodec(Codec):
         if self._packing is None and 0 < end < SMALLEST:
             self._emit(data[:end], 0)
         elif self._packing is None and 0 < end <= CHUNK:
-            self._emit(self._compressor.whole(data[:end]), end)
+            self._emit(self.compressor.whole(data[:end]), end)
         elif end:
             self._pack(data[:end])
             self._finish()
@@ -189,7 +196,7 @@ class CompressedCodec(Codec):
 
     def _pack(self, data: bytes) -> None:
         if self._packing is None:
-            self._packing = self._compressor.packing()
+            self._packing = self.compressor.packing()
         self._body += self._packing.compress(data)
         self._holds += len(data)
         if self._holds > LONGEST - CHUNK:
@@ -202,8 +209,8 @@ class CompressedCodec(Codec):
             self._body, self._packing, self._holds = bytearray(), None, 0
 
     def _emit(self, body: bytes | bytearray, holds: int) -> None:
-        self._number, self._receiving = self._number + 1 & 0xFF, False
-        self._made += len(body).to_bytes(3, "little") + bytes((self._number,)) + holds.to_bytes(3, "little")
+        self.number, self.receiving = self.number + 1 & 0xFF, False
+        self._made += len(body).to_bytes(3, "little") + bytes((self.number,)) + holds.to_bytes(3, "little")
         self._made += body
 
     @property
@@ -225,6 +232,11 @@ class Boundary:
     def __init__(self) -> None:
         self._head = b""  # of a packet whose head is not complete
         self._left = 0  # bytes that the packet still has
+
+    @property
+    def at_one(self) -> bool:
+        """Has every packet that began ended?"""
+        return not self._head and not self._left
 
     def last(self, data: bytes) -> int:
         """The offset behind the last packet that ends in this piece; 0 when none does."""

@@ -57,6 +57,7 @@ from proxy.mysql.packets.handshake import (
     SSLRequest,
 )
 from proxy.mysql.packets.replies import ErrPacket, OkPacket
+from proxy.mysql.shuttle import Shuttle
 from proxy.mysql.sockets import tune
 from proxy.mysql.stream import PacketStream
 from proxy.mysql.tls import TLSInfo
@@ -71,7 +72,7 @@ class ClientIdentity:
 
     `capabilities` holds nothing that was not announced. `collation` is a known one of the listener's flavour.
     `max_packet` is what the client said, in bytes (0: it said nothing). `local`: it came by a socket of this machine.
-    `nonce`: by which the client has proved itself last.
+    `nonce`: by which the client has proved itself last. `shuttle`: which compresses, between `sock` and the client.
     """
 
     sock: socket.socket
@@ -87,6 +88,7 @@ class ClientIdentity:
     tls: TLSInfo | None
     local: bool = False
     nonce: bytes = field(default=b"", repr=False)
+    shuttle: Shuttle | None = None
 
 
 Admit = Callable[[ClientIdentity], Status]
@@ -232,7 +234,10 @@ async def _connection_phase(
     status = config.admit(identity)
     await stream.write(OkPacket(status=status).build(identity.capabilities))
     compressor = compressor_of(identity.capabilities, response.zstd_level)
-    return identity if compressor is None else replace(identity, sock=stream.compress(compressor))
+    if compressor is None:
+        return identity
+    shuttle = stream.compress(compressor)
+    return replace(identity, sock=stream.sock, shuttle=shuttle)
 
 
 async def _authenticated(

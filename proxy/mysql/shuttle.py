@@ -22,6 +22,8 @@ Ends of life:
 - an error on either side: both are closed at once.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import select
@@ -47,6 +49,11 @@ class Codec(ABC):
 
     ended = False
     """The remote has said, within the encoding, that nothing more comes."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Is it between two units in both directions, so that another one may go on from what this one knows?"""
+        return False
 
     @abstractmethod
     def receive(self, data: bytes) -> None:
@@ -74,13 +81,14 @@ class Codec(ABC):
         """Put what says the end, if the encoding has such a thing, behind what waits."""
 
 
-def attach(loop: asyncio.AbstractEventLoop, remote: socket.socket, codec: Codec) -> socket.socket:
-    """Start a shuttle that owns `remote` from now on; gives the plain, non-blocking end."""
+def attach(loop: asyncio.AbstractEventLoop, remote: socket.socket, codec: Codec) -> tuple[socket.socket, Shuttle]:
+    """Start a shuttle that owns `remote` from now on; gives the plain, non-blocking end, and the shuttle."""
     inner, outer = socket.socketpair()
     inner.setblocking(False)
     outer.setblocking(False)
-    Shuttle(loop, remote, inner, codec).start()
-    return outer
+    shuttle = Shuttle(loop, remote, inner, codec)
+    shuttle.start()
+    return outer, shuttle
 
 
 class Shuttle:
@@ -88,7 +96,6 @@ class Shuttle:
 
     __slots__ = (
         "_closed",
-        "_codec",
         "_discarding",
         "_inbound_over",
         "_inner",
@@ -101,6 +108,7 @@ class Shuttle:
         "_timer",
         "_to_inner",
         "_to_remote",
+        "codec",
     )
 
     def __init__(
@@ -110,7 +118,7 @@ class Shuttle:
         self._poller = Poller.of(loop)
         self._remote = remote
         self._inner = inner
-        self._codec = codec
+        self.codec = codec
         self._to_inner = b""  # plain bytes that `inner` did not take; while there is some, `remote` is not read
         self._to_remote = b""  # encoded bytes that `remote` did not take; while there is some, `inner` is not read
         self._remote_eof = False  # nothing more comes from the remote
@@ -125,6 +133,20 @@ class Shuttle:
         """Begin; what the codec has received already is delivered first."""
         self._deliver()
         self._settle()
+
+    # From process to process.
+
+    @property
+    def at_rest(self) -> bool:
+        """Is nothing in hand? What comes next may then be carried by another shuttle."""
+        return not self._closed and self._is_steady and self.codec.at_rest
+
+    def give_away(self) -> tuple[socket.socket, socket.socket]:
+        """(remote, inner) of a shuttle at rest, which has no more to do with them; the kernel's buffers go along."""
+        self._closed = True
+        for end in (self._remote, self._inner):
+            self._poller.forget(end.fileno())
+        return self._remote, self._inner
 
     # What is watched follows from what is in hand.
 
@@ -197,7 +219,7 @@ class Shuttle:
                 self._close()
             return
         if data:
-            self._codec.receive(data)
+            self.codec.receive(data)
         else:
             self._remote_eof = True
         self._deliver()
@@ -205,14 +227,14 @@ class Shuttle:
     def _deliver(self) -> None:
         """Hand on what is decoded, as long as `inner` takes it."""
         try:
-            self._to_inner = self._codec.read()
+            self._to_inner = self.codec.read()
             self._flush()  # the encoding itself may have something to answer
             while self._to_inner and self._send_inner():
-                self._to_inner = self._codec.read()
+                self._to_inner = self.codec.read()
         except OSError:  # SSLError is one
             self._close()
             return
-        self._remote_eof = self._remote_eof or self._codec.ended
+        self._remote_eof = self._remote_eof or self.codec.ended
         if self._remote_eof and not self._to_inner:
             self._end_inbound()
 
@@ -247,7 +269,7 @@ class Shuttle:
             self._start_closing()
             return
         try:
-            self._codec.write(data)
+            self.codec.write(data)
             self._flush()
         except OSError:
             self._close()
@@ -255,10 +277,10 @@ class Shuttle:
     def _flush(self) -> None:
         """Send what the codec has made, unless something is in hand already. Raises OSError."""
         if self._to_remote:
-            if self._codec.pending > CHUNK:
+            if self.codec.pending > CHUNK:
                 raise OSError("the remote makes the codec answer without reading the answers")
-        elif self._codec.pending:
-            self._to_remote = self._codec.outgoing()
+        elif self.codec.pending:
+            self._to_remote = self.codec.outgoing()
             with contextlib.suppress(BlockingIOError, InterruptedError):
                 self._to_remote = self._to_remote[self._remote.send(self._to_remote) :]
 
@@ -282,7 +304,7 @@ class Shuttle:
         self._to_inner = b""
         self._limit(FLUSH_SECONDS)
         try:
-            self._codec.farewell()
+            self.codec.farewell()
             self._flush()
         except OSError:
             self._close()

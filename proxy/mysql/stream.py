@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.mysql.compression import CompressedCodec, Compressor
 from proxy.mysql.errors import ConnectionClosed, ProtocolViolation
-from proxy.mysql.shuttle import attach
+from proxy.mysql.shuttle import Shuttle, attach
 from proxy.mysql.tls import TLSInfo, shuttle_client, shuttle_server
 from proxy.mysql.wire import HEADER_SIZE, frame
 
@@ -76,10 +76,10 @@ class PacketStream:
         self.sock, self.tls = await shuttle_client(self._loop, self.sock, context, server_name)
         return self.tls
 
-    def compress(self, compressor: Compressor) -> socket.socket:
-        """Go on in compressed packets, as the server; gives the plain end."""
-        self.sock = attach(self._loop, self.sock, CompressedCodec(compressor))
-        return self.sock
+    def compress(self, compressor: Compressor) -> Shuttle:
+        """Go on in compressed packets, as the server, on the plain end of this shuttle."""
+        self.sock, shuttle = attach(self._loop, self.sock, CompressedCodec(compressor))
+        return shuttle
 
     def close(self) -> None:
         """Close the connection; what was sent still goes out."""

@@ -63,7 +63,8 @@ async def _shuttle(
 ) -> tuple[socket.socket, TLSInfo]:
     await _handshake(loop, sock, tls, incoming, outgoing)
     info = _describe(tls)
-    return attach(loop, sock, TlsCodec(tls, incoming, outgoing)), info
+    plain, _ = attach(loop, sock, TlsCodec(tls, incoming, outgoing))
+    return plain, info
 
 
 async def _handshake(

@@ -28,6 +28,7 @@ from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI
 from proxy.mysql.constants.status import Status
 from proxy.mysql.errors import HandshakeRefused
 from proxy.mysql.server_handshake import ClientIdentity, ServerHandshakeConfig
+from proxy.mysql.shuttle import Shuttle
 from proxy.pauses import paused
 from proxy.pool.varstate import SessionState
 from proxy.sessions.session import (
@@ -247,9 +248,14 @@ class Logins:
         self._enter(session, identity.sock)
 
     def _enter(
-        self, session: Session, sock: socket.socket, outcome: Outcome | None = None, positions: array[int] | None = None
+        self,
+        session: Session,
+        sock: socket.socket,
+        outcome: Outcome | None = None,
+        positions: array[int] | None = None,
+        statements: bytes = b"",
     ) -> None:
-        """The session begins; `outcome`, `positions`: of one that comes from another process."""
+        """The session begins; `outcome`, `positions`, `statements`: of one that comes from another process."""
         worker = self._worker
         level, lag = worker.level_of(session)
         session.handle = worker.relay.adopt(
@@ -264,6 +270,7 @@ class Logins:
             hop=session.hop,
             outcome=outcome,
             positions=positions,
+            statements=statements,
         )
         sock.detach()
         worker.sessions[session.handle] = session
@@ -271,7 +278,7 @@ class Logins:
         self._listeners[session.listener] += 1
         worker.moves.on_entered(session)
 
-    def take(self, told: dict[str, Any], sock: socket.socket) -> None:
+    def take(self, told: dict[str, Any], sock: socket.socket, shuttle: Shuttle | None, statements: bytes) -> None:
         """A client of the process before, which does not notice. Raises RelayFull, Refusal, ValueError, KeyError for
         what cannot be so here."""
         worker, login = self._worker, told["login"]
@@ -283,7 +290,7 @@ class Logins:
             sock=sock, user=told["user"], account=self._accounts.find(told["user"]), database=told["state"]["database"],
             capabilities=Capability(login["capabilities"]), collation=collation, attributes=login["attributes"],
             max_packet=login["max_packet"], plugin=login["plugin"], peer=told["peer"], tls=None, local=login["local"],
-            nonce=bytes.fromhex(login["nonce"]),
+            nonce=bytes.fromhex(login["nonce"]), shuttle=shuttle,
         )  # fmt: skip
         self._check(identity, told["listener"])
         session = Session(
@@ -300,7 +307,7 @@ class Logins:
             if shard in found:
                 positions[found[shard]] = position
         worker.doors.ids.taken.add(session.connection_id)
-        self._enter(session, sock, outcome, positions)
+        self._enter(session, sock, outcome, positions, statements)
 
     def left(self, session: Session) -> None:
         self._worker.doors.ids.taken.discard(session.connection_id)

@@ -1,8 +1,10 @@
 """Clients that move to the process which has taken over, and those that come from the one before.
 
-Only what can be carried over exactly moves: a client without TLS or compressed packets, between two transactions, that
-holds nothing on a server and has nothing prepared. Its descriptor goes along with what is known of it, as one JSON
-object, by the worker of its connection id. Everybody else stays until the process before drains.
+Only what can be carried over exactly moves: a client without TLS, between two transactions, that holds nothing on a
+server. Its descriptor goes along with what is known of it, as one JSON object, by the worker of its connection id, and
+with its prepared statements, which the relays tell each other (relay_moves.pxi): text, id, and the types of parameters.
+They are planned there when they are next executed. Of a client with compressed packets the shuttle begins anew on the
+same sockets, between two packets. Everybody else stays until the process before drains.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import contextlib
 import json
 import logging
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxy.accept import place_of
 from proxy.compile import error_payload
-from proxy.mysql.constants.capabilities import COMPRESSION
+from proxy.mysql.compression import CompressedCodec, compressor_of
+from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.shuttle import Shuttle
 from proxy.mysql.wire import frame
 from proxy.sessions.session import Session
 from proxy.supervision import control
@@ -57,29 +62,38 @@ class Moves:
     def on_leaves(self, handle: int) -> None:
         """The relay has stopped reading the client."""
         session = self._worker.sessions.get(handle)
-        found = self._worker.relay.part(handle)
-        if session is None or session.login is None or found is None:
+        if session is None or session.login is None:
             return
-        descriptor, outcome, positions = found
-        with socket.socket(fileno=descriptor) as sock:
-            told = self._told(session, outcome, positions)
-            heir = self._heirs[place_of(session.connection_id, len(self._heirs))]
-            if control.send(heir, told, [sock]):
-                self._worker.loop_block.add("sessions_given")
-                return
-            self._worker.background(self._send(heir, told, sock.dup()))
+        shuttle = session.login.shuttle
+        if shuttle is not None and not shuttle.at_rest:
+            self._worker.relay.stay(handle)
+            return
+        found = self._worker.relay.part(handle)
+        if found is None:
+            return
+        descriptor, outcome, positions, statements = found
+        sockets = [socket.socket(fileno=descriptor), *(shuttle.give_away() if shuttle is not None else ())]
+        leaving = Leaving(self._told(session, outcome, positions), sockets, statements)
+        heir = self._heirs[place_of(session.connection_id, len(self._heirs))]
+        if not self._sent(heir, leaving):
+            self._worker.background(self._send(heir, leaving))
 
-    async def _send(self, heir: socket.socket, told: dict[str, Any], sock: socket.socket) -> None:
+    def _sent(self, heir: socket.socket, leaving: Leaving) -> bool:
+        if not control.send(heir, leaving.told, leaving.sockets, leaving.statements):
+            return False
+        self._worker.loop_block.add("sessions_given")
+        leaving.close()
+        return True
+
+    async def _send(self, heir: socket.socket, leaving: Leaving) -> None:
         """The other side has much to do, or has gone: then the client stays here."""
-        with sock:
-            deadline = asyncio.get_running_loop().time() + PATIENCE
-            while asyncio.get_running_loop().time() < deadline:
-                await asyncio.sleep(PAUSE)
-                if control.send(heir, told, [sock]):
-                    self._worker.loop_block.add("sessions_given")
-                    return
-            self._heirs = []
-            self._come_in(told, sock)
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while asyncio.get_running_loop().time() < deadline and not control.has_ended(heir):
+            await asyncio.sleep(PAUSE)
+            if self._sent(heir, leaving):
+                return
+        self._heirs = []
+        self._come_in(leaving)
 
     def _told(self, session: Session, outcome: Any, positions: list[int]) -> dict[str, Any]:
         login, shards = session.login, self._worker.shard_numbers()
@@ -94,6 +108,7 @@ class Moves:
                 "nonce": login.nonce.hex(),
             },
             "outcome": [*outcome[:-1], outcome[-1].hex()],
+            "packed": _packed(login.shuttle),
             "positions": {name: positions[number] for name, number in shards.items() if positions[number]},
         }  # fmt: skip
 
@@ -107,22 +122,58 @@ class Moves:
         assert self._estate is not None
         messages = control.receive(self._estate, sockets=True)
         for message in messages or ():
-            for sock in message["sockets"]:
-                with sock:
-                    self._come_in(message, sock)
+            self._come_in(Leaving(message, message["sockets"], message["memory"]))
         if messages is None:
             asyncio.get_running_loop().remove_reader(self._estate.fileno())
 
-    def _come_in(self, told: dict[str, Any], sock: socket.socket) -> None:
+    def _come_in(self, coming: Leaving) -> None:
+        shuttle = None
         try:
-            self._worker.logins.take(told, sock)
+            shuttle = coming.unpack()
+            self._worker.logins.take(coming.told, coming.sockets[0], shuttle, coming.statements)
             self._worker.loop_block.add("sessions_taken")
         except Exception as error:
             # Its configuration may be another one: the client is told, as by a server that ends.
             log.warning("a client of the process before cannot go on here: %s", error)
             reason = error if isinstance(error, Refusal) else refusal("DRAINING")
-            with contextlib.suppress(OSError):
-                sock.send(frame(error_payload(reason), 0))
+            with contextlib.suppress(OSError, IndexError):
+                coming.sockets[0].send(frame(error_payload(reason), 0))
+        coming.close()
+
+
+@dataclass(slots=True)
+class Leaving:
+    """A client between two processes. `sockets`: its own; of one with compressed packets the plain end, and the two
+    that its shuttle stands between. `statements`: as a relay tells them."""
+
+    told: dict[str, Any]
+    sockets: list[socket.socket]
+    statements: bytes
+
+    def unpack(self) -> Shuttle | None:
+        """The shuttle that goes on from what is told of the one there; the sockets are its own from then on."""
+        packed = self.told["packed"]
+        compressor = packed and compressor_of(Capability(self.told["login"]["capabilities"]), packed["level"])
+        if not compressor:
+            return None
+        self.sockets, (remote, inner) = self.sockets[:1], self.sockets[1:]
+        codec = CompressedCodec(compressor, packed["number"], receiving=packed["receiving"])
+        shuttle = Shuttle(asyncio.get_running_loop(), remote, inner, codec)
+        shuttle.start()
+        return shuttle
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+
+
+def _packed(shuttle: Shuttle | None) -> dict[str, Any] | None:
+    """How its compressed packets go on."""
+    if shuttle is None:
+        return None
+    assert isinstance(shuttle.codec, CompressedCodec)
+    codec = shuttle.codec
+    return {"number": codec.number, "receiving": codec.receiving, "level": codec.compressor.level}
 
 
 def _can_move(session: Session) -> bool:
@@ -131,6 +182,5 @@ def _can_move(session: Session) -> bool:
         login is not None
         and not session.hop
         and login.tls is None
-        and not login.capabilities & COMPRESSION
         and len(json.dumps(dict(login.attributes))) <= LONGEST_ATTRIBUTES
     )

@@ -321,26 +321,36 @@ class Statements:
         number = int.from_bytes(command[1:5], "little")
         entry = session.prepared.get(number)
         if not isinstance(entry, Entry):
-            raise refusal("UNKNOWN_PREPARED", str(number))
+            self._renew(handle, session, number, *self._carried(handle, number))
+            return
         context = self._worker.contexts.number(session.context())
         if entry.epoch != self._worker.epoch or self._worker.relay.statement_context(entry.ref) != context:
-            entry = self._renew(handle, session, number, entry)
-            self._worker.relay.resume(handle)
+            self._renew(handle, session, number, entry.text, entry.answer)
             return
         self._carry_out(handle, session, command, number, entry)
 
-    def _renew(self, handle: int, session: Session, number: int, entry: Entry) -> Entry:
-        """Plan it anew for the configuration, schema and database of now; its metadata stays the client's."""
-        found = lexer.lex(entry.text, session.mode)
-        planned = self._worker.planning.plan(session, entry.text, found)
+    def _carried(self, handle: int, number: int) -> tuple[bytes, bytes]:
+        """Text, and what the answer to PREPARE began with, of a statement that came with its client from the process
+        before. Raises Refusal."""
+        found = self._worker.relay.carried(handle, number)
+        if found is None:
+            raise refusal("UNKNOWN_PREPARED", str(number))
+        command, params, columns = found
+        return command[HEADER_SIZE + 1 :], frame(StmtPrepareOk(number, columns, params).build(), 1)
+
+    def _renew(self, handle: int, session: Session, number: int, text: bytes, answer: bytes) -> None:
+        """Plan it anew for the configuration, schema and database of now, and look at the command again; its metadata
+        stays the client's."""
+        found = lexer.lex(text, session.mode)
+        planned = self._worker.planning.plan(session, text, found)
         if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
             raise refused
         compiled = self._worker.compile(session, planned)
-        fresh = self._make(session, entry.text, found, planned, compiled, entry.answer, self._worker.epoch)
+        fresh = self._make(session, text, found, planned, compiled, answer, self._worker.epoch)
         self._worker.relay.client_replace(handle, number, fresh.ref)
         session.prepared[number] = fresh
-        return fresh
+        self._worker.relay.resume(handle)
 
     def _carry_out(self, handle: int, session: Session, command: bytes, number: int, entry: Entry) -> None:
         types = self._worker.relay.statement_types(handle, number)

@@ -21,11 +21,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import select
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from _speedups.stats import StatsPage
 from config.settings import Settings
@@ -43,7 +45,7 @@ MAX_ERROR = 8 * 1024
 STREAMS, SUCCESSIONS = 1024, 8
 """More than there are workers, and more than there are processes that have not left yet."""
 
-CLIENTS = 1
+CLIENTS = 2
 """The format of what is told of a client that moves; only a process that reads the same one is given any."""
 
 MALFORMED = "malformed"
@@ -121,18 +123,45 @@ def decode(data: bytes) -> Message:
     return {"verb": MALFORMED}
 
 
-def send(control: socket.socket, message: Mapping[str, Any], sockets: Iterable[socket.socket] = ()) -> bool:
-    """`sockets` go along. False when the other side has gone or takes nothing any more."""
+def send(
+    control: socket.socket, message: Mapping[str, Any], sockets: Iterable[socket.socket] = (), memory: bytes = b""
+) -> bool:
+    """`sockets` go along, and so does `memory`, which may be more than a message holds. False when the other side has
+    gone or takes nothing any more."""
     try:
-        socket.send_fds(control, [encode(message)], [sock.fileno() for sock in sockets])
+        with contextlib.ExitStack() as held:
+            descriptors = [sock.fileno() for sock in sockets]
+            if memory:
+                descriptors.append(held.enter_context(_in_memory(memory)).fileno())
+                message = {**message, "memory": len(memory)}
+            socket.send_fds(control, [encode(message)], descriptors)
     except OSError:
         return False
     return True
 
 
+def has_ended(control: socket.socket) -> bool:
+    """Will the other side never take anything any more?"""
+    poll = select.poll()
+    poll.register(control, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
+def _in_memory(data: bytes) -> BinaryIO:
+    """A file without a name. Raises OSError."""
+    file = os.fdopen(os.memfd_create("fairlead"), "w+b")
+    try:
+        file.write(data)
+        file.flush()
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
 def receive(control: socket.socket, *, sockets: bool = False) -> list[Message] | None:
     """All messages that are there, now; None when the other side has gone. `sockets`: those that came along stand in
-    the message under this name, and are the caller's."""
+    the message under this name, and are the caller's; what came along in memory, under `memory`."""
     messages: list[Message] = []
     while True:
         try:
@@ -145,4 +174,11 @@ def receive(control: socket.socket, *, sockets: bool = False) -> list[Message] |
             return messages or None
         messages.append(decode(data))
         if sockets:
+            size = messages[-1].get("memory", 0)
+            messages[-1]["memory"] = _from_memory(came.pop(), size) if size and came else b""
             messages[-1]["sockets"] = [socket.socket(fileno=fd) for fd in came]
+
+
+def _from_memory(descriptor: int, size: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        return os.pread(file.fileno(), size, 0)

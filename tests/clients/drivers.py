@@ -360,7 +360,7 @@ class CommandLine:
     def run(self, target: Target, sql: str, *options: str) -> str:
         """What it prints, tab-separated without headings. Raises Failure with the server's errno."""
         done = subprocess.run(
-            [*self._connect(target), "--batch", "--skip-column-names", *options],
+            [*self.connecting(target), "--batch", "--skip-column-names", *options],
             input=sql,
             capture_output=True,
             text=True,
@@ -375,7 +375,7 @@ class CommandLine:
 
     def count_lines(self, target: Target, sql: str) -> int:
         """How many rows a statement gives, printed and counted as they come (`--quick` keeps none)."""
-        argv = [*self._connect(target), "--batch", "--skip-column-names", "--quick", "-e", sql]
+        argv = [*self.connecting(target), "--batch", "--skip-column-names", "--quick", "-e", sql]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             count = 0
@@ -385,7 +385,7 @@ class CommandLine:
             raise Failure(0, f"{self.name} ended with {process.returncode}")
         return count
 
-    def _connect(self, target: Target) -> list[str]:
+    def connecting(self, target: Target) -> list[str]:
         return [
             *self.argv,
             "--no-defaults",

@@ -4,67 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
-import mysql.connector
-import MySQLdb
 import pymysql
 import pytest
 
-from loadtest.world.fairlead import Fairlead
 from loadtest.world.world import World
 from tests.proxy.clients import ask, client, fails, metric, together, until, value
+from tests.proxy.dynasty import Dynasty, dynasty_of
 
 CLIENTS, RESTARTS = 50, 3
 
 
-class Dynasty:
-    """A Fairlead and those that it hands over to. `pids`: all that there were."""
-
-    def __init__(self, member: Fairlead) -> None:
-        self.member = member
-        self.pids = [member.pid]
-        self._before = member.log.read_text().rpartition("\nFairlead ")[0]
-
-    def log(self) -> str:
-        """What was said since the first one's start."""
-        return self.member.log.read_text().removeprefix(self._before)
-
-    def succeed(self) -> None:
-        """One more."""
-        before = self.log().count("handing over to process")
-        os.kill(self.pids[-1], signal.SIGUSR2)
-        told = r"handing over to process (\d+)"
-        found = until(lambda: re.findall(told, self.log())[before:], "a new process", self.member)
-        self.pids.append(int(found[0]))
-        until(lambda: f"process {self.pids[-1]} has taken over" in self.log(), "it takes over", self.member)
-
-    def alive(self, pid: int) -> bool:
-        """A process that has ended may not have been waited for yet."""
-        with contextlib.suppress(OSError):
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        return False
-
-    def end(self) -> None:
-        for pid in self.pids:
-            if self.alive(pid):
-                os.kill(pid, signal.SIGTERM)
-                os.kill(pid, signal.SIGTERM)
-        until(lambda: not any(self.alive(pid) for pid in self.pids), "the end of all", self.member)
-
-
 @pytest.fixture
 def dynasty(world: World, request: pytest.FixtureRequest) -> Iterator[Dynasty]:
-    changes = {"limits": {"take_over": "30s", "drain": "1s"}, **getattr(request, "param", {})}
-    fleet = world.fleet(changes)
-    fleet.launch("eu", workers=2)
-    found = Dynasty(fleet["eu"])
-    yield found
-    found.end()
+    with dynasty_of(world, getattr(request, "param", {})) as found:
+        yield found
 
 
 def test_nobody_is_refused(dynasty: Dynasty) -> None:
@@ -188,27 +145,6 @@ def test_who_is_no_longer_known_is_told(dynasty: Dynasty) -> None:
             ask(connection, "SELECT 1")
         until(lambda: "a client of the process before cannot go on here" in dynasty.log(), "it is told", member)
         assert value(other, "SELECT 1") == 1
-
-
-@pytest.mark.parametrize("dynasty", [{"listeners": {"mysql": {"compression": True}}}], indirect=True)
-def test_whoever_cannot_move_stays(dynasty: Dynasty) -> None:
-    """With compressed packets, or something prepared, until it is gone or the time is up."""
-    port = dynasty.member.port
-    options = {"host": "127.0.0.1", "port": port, "user": "demo", "passwd": "demo", "db": "plain"}
-    with contextlib.closing(MySQLdb.connect(compress=True, **options)) as packed:
-        prepared = mysql.connector.connect(
-            host="127.0.0.1", port=port, user="demo", password="demo", database="plain", ssl_disabled=True
-        )
-        cursor = prepared.cursor(prepared=True)
-        cursor.execute("SELECT %s + 1", (1,))
-        assert cursor.fetchall() == [(2,)]
-        dynasty.succeed()
-        packed.ping()
-        cursor.execute("SELECT %s + 1", (2,))
-        assert cursor.fetchall() == [(3,)]
-        assert dynasty.alive(dynasty.pids[0])
-        prepared.close()
-    until(lambda: not dynasty.alive(dynasty.pids[0]), "the first one leaves", dynasty.member)
 
 
 def test_whoever_holds_something_stays_until_it_lets_go(dynasty: Dynasty) -> None:

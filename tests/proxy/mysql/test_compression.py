@@ -101,6 +101,26 @@ def test_what_is_sent_is_numbered_behind_what_came(kind: str) -> None:
 
 
 @KINDS
+def test_another_codec_goes_on_between_two_packets(kind: str) -> None:
+    """With the number of the last one; half a packet in either direction keeps the first."""
+    before = CompressedCodec(compressor(kind))
+    asked = packet(kind, frame(b"\x03SELECT 1", 0), 0)
+    before.receive(asked[:9])
+    assert before.read() == b"" and not before.at_rest
+    before.receive(asked[9:])
+    assert all_of(before) == frame(b"\x03SELECT 1", 0)
+    answer = frame(b"x" * 100, 1)
+    before.write(answer[:50])
+    assert not before.at_rest
+    before.write(answer[50:])
+    before.outgoing()
+    assert before.at_rest
+    behind = CompressedCodec(compressor(kind), before.number, receiving=before.receiving)
+    behind.write(frame(b"y" * 100, 2))
+    assert unpacked(kind, behind.outgoing()) == [(2, frame(b"y" * 100, 2))]
+
+
+@KINDS
 def test_numbers_come_around_after_256(kind: str) -> None:
     codec = CompressedCodec(compressor(kind))
     codec.receive(packet(kind, b"q", 0, plain=True))

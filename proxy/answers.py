@@ -464,6 +464,8 @@ class Dispatcher:
             self.worker.stepping.begin(handle, session, Statement(sql, found, planned, params, execution), plan)
         elif isinstance(plan, plans.PullOut):
             self.worker.pulling.begin(handle, session, Statement(sql, found, planned, params, execution))
+        elif isinstance(plan, plans.Survey):
+            self.worker.surveying.begin(handle, session, Statement(sql, found, planned, params, execution), plan)
         elif isinstance(plan, plans.SplitLoad):
             self.worker.placing.split_file(handle, session, sql, found, planned, plan)
         elif isinstance(plan, plans.Told):

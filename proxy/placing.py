@@ -198,10 +198,11 @@ class Placing:
         return Asked(shards, payload, bounds, command), replace(reduced, statements=refs)
 
     async def collect(
-        self, handle: int, session: Session, statement: Statement, answer: ResultSet, scope: Scope | None = None
-    ) -> None:
-        """Carry out a read whose answer is not the client's, in a transaction if one is given. Raises Refusal, and what
-        `answer` raises."""
+        self, handle: int, session: Session, statement: Statement, answer: ResultSet, scope: Scope | None = None, *,
+        aside: bool = False,
+    ) -> None:  # fmt: skip
+        """Carry out a read whose answer is not the client's, in a transaction if one is given. `aside`: it is about
+        tables, whatever the session does to their rows. Raises Refusal, and what `answer` raises."""
         sql, found, planned, params = statement.text, statement.found, statement.planned, statement.params
         shards = self._shards_of(session, statement)
         if self._worker.exposures.toll(session, planned, found, sql, params, shards) is not None:
@@ -212,10 +213,14 @@ class Placing:
         if len(shards) > 1 and isinstance(plan, plans.Scatter) and plan.merge is not None:
             bounds = bounds_of(plan.merge, sql, found, session.mode, params)
             asked, reduced = self._asked(session, statement, plan.merge, bounds, shards)
-            read = Read(shards, b"", execution, reduced, plan.merge, asked, scope)
+            read = Read(shards, b"", execution, reduced, plan.merge, asked, scope, aside)
         else:
-            shards = shards if isinstance(plan, plans.Scatter) else shards[:1]
+            shards = shards if isinstance(plan, plans.Scatter) else self._one_of(shards)
             reduced = self._worker.reducing.of_several(session, sql, found, planned, shards, execution)
             payload = execution.payload if execution is not None else b"\x03" + bytes(sql)
-            read = Read(shards, payload, execution, reduced, scope=scope)
+            read = Read(shards, payload, execution, reduced, scope=scope, aside=aside)
         await self._worker.executor.collect(handle, session, found, planned, read, answer)
+
+    def _one_of(self, shards: tuple[str, ...]) -> tuple[str, ...]:
+        """One of this region, if there is any."""
+        return (next((name for name in shards if self._worker.is_local(name)), shards[0]),)

@@ -28,6 +28,8 @@ DENIED = 0xFFFFFFFE
 ERR_TEXT = 9
 """Where the text of an ERR packet begins."""
 EOF_SIZE = HEADER_SIZE + 5
+OF_COLUMN = 1 | 2 | 4 | 8 | 512 | 4096 | 16384
+"""Flags that tell of the column, not of its values: NOT NULL, which keys it is in, AUTO_INCREMENT, no default."""
 
 
 class Head:
@@ -61,6 +63,12 @@ class Head:
         payloads = [lenenc_int(len(self)), *(renamed(one, names) for one in self._payloads)]
         return bytearray(b"".join(frame(payload, 0) for payload in [*payloads, *([self._eof] if self._eof else [])]))
 
+    def named_as(self, definitions: Sequence[bytes]) -> bytearray:
+        """The head with the names of these definitions; what the values are it says itself."""
+        payloads = [_named_as(*pair) for pair in zip(self._payloads, definitions, strict=True)]
+        payloads = [lenenc_int(len(self)), *payloads, *([self._eof] if self._eof else [])]
+        return bytearray(b"".join(frame(payload, 0) for payload in payloads))
+
     def of_first(self, count: int, *, nameless: bool = False) -> bytearray:
         """The head of the first `count` columns alone; `nameless`: without the names of their tables."""
         payloads = self._payloads[:count]
@@ -69,6 +77,14 @@ class Head:
             payloads = [replace(one, table="", org_table="", schema="").build() for one in parsed]
         payloads = [lenenc_int(count), *payloads, *([self._eof] if self._eof else [])]
         return bytearray(b"".join(frame(payload, 0) for payload in payloads))
+
+
+def _named_as(definition: bytes, named: bytes) -> bytes:
+    own, other = ColumnDefinition41.parse(definition), ColumnDefinition41.parse(named)
+    flags = (own.flags & ~OF_COLUMN) | (other.flags & OF_COLUMN)
+    return replace(
+        other, type=own.type, collation=own.collation, length=own.length, decimals=own.decimals, flags=flags
+    ).build()
 
 
 def renamed(definition: bytes, names: Mapping[bytes, bytes]) -> bytes:

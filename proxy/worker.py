@@ -61,6 +61,7 @@ from proxy.scatter.loading import Loading
 from proxy.scatter.pulling import Pulling
 from proxy.scatter.scratch import Scratch
 from proxy.scatter.steps import Stepping
+from proxy.scatter.surveying import Surveying
 from proxy.scatter.telling import Telling
 from proxy.sequences import Sequences
 from proxy.sessions.attested import Attested, Identities
@@ -148,6 +149,7 @@ class Worker:
         self.scratch = Scratch(self)
         self.pulling = Pulling(self)
         self.stepping = Stepping(self)
+        self.surveying = Surveying(self)
         self.telling = Telling(self)
         self.lookups = Lookups(self)
         self.schemas = Schemas(self._schemas_changed)

@@ -225,7 +225,8 @@ _TABLES = (
     _entry(
         "SYSTEM_SCHEMA", 1107, NOT_SUPPORTED_YET,
         "{0} cannot be read over a sharded keyspace: {1}",
-        "Metadata that differs from shard to shard (rows, sizes, statistics, locks) would have to be merged.",
+        "Views of names, types and sizes are put together from all shards; the session's own connection and what goes "
+        "on in a server are not.",
         "Read schema metadata with a condition table_schema = '<keyspace>', or say shard= in a hint.",
     ),
     _entry(

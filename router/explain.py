@@ -282,12 +282,20 @@ def describe(plan: Plan) -> str:
             return f"Keep({plan.keyspace}.{plan.table}, {describe(plan.write)})"
         case plans.PullOut(keyspace, pulls):
             return f"PullOut({keyspace}: {', '.join(one.kind for one in pulls)})"
+        case plans.Survey(views):
+            return f"Survey({', '.join(f'{one.name}: {_asked_for(one)}' for one in views)})"
         case plans.Told(calls):
             return f"Told({', '.join(one.fact for one in calls)})"
         case plans.Refuse(entry, args):
             return f"Refuse({', '.join((entry, *args))})"
         case _:
             return _session(plan)
+
+
+def _asked_for(view: plans.View) -> str:
+    if view.slots is not None:
+        return " ".join(f"?{slot}" for slot in view.slots)
+    return " ".join(view.keyspaces) or "none"
 
 
 def _by_key(plan: ByKey) -> str:

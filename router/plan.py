@@ -120,6 +120,33 @@ class PullOut:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """One mention of a view of information_schema: tokens `first` to `last`, called `alias` if they do not say so
+    themselves. Its rows are those of `keyspaces` whose names `slots` hold (None: of all of them), and that meet the
+    conditions `within`, ranges of tokens."""
+
+    first: int
+    last: int
+    name: str
+    alias: str
+    column: str
+    keyspaces: tuple[str, ...]
+    slots: tuple[int, ...] | None = None
+    within: tuple[tuple[int, int], ...] = ()
+    called: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Ask for the rows of these views, keyspace by keyspace, put them in place of their mentions and ask one of
+    `shards` the rest. `dropped`: tokens that named information_schema before a column of theirs."""
+
+    views: tuple[View, ...]
+    shards: tuple[str, ...]
+    dropped: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GivenIds:
     """Where an INSERT gives its AUTO_INCREMENT column values: (slot, position in every row of a ROWS slot, with a
     minus). `copies`: of a reference table."""
@@ -593,6 +620,7 @@ Plan: TypeAlias = (
     | ByKey
     | Scatter
     | PullOut
+    | Survey
     | ByLookup
     | Keep
     | SplitInsert

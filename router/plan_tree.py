@@ -38,6 +38,11 @@ def _branches(plan: Plan, shards: Sequence[str], topology: Topology | None, rout
             yield from _kept(plan, shards, topology)
         case plans.PullOut():
             yield from _pulled(plan)
+        case plans.Survey():
+            yield (0, "survey", f"one of {', '.join(plan.shards)} is asked about the rows that follow")
+            for view in plan.views:
+                told = "what the statement names" if view.slots is not None else ", ".join(view.keyspaces)
+                yield (1, "view", f"information_schema.{view.name} of {told or 'no keyspace'}")
         case plans.Scatter(merge=Recipe() as recipe) if len(shards) > 1:
             yield from _merged(recipe, shards)
         case plans.Scatter() if len(shards) > 1:

@@ -56,6 +56,8 @@ _WORDS_AND_NUMBERS = re.compile(rb"([^0-9]+)([0-9]+)")
 _IGNORE = re.compile(rb"(?is)insert(?:\s|/\*.*?\*/|low_priority|high_priority|delayed)*\signore\b")
 WRITES = 2
 """The relay's plan flag: a lost answer means an unknown outcome."""
+HIDING = ("temporary_table", "lock_tables", "prepared_in_sql", "unknown_state", "other")
+"""Pins of connections on which a table's name may mean something else, or be out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Write:
 @dataclass(frozen=True, slots=True)
 class Read:
     """A read of several shards, or of one: merged by `recipe` as `asked`, or `payload` to each. `scope`: the
-    transaction in which it is done."""
+    transaction in which it is done; `aside`: outside of any."""
 
     shards: tuple[str, ...]
     payload: bytes
@@ -128,6 +130,7 @@ class Read:
     recipe: Recipe | None = None
     asked: Asked | None = None
     scope: Scope | None = None
+    aside: bool = False
 
 
 class Branches:
@@ -277,7 +280,10 @@ class Executor:
         reduced: Reduced,
     ) -> None:  # fmt: skip
         """Carry out a parked read whose rows have to be merged. Raises Refusal."""
-        info = self.enter(handle, session, planned, asked.shards, reduced.toll)
+        if recipe.aside:
+            info = self.aside(handle, session, planned)
+        else:
+            info = self.enter(handle, session, planned, asked.shards, reduced.toll)
         if info is not None:
             outcome = Outcome()
             work = partial(self._merge, handle, session, recipe, asked, reduced, info, outcome)
@@ -287,7 +293,10 @@ class Executor:
         self, handle: int, session: Session, found: Any, planned: Planned, read: Read, answer: ResultSet
     ) -> None:
         """Carry out a read whose answer is not the client's. Raises Refusal, and what `answer` raises."""
-        info = self.free(handle, planned) if read.scope is None else self._worker.relay.info(handle)
+        if read.aside:
+            info = self.aside(handle, session, planned)
+        else:
+            info = self.free(handle, planned) if read.scope is None else self._worker.relay.info(handle)
         if info is None:
             return
         outcome, reduced, scope = Outcome(), read.reduced, read.scope
@@ -299,8 +308,9 @@ class Executor:
         else:
             payloads = {name: reduced.payloads.get(name, read.payload) for name in read.shards}
             work = partial(
-                self._scatter, handle, session, payloads, read.execution, reduced, info, outcome, answer, scope
-            )
+                self._scatter, handle, session, payloads, read.execution, reduced, info, outcome, answer, scope,
+                aside=read.aside,
+            )  # fmt: skip
         want = self._worker.auditor.want(session, planned, read.shards)
         if want is not None:
             await self._worker.auditor.around(want, found.fingerprint, read.shards, outcome, work)
@@ -337,11 +347,31 @@ class Executor:
         self._check_free(info, planned)
         return info
 
+    def aside(self, handle: int, session: Session, planned: Planned) -> dict[str, Any] | None:
+        """What the relay knows of a session whose statement asks servers about tables, not for their rows, and so has
+        connections beside the session's own; None when it is gone. Raises Refusal where something else may go by the
+        tables' names on that one."""
+        info = self._worker.relay.info(handle)
+        if info is None:
+            return None
+        if hiding := [name for name in HIDING if info["pins"] & self._worker.pin_bits(name)]:
+            bound = self._worker.shard_of_number(info["shard"]).name
+            raise refusal("PINNED_SESSION", bound, ", ".join(hiding).replace("_", " "), "several shards")
+        if session.spread is not None:
+            read_only = session.spread.transaction.read_only
+            info["status"] |= Status.IN_TRANS | (Status.IN_TRANS_READONLY if read_only else 0)
+        self._check_statement(planned)
+        return info
+
     def _check_free(self, info: dict[str, Any], planned: Planned) -> None:
         """Is neither the session nor the statement bound to a connection? Raises Refusal."""
         if info["pins"]:
             bound = self._worker.shard_of_number(info["shard"]).name
             raise refusal("PINNED_SESSION", bound, "its state", "several shards")
+        self._check_statement(planned)
+
+    def _check_statement(self, planned: Planned) -> None:
+        """Raises Refusal."""
         if planned.facts.pins or planned.facts.needs_last_insert_id or planned.facts.needs_connection:
             # The planner refuses these; on leases they would answer for whoever had the backend before.
             raise refusal("INTERNAL", "a statement about one connection over several shards")
@@ -353,7 +383,7 @@ class Executor:
         outcome: Outcome, answer: ResultSet | None = None, scope: Scope | None = None,
     ) -> None:  # fmt: skip
         async with AsyncExitStack() as stack:
-            branches = await self._branches(stack, session, asked.shards, scope=scope)
+            branches = await self._branches(stack, session, asked.shards, scope=scope, aside=recipe.aside)
             for name in asked.shards:
                 payload = reduced.payloads.get(name, asked.payload)
                 branches.send(name, payload, reduced.statements.get(name), reduced)
@@ -383,11 +413,11 @@ class Executor:
     async def _scatter(
         self, handle: int, session: Session, payloads: dict[str, bytes], execution: Execution | None,
         reduced: Reduced, info: dict[str, Any], outcome: Outcome, answer: ResultSet | None = None,
-        scope: Scope | None = None,
+        scope: Scope | None = None, *, aside: bool = False,
     ) -> None:  # fmt: skip
         statement = execution.statement if execution is not None else None
         async with AsyncExitStack() as stack:
-            branches = await self._branches(stack, session, payloads, scope=scope)
+            branches = await self._branches(stack, session, payloads, scope=scope, aside=aside)
             for name, payload in payloads.items():
                 branches.send(name, payload, reduced.statements.get(name, statement), reduced)
             answer = answer or ResultSet(self._worker, handle, session, Status(info["status"]))
@@ -429,13 +459,14 @@ class Executor:
 
     async def _branches(
         self, stack: AsyncExitStack, session: Session, shards: Iterable[str], *, writes: bool = False,
-        scope: Scope | None = None,
+        scope: Scope | None = None, aside: bool = False,
     ) -> Branches:  # fmt: skip
-        """Leases of this statement's own, or those of the session's transaction, or of the scope."""
+        """Leases of this statement's own, or those of the session's transaction if it is not `aside`, or of the
+        scope."""
         if scope is not None:
             return branches_of(await scope.to_read(shards))
         numbers = {name: self._worker.compiler.shard(name) for name in shards}
-        if session.spread is not None:
+        if session.spread is not None and not aside:
             parts = await stack.enter_async_context(session.spread.using(numbers, writes=writes))
             return branches_of(parts)
         leases = {

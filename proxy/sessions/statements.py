@@ -40,7 +40,7 @@ STORE_BYTES = 32 << 20
 OVERHEAD = 1024
 """What an entry costs besides its text and metadata, roughly."""
 
-FORMS_MAX = 64
+FORMS_MAX, FORMS_BYTES = 64, 1 << 20
 """Other texts kept of one statement; who executes one that is gone by then still holds it."""
 
 PARAMETER = ColumnDefinition41.string("?", 0)
@@ -82,6 +82,7 @@ class Forms:
         self._fixed = Compiled(flags=compiled.flags, pins=compiled.pins, park_reason=PREPARE).arguments()
         self._fixed |= {"ctx": worker.contexts.number(session.context()), "epoch": epoch}
         self._made: OrderedDict[bytes, StatementRef] = OrderedDict()
+        self._bytes = 0
 
     def of(self, text: bytes, nparams: int | None = None) -> StatementRef:
         """`nparams`: of this text, when it has other parameters than the client's."""
@@ -95,8 +96,9 @@ class Forms:
                 fingerprint=self._found.fingerprint,
                 **self._fixed,
             )
-        if len(self._made) > FORMS_MAX:
-            self._made.popitem(last=False)
+            self._bytes += len(text)
+        while len(self._made) > 1 and (len(self._made) > FORMS_MAX or self._bytes > FORMS_BYTES):
+            self._bytes -= len(self._made.popitem(last=False)[0])
         return self._made[text]
 
 
@@ -246,7 +248,7 @@ class Statements:
                 pulled = self._worker.generation.topology.keyspace(name)
                 assert pulled is not None
                 return compiler.nearest(tuple(shard.name for shard in pulled.shards))
-            case plans.AnyShard(_, shards) | plans.Scatter(shards=shards):
+            case plans.AnyShard(_, shards) | plans.Scatter(shards=shards) | plans.Survey(shards=shards):
                 return compiler.nearest(shards)
             case plans.MultiWrite(shards=shards) | plans.SplitInsert(shards=shards) | plans.Numbered(shards=shards):
                 return compiler.nearest(shards)

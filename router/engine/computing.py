@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from _speedups.rows import decimal_text, divided, double_text
-from router.engine.columns import DATE, DATETIME, DECIMAL, DOUBLE, INTEGERS, NULL, STRINGS, TIME, YEAR, Column
+from router.engine.columns import (
+    DATE,
+    DATETIME,
+    DECIMAL,
+    DOUBLE,
+    INTEGERS,
+    NULL,
+    STRINGS,
+    TIME,
+    TIMESTAMP,
+    YEAR,
+    Column,
+)  # fmt: skip
 from router.engine.recipe import Mean, Operand, Piece, Source, Term
 from router.engine.typed import Typed
 from router.errors import refusal
@@ -160,7 +172,7 @@ def written(cell: bytes, column: Column) -> str:
         return str(int.from_bytes(cell, "little", signed=not column.unsigned))
     if column.type == DOUBLE:
         return double_text(struct.unpack("<d", cell)[0], column.decimals).decode()
-    if column.type in (DATE, DATETIME):
+    if column.type in (DATE, DATETIME, TIMESTAMP):
         return _moment(cell, column)
     if column.type == TIME:
         return _duration(cell)

@@ -1,4 +1,5 @@
-"""What shards measure of their parts of a table, as one server would measure the whole: SHOW TABLE STATUS, SHOW INDEX.
+"""What shards measure of their parts of a table, as one server would measure the whole: SHOW TABLE STATUS, SHOW INDEX,
+and what of information_schema tells the same: TABLES, PARTITIONS, STATISTICS.
 
 What adds up is added, what is computed is computed from the sums, and what no rule tells is NULL, which is how a server
 says that it does not know.
@@ -6,7 +7,7 @@ says that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,12 +16,12 @@ from _speedups.rows import Shape, with_cells
 from router.engine.budget import Budget
 from router.engine.columns import INTEGERS, LONGLONG, SHORT, TINY, YEAR, Column
 from router.engine.cursor import Cursor
-from router.engine.recipe import Measured
+from router.engine.recipe import Measured, Part
 from router.errors import refusal
 
 Value: TypeAlias = int | bytes | None
 Values: TypeAlias = dict[str, Value]
-"""By the columns' names in lower case; numbers as such, all else as it lies."""
+"""By the columns' names as of `_called`; numbers as such, all else as it lies."""
 SUMS = ("rows", "data_length", "index_length", "data_free")
 LATEST = ("auto_increment", "update_time")
 """The largest that any shard has: as on the server that has all rows."""
@@ -28,6 +29,16 @@ EARLIEST = ("create_time",)
 SAME = ("max_data_length", "checksum")
 """Told where all shards tell the same."""
 STATUS = (*SUMS, "avg_row_length", *LATEST, *EARLIEST, "check_time", *SAME)
+_KEYS = {
+    "status": ("name",),
+    "partitions": ("name", "partition_name", "subpartition_name"),
+    "index": ("name", "key_name", "seq_in_index"),
+}
+"""What tells a table's rows apart."""
+_CALLED = {
+    "table": "name", "table_name": "name", "table_rows": "rows", "index_name": "key_name", "nullable": "null",
+}  # fmt: skip
+"""Columns that SHOW and information_schema call by different names."""
 PACKET_HEAD = 4
 _SIZES = {TINY: 1, SHORT: 2, YEAR: 2, LONGLONG: 8}
 
@@ -52,7 +63,7 @@ class Measures:
     held: int = 0
 
     def feed(self, shard: str, packets: bytes) -> None:
-        key = ("key_name", "seq_in_index") if self.measured.form == "index" else ("name",)
+        key = _KEYS[self.measured.form]
         rows = self._shards.setdefault(shard, {})
         for sequence, payload in split_packets(packets):
             values = self._values(self.shape.cells(payload))
@@ -63,19 +74,28 @@ class Measures:
     def rows(self) -> bytearray:
         """The whole's rows, in the order of the first shard."""
         wanted = ("cardinality",) if self.measured.form == "index" else STATUS
-        numbers = [at for at, column in enumerate(self.columns) if column.name.lower() in wanted]
+        numbers = [at for at, column in enumerate(self.columns) if _called(column) in wanted]
         found = list(self._indexes() if self.measured.form == "index" else self._tables())
         cells = [[self._cell(self.columns[at], values) for at in numbers] for _, values in found]
         return with_cells(self.shape, b"".join(packet for packet, _ in found), numbers, cells)
 
-    # --- tables -----------------------------------------------------------------------------------------------
+    def _keys(self) -> list[tuple[Value, ...]]:
+        """The first shard's order, unless it lacks some: then by name, as servers list them."""
+        first, *others = self._shards.values()
+        more = {key for rows in others for key in rows} - first.keys()
+        return sorted([*first, *more], key=lambda key: bytes(key[0] or b"").lower()) if more else list(first)
 
-    def _tables(self) -> Iterator[tuple[bytes, Values]]:
-        kept = {one.name: one for one in self.measured.tables}
+    def _held(self) -> Iterator[tuple[Part | None, tuple[Value, ...], dict[str, Row]]]:
+        """Each row's table, as it is declared, its key, and the row by shard."""
+        declared = {one.name: one for one in self.measured.tables}
         for key in self._keys():
             found = {shard: rows[key] for shard, rows in self._shards.items() if key in rows}
+            name = key[0]
+            yield declared.get(name.decode("utf-8", "replace") if isinstance(name, bytes) else ""), key, found
+
+    def _tables(self) -> Iterator[tuple[bytes, Values]]:
+        for table, _, found in self._held():
             first = next(iter(found.values()))
-            table = kept.get(bytes(key[0]).decode("utf-8", "replace") if isinstance(key[0], bytes) else "")
             if table is None:
                 whole = first.values if _equal(found.values()) else dict.fromkeys(first.values)
             elif table.copies:
@@ -88,36 +108,38 @@ class Measures:
                 whole = dict.fromkeys(first.values)
             yield first.packet, whole
 
-    def _keys(self) -> list[tuple[Value, ...]]:
-        """The first shard's order, unless it lacks some: then by name, as servers list them."""
-        first, *others = self._shards.values()
-        more = {key for rows in others for key in rows} - first.keys()
-        return sorted([*first, *more], key=lambda key: bytes(key[0] or b"").lower()) if more else list(first)
-
-    # --- indexes ----------------------------------------------------------------------------------------------
-
     def _indexes(self) -> Iterator[tuple[bytes, Values]]:
         """Distinct values add up where no value is on two shards: with the shard key among them, and of a unique index
         without NULLs."""
-        first, *others = self._shards.values()
-        for key, row in first.items():
-            apart = self.measured.whole and self._apart(first, key) and all(key in rows for rows in others)
-            given = [rows[key].values for rows in self._shards.values()] if apart else []
-            yield row.packet, {"cardinality": _sum(given, "cardinality")}
+        for table, key, found in self._held():
+            first = next(iter(found.values()))
+            if table is not None and table.copies:
+                first = next((found[shard] for shard in table.shards if shard in found), first)
+                yield first.packet, first.values
+                continue
+            shards = table.shards if table is not None else ()
+            apart = self.measured.whole and table is not None and self._apart(table, key)
+            given = [found[shard].values for shard in shards if shard in found]
+            if table is None and _equal(found.values()):
+                given, apart = [first.values], True
+            whole = apart and len(given) == max(len(shards), 1)
+            yield first.packet, {"cardinality": _sum(given, "cardinality") if whole else None}
 
-    def _apart(self, rows: Mapping[tuple[Value, ...], Row], key: tuple[Value, ...]) -> bool:
-        parts = [row.values for (name, _), row in rows.items() if name == key[0]]
-        until = [part for part in parts if _number(part, "seq_in_index") <= _number(rows[key].values, "seq_in_index")]
+    def _apart(self, table: Part, key: tuple[Value, ...]) -> bool:
+        """Can no value of the index up to this column be on two of the table's shards?"""
+        if len(table.shards) == 1:
+            return True
+        rows = self._shards.get(table.shards[0], {})
+        parts = [row.values for other, row in rows.items() if other[:-1] == key[:-1]]
+        until = [part for part in parts if _number(part, "seq_in_index") <= _place(key)]
         names = {bytes(part["column_name"] or b"").decode().lower() for part in until if part["sub_part"] is None}
-        if names.issuperset(name.lower() for name in self.measured.key):
+        if table.key and names.issuperset(name.lower() for name in table.key):
             return True
         unique = all(_number(part, "non_unique") == 0 and part["null"] != b"YES" for part in parts)
         return unique and len(until) == len(parts)
 
-    # --- values as they lie -----------------------------------------------------------------------------------
-
     def _values(self, cells: Sequence[bytes | None]) -> Values:
-        return {column.name.lower(): self._read(column, cell) for column, cell in zip(self.columns, cells, strict=True)}
+        return {_called(column): self._read(column, cell) for column, cell in zip(self.columns, cells, strict=True)}
 
     def _read(self, column: Column, cell: bytes | None) -> Value:
         if cell is None or column.type not in INTEGERS:
@@ -125,7 +147,7 @@ class Measures:
         return int.from_bytes(cell, "little") if self.binary else int(cell)
 
     def _cell(self, column: Column, values: Values) -> bytes | None:
-        value = values.get(column.name.lower())
+        value = values.get(_called(column))
         if not isinstance(value, int):
             return value
         return value.to_bytes(_SIZES.get(column.type, 4), "little") if self.binary else b"%d" % value
@@ -139,6 +161,16 @@ async def measure(cursors: Sequence[Cursor], names: Sequence[str], measures: Mea
             measures.feed(name, bytes(rows))
             budget.hold(measures.held)
     return measures.rows()
+
+
+def _called(column: Column) -> str:
+    name = column.name.lower()
+    return _CALLED.get(name, name)
+
+
+def _place(key: tuple[Value, ...]) -> int:
+    place = key[-1]
+    return place if isinstance(place, int) else 0
 
 
 def _status(given: Sequence[Values]) -> Values:

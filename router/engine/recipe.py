@@ -164,24 +164,22 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A table as SHOW TABLE STATUS has it: its rows are split over `shards`, or each has all of them (`copies`)."""
+    """A table whose rows are split over `shards` by the columns `key`, or each has all of them (`copies`)."""
 
     name: str
     shards: tuple[str, ...]
     copies: bool = False
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What servers measure, one row for a table ('status') or a column of one of its indexes ('index').
-
-    `tables`: those of a status; `key`: the shard key's columns of an index's table; `whole`: all columns of an index
-    are listed.
+    """What servers measure, one row for a table ('status'), for one of its partitions or for a column of one of its
+    indexes ('index'), of these `tables`. `whole`: all columns of an index are listed.
     """
 
-    form: Literal["status", "index"]
-    tables: tuple[Part, ...] = ()
-    key: tuple[str, ...] = ()
+    form: Literal["status", "partitions", "index"]
+    tables: tuple[Part, ...]
     whole: bool = True
 
 
@@ -210,6 +208,11 @@ class Recipe:
     def whole(self) -> bool:
         """Does each shard give all its rows?"""
         return ShardLimit(whole=True) in self.pieces
+
+    @property
+    def aside(self) -> bool:
+        """Is it about tables, whatever a transaction has done to their rows?"""
+        return self.measured is not None
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """(step, detail), the last one first."""
@@ -242,7 +245,9 @@ class Recipe:
         return f"Limit({found})" if self.limit is not None else found
 
 
-_MEASURED = {"status": "row per table", "index": "row per column of an index"}
+_MEASURED = {
+    "status": "row per table", "partitions": "row per partition", "index": "row per column of an index",
+}  # fmt: skip
 
 
 def _group(group: Grouping) -> str:

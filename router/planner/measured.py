@@ -1,8 +1,10 @@
-"""SHOW TABLE STATUS and SHOW INDEX of a sharded keyspace: shards' numbers become one server's."""
+"""SHOW TABLE STATUS and SHOW INDEX of a sharded keyspace, and what of information_schema tells the same: shards'
+numbers become one server's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from router.engine.assemble import norm_of
 from router.engine.recipe import Measured, Part, Recipe, Span
@@ -31,13 +33,25 @@ def table_status(request: Request, keyspace: Keyspace, rest: Sequence[Token]) ->
     return _measured(request, keyspace, shards, Measured("status", tables))
 
 
+_FORMS: dict[str, Literal["status", "partitions", "index"]] = {
+    "tables": "status", "partitions": "partitions", "statistics": "index",
+}  # fmt: skip
+
+
+def view(request: Request, keyspace: Keyspace, name: str, *, whole: bool) -> Scatter:
+    """Rows of information_schema; `whole`: of all columns of an index, if of any."""
+    shards = tuple(shard.name for shard in keyspace.shards)
+    tables = tuple(_part(keyspace, table) for table in keyspace.tables.values())
+    return _measured(request, keyspace, shards, Measured(_FORMS[name], tables, whole))
+
+
 def index(request: Request, keyspace: Keyspace, table: Table, rest: Sequence[Token]) -> Scatter:
     """Of a sharded table. Raises Refusal as `table_status`."""
     names = _names(rest)
     if not names <= _OF_INDEX | _OF_COLUMN:
         raise refusal("SHOW_KIND", "INDEX with a WHERE of cardinalities or functions", keyspace.name)
-    measured = Measured("index", key=table.columns, whole=names <= _OF_INDEX)
-    return _measured(request, keyspace, _part(keyspace, table).shards, measured)
+    part = _part(keyspace, table)
+    return _measured(request, keyspace, part.shards, Measured("index", (part,), whole=names <= _OF_INDEX))
 
 
 def _measured(request: Request, keyspace: Keyspace, shards: tuple[str, ...], measured: Measured) -> Scatter:
@@ -49,7 +63,7 @@ def _measured(request: Request, keyspace: Keyspace, shards: tuple[str, ...], mea
 def _part(keyspace: Keyspace, table: Table) -> Part:
     held = set(table.shards)
     shards = tuple(shard.name for shard in keyspace.shards if shard.index in held)
-    return Part(table.name, shards, copies=table.kind is not TableKind.SHARDED)
+    return Part(table.name, shards, table.kind is not TableKind.SHARDED, table.columns)
 
 
 def _names(rest: Sequence[Token]) -> set[str]:

@@ -1,20 +1,23 @@
-"""Reads of information_schema: limited to one keyspace, from any one of its shards."""
+"""Reads of information_schema: what is the same on every shard, from any one of them; else keyspace by keyspace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from _speedups import lexer
 from router import functions, literals
 from router.errors import refusal
-from router.plan import AnyShard, OneShard, Plan, Planned
+from router.plan import AnyShard, OneShard, Plan, Planned, Survey
 from router.planner.parsed import Parsed, describe
 from router.planner.request import Draft, Request
-from router.planner.show import listing_needs
+from router.planner.show import listing_needs, lists
+from router.planner.views import Limit, measures, survey, whole_view
 from router.relations import SYSTEM, Query, Relation, resolve
 from router.template import slot_of
+from router.topology import Keyspace
 
 _SCHEMA_COLUMNS = {
     "columns": "table_schema",
@@ -49,18 +52,15 @@ _SERVER_WIDE = frozenset(
 )
 TOLD = _SCHEMA_COLUMNS.keys() | _SERVER_WIDE
 """What is about names, types and settings; everything else is about the server at work."""
-MEASURED = {
-    "tables": {
-        *("table_rows", "avg_row_length", "data_length", "max_data_length", "index_length", "data_free"),
-        *("auto_increment", "create_time", "update_time", "check_time", "checksum"),
-    },
-    "statistics": {"cardinality"},
-    "partitions": {
-        *("table_rows", "avg_row_length", "data_length", "max_data_length", "index_length", "data_free"),
-        *("create_time", "update_time", "check_time", "checksum"),
-    },
-}
-"""Columns that count a shard's rows: on a sharded keyspace they would have to be added up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The schemas that a condition lets through: `names`, and those that slots of the statement hold, which have to be
+    looked at whenever it is executed."""
+
+    names: frozenset[str] = frozenset()
+    slots: tuple[int, ...] = ()
 
 
 def plan(request: Request, parsed: Parsed, draft: Draft) -> Planned:
@@ -68,21 +68,22 @@ def plan(request: Request, parsed: Parsed, draft: Draft) -> Planned:
     for call in parsed.calls:
         if not call.built_in or call.upper in functions.LOCKS:
             raise refusal("SYSTEM_SCHEMA", SYSTEM, f"it calls {call.name}")
-    names: set[str] = set()
-    limited = False
+    limits: dict[Relation, Named | None] = {}
+    administered = False
     for relation in parsed.tables():
         table = relation.table or ""
         # Among the variables is what the connection's last client inserted.
         draft.last_insert_id |= table in ("session_variables", "system_variables")
-        if table in _SERVER_WIDE:
-            continue
-        limited = True
-        if table not in _SCHEMA_COLUMNS:
+        if table in _SCHEMA_COLUMNS:
+            limits[relation] = _named(request, draft, relation, _SCHEMA_COLUMNS[table])
+        elif table not in _SERVER_WIDE:
             _administration(request, table)
-        else:
-            names |= _schemas(request, draft, relation, _SCHEMA_COLUMNS[table])
+            administered = True
     draft.because("schema metadata is the same on every shard of the keyspace")
-    return draft.done(_route(request, parsed, names, limited))
+    found = _anywhere(request) if not limits else _by_keyspace(request, parsed, draft, limits)
+    if isinstance(found, Survey) and administered:
+        raise refusal("SYSTEM_SCHEMA", SYSTEM, "it is about keyspaces and about a server")
+    return draft.done(found)
 
 
 def _administration(request: Request, table: str) -> None:
@@ -90,70 +91,96 @@ def _administration(request: Request, table: str) -> None:
         raise refusal("ADMINISTRATION", f"access to {SYSTEM}.{table}")
 
 
-def _route(request: Request, parsed: Parsed, names: set[str], limited: bool) -> Plan:
-    if not limited or not names:
-        keyspace = request.context.keyspace
-        if keyspace is not None and keyspace.unsharded:
-            return OneShard(keyspace.shards[0].name)
-        shards = keyspace.shards if keyspace is not None else request.context.topology.shards
-        return AnyShard(keyspace.name if keyspace else "", tuple(shard.name for shard in shards))
-    if len(names) > 1:
-        raise refusal("SYSTEM_SCHEMA", SYSTEM, "it names several keyspaces")
-    keyspace = request.keyspace(names.pop())
-    if keyspace.unsharded:
+def _anywhere(request: Request) -> Plan:
+    keyspace = request.context.keyspace
+    if keyspace is not None and keyspace.unsharded:
         return OneShard(keyspace.shards[0].name)
-    hinted = request.hinted_shard(keyspace)
+    shards = keyspace.shards if keyspace is not None else request.context.topology.shards
+    return AnyShard(keyspace.name if keyspace else "", tuple(shard.name for shard in shards))
+
+
+def _by_keyspace(request: Request, parsed: Parsed, draft: Draft, limits: Mapping[Relation, Named | None]) -> Plan:
+    """Raises Refusal."""
+    home = request.context.keyspace
+    if None in limits.values() and request.context.grants.everywhere and home is not None and home.unsharded:
+        # Such a user is shown what the server has.
+        limits = {one: named or Named(frozenset({home.name})) for one, named in limits.items()}
+    names = {name for named in limits.values() if named is not None for name in named.names}
+    if len(names) == 1 and all(named is not None and not named.slots for named in limits.values()):
+        (name,) = names
+        keyspace = request.context.topology.keyspace(name)
+        if name == SYSTEM:
+            return _anywhere(request)
+        if keyspace is not None and (found := _of_one(request, parsed, draft, keyspace)) is not None:
+            return found
+    return _of_several(request, parsed, draft, limits)
+
+
+def _of_one(request: Request, parsed: Parsed, draft: Draft, keyspace: Keyspace) -> Plan | None:
+    """None where its shards tell different things. Raises Refusal."""
+    listing_needs(request, draft, keyspace)
+    hinted = keyspace.shards[0].name if keyspace.unsharded else request.hinted_shard(keyspace)
     if hinted is not None:
         return OneShard(hinted)
-    _refuse_measures(request, parsed)
+    if measures(parsed):
+        return whole_view(request, parsed, keyspace)
     return AnyShard(keyspace.name, tuple(shard.name for shard in keyspace.shards))
 
 
-def _refuse_measures(request: Request, parsed: Parsed) -> None:
-    measured = set().union(*(MEASURED.get(one.table or "", set()) for one in parsed.tables()))
-    if not measured:
-        return
-    for node in parsed.tree.walk():
-        star = isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count)
-        if star or (isinstance(node, exp.Column) and node.name.lower() in measured):
-            raise refusal("SYSTEM_SCHEMA", SYSTEM, "it asks for sizes, which differ from shard to shard")
+def _of_several(request: Request, parsed: Parsed, draft: Draft, limits: Mapping[Relation, Named | None]) -> Plan:
+    """Raises Refusal."""
+    if request.hints.shard is not None:
+        raise refusal("SYSTEM_SCHEMA", SYSTEM, "it is not limited to one keyspace")
+    if draft.pins or draft.connection or draft.last_insert_id or draft.locks:
+        raise refusal("SYSTEM_SCHEMA", SYSTEM, "it is about the session's connection, and about several shards")
+    draft.because("each keyspace is asked, and one server is asked about what they say")
+    return survey(request, parsed, [_limit(request, draft, *one) for one in limits.items()])
 
 
-def _schemas(request: Request, draft: Draft, relation: Relation, column: str) -> set[str]:
-    """The keyspaces whose rows the conditions let through. Raises Refusal when there is no such condition, or
-    the user may not see one of them."""
-    found = _limited_to(request, draft, relation, column) or _linked(request, draft, relation, column)
-    if not found:
-        keyspace = request.context.keyspace
-        if request.context.grants.everywhere and keyspace is not None and keyspace.unsharded:
-            return {keyspace.name}
-        raise refusal("SYSTEM_SCHEMA", f"{SYSTEM}.{relation.table}", "it is not limited to one keyspace")
-    for name in found:
-        listing_needs(request, draft, request.keyspace(name))
-    return found
+def _limit(request: Request, draft: Draft, relation: Relation, named: Named | None) -> Limit:
+    keyspaces, column = request.context.topology.keyspaces, _SCHEMA_COLUMNS[relation.table or ""]
+    if named is not None and named.slots:
+        found = [one.name for one in keyspaces if lists(request, one)]
+        return relation, column, (*found, SYSTEM), named.slots
+    if named is None:
+        shown = [one for one in keyspaces if request.context.grants.sees(one.name)]
+    else:
+        shown = [one for one in keyspaces if one.name in named.names]
+    for keyspace in shown:
+        listing_needs(request, draft, keyspace)
+    of_servers = (SYSTEM,) if named is None or SYSTEM in named.names else ()
+    return relation, column, (*(one.name for one in shown), *of_servers), None
 
 
-def _limited_to(request: Request, draft: Draft, relation: Relation, column: str) -> set[str]:
-    """The names that `column = 'name'` or `column IN ('name')` lets through; empty when nothing limits it."""
+def _named(request: Request, draft: Draft, relation: Relation, column: str) -> Named | None:
+    """The schemas whose rows the conditions let through; None: no condition says so."""
+    return _limited_to(request, draft, relation, column) or _linked(request, draft, relation, column)
+
+
+def _limited_to(request: Request, draft: Draft, relation: Relation, column: str) -> Named | None:
+    """What `column = 'name'` or `column IN ('name')` lets through; None when nothing limits it."""
     for query, condition in _conditions(relation):
         if isinstance(condition, exp.In) and _is(query, condition.this, relation, column):
-            names = [_names(request, draft, element) for element in condition.expressions]
-            if names and all(names):
-                return set().union(*names)
+            found = [_names(request, draft, element) for element in condition.expressions]
+            given = [one for one in found if one is not None]
+            names = frozenset(name for one in given for name in one.names)
+            slots = tuple(slot for one in given for slot in one.slots)
+            if given and len(given) == len(found) and not (names and slots):
+                return Named(names, slots)
         for one, other in _sides(condition):
-            if _is(query, one, relation, column) and (found := _names(request, draft, other)):
-                return found
-    return set()
+            if _is(query, one, relation, column) and (named := _names(request, draft, other)):
+                return named
+    return None
 
 
-def _linked(request: Request, draft: Draft, relation: Relation, column: str) -> set[str]:
+def _linked(request: Request, draft: Draft, relation: Relation, column: str) -> Named | None:
     """table_schema = other.table_schema: what limits the other table limits this one."""
     for query, condition in _conditions(relation):
         for one, other in _sides(condition):
             linked = resolve(query, other) if _is(query, one, relation, column) else None
             if linked is not None and linked[0] is not relation and linked[0].keyspace == SYSTEM:
                 return _limited_to(request, draft, *linked)
-    return set()
+    return None
 
 
 def _sides(condition: exp.Expr) -> Iterator[tuple[exp.Expr, exp.Expr]]:
@@ -175,20 +202,26 @@ def _is(query: Query, node: exp.Expr, relation: Relation, column: str) -> bool:
     return len(query.relations) == 1
 
 
-def _names(request: Request, draft: Draft, node: exp.Expr) -> set[str]:
+def _names(request: Request, draft: Draft, node: exp.Expr) -> Named | None:
     """DATABASE(), or literals: their values are part of the plan, which is then good for this text only."""
-    if isinstance(node, exp.CurrentSchema) or node.sql().upper() in ("DATABASE()", "SCHEMA()"):
-        return {request.keyspace().name}
+    if isinstance(node, exp.CurrentSchema) or node.sql().upper() in _CURRENT:
+        return Named(frozenset({request.context.database}) if request.context.database is not None else frozenset())
     slot = slot_of(node)
     if slot is None:
-        return set()
+        return None
     draft.cacheable = False
     literal = request.lexed.slots[slot]
     items = [literal]
     if literal.kind == lexer.LIST:
         items = lexer.list_items(bytes(request.sql), request.context.mode, literal)
     if any(item.kind == lexer.PARAM for item in items):
-        raise refusal("NOT_PREPARABLE", "it names its schema by a parameter")
+        return Named(slots=(slot,))
     values = [literals.value(request.sql, item, request.context.mode) for item in items]
-    names = {value for value in values if isinstance(value, str)}
-    return names if len(names) == len(set(values)) else set()
+    names = frozenset(value for value in values if isinstance(value, str))
+    return Named(names) if len(names) == len(set(values)) else None
+
+
+_CURRENT = frozenset(
+    {"DATABASE()", "SCHEMA()", "(SELECT DATABASE())", "(SELECT SCHEMA())", "(SELECT CURRENT_SCHEMA)"}
+    | {"(SELECT CURRENT_SCHEMA())", "CURRENT_SCHEMA()", "CURRENT_SCHEMA"}
+)

@@ -222,9 +222,14 @@ def _tables(request: Request, rest: Sequence[Token]) -> Planned:
 
 def listing_needs(request: Request, draft: Draft, keyspace: Keyspace) -> None:
     """The list would name tables that the user has no grant on, so it takes a grant on the whole keyspace."""
-    whole = (one.on for one in request.context.grants.grants if one.on.table is None)
-    if not any(target.keyspace in (None, keyspace.name) for target in whole):
+    if not lists(request, keyspace):
         draft.need(keyspace.name, Verb.SELECT)
+
+
+def lists(request: Request, keyspace: Keyspace) -> bool:
+    """Has the user a grant on the whole keyspace?"""
+    whole = (one.on for one in request.context.grants.grants if one.on.table is None)
+    return any(target.keyspace in (None, keyspace.name) for target in whole)
 
 
 def _per_shard(what: str) -> Callable[[Request, Sequence[Token]], Planned]:

@@ -14,7 +14,8 @@ from router import plan as plans
 from router.errors import refusal
 from router.functions import calls
 from router.gate import Family, Gate
-from router.planner.metadata import MEASURED, TOLD
+from router.planner.metadata import TOLD
+from router.planner.views import MEASURED
 from router.policy.decide import RESERVED
 from router.policy.reach import Reach
 from router.relations import SYSTEM

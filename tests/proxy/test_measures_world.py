@@ -178,3 +178,43 @@ def _of_binary(kind: int, cell: Any) -> object:
         year, (month, day, *clock) = int.from_bytes(cell[:2], "little"), cell[2:]
         return f"{year}-{month:02}-{day:02} {':'.join(f'{part:02}' for part in clock)}"
     return _of_text(kind, cell)
+
+
+def test_a_pinned_session_is_told_beside_its_pin(fairlead: Fairlead) -> None:
+    summed = "SELECT SUM(table_rows) FROM information_schema.tables"
+    statements = ("SHOW TABLE STATUS", "SHOW INDEX FROM orders", summed)
+    with client(fairlead) as connection, client(fairlead, database="plain") as plain:
+        whole = [ask(connection, statement) for statement in statements]
+        ask(connection, "SET @kept = 7")
+        ask(connection, "SELECT /* fairlead: shard=eu-0 */ GET_LOCK('told', 1)")
+        assert [ask(connection, statement) for statement in statements] == whole
+        assert ask(connection, "SELECT @kept") == [(7,)]
+        ask(plain, "CREATE TEMPORARY TABLE orders (id INT)")
+        for statement in ("SHOW TABLE STATUS FROM shop", summed):
+            refused(plain, statement, "FL3003")
+
+
+def test_sizes_of_one_view(world: World, fairlead: Fairlead) -> None:
+    with client(fairlead) as connection:
+        for status in _named(connection, "SHOW TABLE STATUS"):
+            row, *_ = ask(
+                connection,
+                "SELECT table_rows, avg_row_length, data_length, index_length, auto_increment, create_time, "
+                "update_time FROM information_schema.tables WHERE table_schema = 'shop' AND table_name = %s",
+                status["Name"],
+            )
+            columns = ("Rows", "Avg_row_length", "Data_length", "Index_length", "Auto_increment", "Create_time")
+            assert list(row) == [status[column] for column in (*columns, "Update_time")]
+        indexes = _named(connection, "SHOW INDEX FROM customers")
+        told = "SELECT index_name, cardinality FROM information_schema.statistics WHERE table_schema = DATABASE() "
+        assert sorted(ask(connection, told + "AND table_name = 'customers'")) == sorted(
+            (row["Key_name"], row["Cardinality"]) for row in indexes
+        )
+        sizes = dict(ask(connection, "SELECT table_schema, COUNT(*) FROM information_schema.tables GROUP BY 1"))
+        assert sizes["shop"] == len(TABLES) and set(sizes) == {"shop", "information_schema"}
+        seen = {name for (name,) in ask(connection, "SELECT schema_name FROM information_schema.schemata")}
+        assert seen == {"shop", "plain", "information_schema"}, "and none of the servers' own"
+        connection.begin()
+        assert ask(connection, "SELECT table_rows FROM information_schema.tables WHERE table_name = 'orders'")
+        ask(connection, "UPDATE settings SET value = value")
+        connection.commit()

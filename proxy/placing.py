@@ -175,6 +175,8 @@ class Placing:
     ) -> None:  # fmt: skip
         """A read whose rows the engine merges: shards get it with helper columns. Raises Refusal."""
         found, planned = statement.found, statement.planned
+        if recipe.explained is not None and statement.execution is not None:
+            raise refusal("NOT_PREPARABLE", "EXPLAIN of what goes to several shards")
         self._worker.dispatcher.count(handle, session, found, shards)
         asked, reduced = self._asked(session, statement, recipe, bounds, shards)
         self._worker.executor.merge(handle, session, found, planned, recipe, asked, replace(reduced, toll=toll))

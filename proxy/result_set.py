@@ -69,6 +69,11 @@ class Head:
         payloads = [lenenc_int(len(self)), *payloads, *([self._eof] if self._eof else [])]
         return bytearray(b"".join(frame(payload, 0) for payload in payloads))
 
+    def behind(self, column: ColumnDefinition41) -> bytearray:
+        """The head with another column in front."""
+        payloads = [lenenc_int(len(self) + 1), column.build(), *self._payloads, *([self._eof] if self._eof else [])]
+        return bytearray(b"".join(frame(payload, 0) for payload in payloads))
+
     def of_first(self, count: int, *, nameless: bool = False) -> bytearray:
         """The head of the first `count` columns alone; `nameless`: without the names of their tables."""
         payloads = self._payloads[:count]

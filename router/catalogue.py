@@ -483,8 +483,8 @@ _READS = (
     ),
     _entry(
         "EXPLAIN_SCATTER", 1214, NOT_SUPPORTED_YET,
-        "EXPLAIN of a statement for several shards",
-        "Each shard has its own execution plan.",
+        "EXPLAIN of a statement for several shards: {0}",
+        "Each shard tells the plan of what it is asked, and nothing is carried out that writes.",
         "Use EXPLAIN ROUTE for the route, or fix the shard key or the shard.",
     ),
     _entry(

@@ -152,7 +152,7 @@ def warning(planned: Planned, shards: int) -> Refusal | None:
     carried = planned.plan.otherwise if isinstance(planned.plan, ByKey | ByLookup) else planned.plan
     if shards < 2 or not isinstance(carried, Scatter) or planned.facts.hints.scatter is True:
         return None
-    if carried.merge is not None and carried.merge.measured is not None:
+    if carried.merge is not None and carried.merge.aside:
         return None  # there is no key that it could fix
     keyspace = planned.topology.keyspace(carried.keyspace) if planned.topology is not None else None
     if keyspace is None or keyspace.scatter is not ScatterPolicy.WARN:

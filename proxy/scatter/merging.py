@@ -12,6 +12,7 @@ from _speedups.rows import Funnel, Groups, RowTooLong, Shape
 from proxy.result_set import Head, ResultSet, alike
 from proxy.scatter.computing import Ask, Computer, Original
 from proxy.scatter.cursors import LeaseCursor, ShardError
+from proxy.scatter.labelling import label
 from router.engine import stream
 from router.engine.budget import Budget
 from router.engine.columns import Column
@@ -116,8 +117,10 @@ async def _merge(
     """False when the client is gone. Raises Refusal and ShardError."""
     binary = command.payload is not None
     heads = [await cursor.head() for cursor in cursors]
-    if not alike(heads, unlike=unlike):
+    if not alike(heads, unlike=unlike or recipe.explained is not None):
         raise refusal("SHARDS_DISAGREE", " and ".join(cursor.name for cursor in cursors))
+    if recipe.explained is not None:
+        return await label(answer, cursors, heads[0])
     columns = heads[0].columns()
     visible = len(columns) - recipe.helpers
     shape = Shape([column.type for column in columns], binary, visible)

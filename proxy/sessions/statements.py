@@ -210,6 +210,8 @@ class Statements:
             return self._local_answer(session, found, self._worker.local.columns(session, plan))
         if isinstance(plan, plans.ShowRoute | plans.ShowFairlead):
             raise refusal("NOT_PREPARABLE", "EXPLAIN ROUTE" if isinstance(plan, plans.ShowRoute) else "SHOW FAIRLEAD")
+        if isinstance(plan, plans.Scatter) and plan.merge is not None and plan.merge.explained is not None:
+            raise refusal("NOT_PREPARABLE", "EXPLAIN of what goes to several shards")
         if isinstance(plan, plans.Kill):
             raise refusal("NOT_PREPARABLE", "KILL")
         if isinstance(plan, plans.Transaction | plans.SetSession | plans.UseDatabase | plans.Nothing):

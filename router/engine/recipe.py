@@ -184,10 +184,19 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """The plans of servers, one shard's rows behind the other's, with its name in front. `executes`: they are told of
+    the statement as it was carried out."""
+
+    executes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """`pieces`: the shards' text, which must lex to `norm`. `helpers`: how many columns are behind the client's.
 
-    `nameless`: the client's columns are no table's. `measured`: sizes and counts, which have rules of their own.
+    `nameless`: the client's columns are no table's. `measured`: sizes and counts, which have rules of their own;
+    `explained`: so have plans.
 
     Partial groups are combined first (`group`). Rows are merged by `order` (empty: shard by shard), of those that are
     equal by `distinct` the first stays, and of what is left the client gets those of `limit`.
@@ -203,6 +212,7 @@ class Recipe:
     tokens: tuple[Token, ...] = field(default=(), repr=False, compare=False)
     nameless: bool = False
     measured: Measured | None = None
+    explained: Explained | None = None
 
     @property
     def whole(self) -> bool:
@@ -212,13 +222,16 @@ class Recipe:
     @property
     def aside(self) -> bool:
         """Is it about tables, whatever a transaction has done to their rows?"""
-        return self.measured is not None
+        return self.measured is not None or (self.explained is not None and not self.explained.executes)
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """(step, detail), the last one first."""
         keys = ", ".join(_key(key) for key in self.order)
         if self.measured is not None:
             yield ("measure", f"one {_MEASURED[self.measured.form]} of all shards' numbers")
+            return
+        if self.explained is not None:
+            yield ("label", "one shard's plan behind the other's, with its name")
             return
         if self.limit is not None:
             yield ("limit", "the client's OFFSET and LIMIT, over all rows")
@@ -236,6 +249,8 @@ class Recipe:
         """In one line, outermost first: `Limit(MergeSort(…))`."""
         if self.measured is not None:
             return f"Measure({self.measured.form})"
+        if self.explained is not None:
+            return "Explain"
         text = ", ".join(_key(key) for key in self.order)
         found = f"MergeSort({text})" if self.order else "Concatenate"
         if self.group is not None:

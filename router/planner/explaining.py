@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from router.engine.assemble import norm_of
+from router.engine.recipe import Explained, Piece, Recipe, Span
 from router.errors import refusal
-from router.plan import AnyShard, ByKey, OneShard, Planned, Refuse, Scatter, ShowRoute
+from router.plan import AnyShard, ByKey, ByLookup, Keep, MultiWrite, OneShard, Plan, Planned, Refuse, Scatter, ShowRoute
 from router.planner import show
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood
@@ -52,17 +55,59 @@ def _statement(rest: Sequence[Token]) -> int | None:
 
 
 def _explained(request: Request, rest: Sequence[Token], statement: Callable[[Request], Planned]) -> Planned:
-    """The statement's own route, when that is one shard; each shard would explain itself otherwise."""
+    """The statement's own route; each of several shards explains what it would be asked."""
     inner = statement(_inside(request, rest))
     facts = replace(inner.facts, verb="explain")
-    if isinstance(inner.plan, ByKey):
-        keyed = replace(inner.plan, otherwise=Refuse("EXPLAIN_SCATTER"))
-        return replace(inner, plan=keyed, facts=facts)
-    if isinstance(inner.plan, OneShard | AnyShard | Refuse):
-        return replace(inner, facts=facts)
-    if isinstance(inner.plan, Scatter) and len(inner.plan.shards) == 1:
-        return replace(inner, plan=OneShard(inner.plan.shards[0]), facts=facts)
-    raise refusal("EXPLAIN_SCATTER")
+    found = _ANSWERED_BY.get(type(inner.plan), _itself)(inner.plan)
+    executes = any(token.upper == "ANALYZE" for token in request.tokens[: len(request.tokens) - len(rest)])
+    if executes and isinstance(inner.plan, Keep):
+        raise refusal("EXPLAIN_SCATTER", "ANALYZE would carry it out")
+    if isinstance(found, ByKey):
+        otherwise = _at_several(request, rest, found.otherwise, executes=executes)
+        return replace(inner, plan=replace(found, otherwise=otherwise), facts=facts)
+    if isinstance(found, OneShard | AnyShard | Refuse):
+        return replace(inner, plan=found, facts=facts)
+    if isinstance(found, Scatter) and len(found.shards) == 1:
+        return replace(inner, plan=OneShard(found.shards[0]), facts=facts)
+    several = _at_several(request, rest, found, executes=executes)
+    if isinstance(several, Refuse):
+        raise refusal(several.entry, *several.args)
+    facts = replace(facts, writes=False, reads=True, replica_ok=False)
+    return replace(inner, plan=several, facts=facts, reasons=(*inner.reasons, "each shard has a plan of its own"))
+
+
+def _itself(plan: Plan) -> Plan:
+    return plan
+
+
+_ANSWERED_BY: dict[type, Callable[[Any], Plan]] = {
+    Keep: lambda plan: plan.write,
+    ByLookup: lambda plan: plan.otherwise,
+}
+"""What is explained of plans that do more than the statement."""
+
+
+def _at_several(request: Request, rest: Sequence[Token], plan: Plan, *, executes: bool) -> Scatter | Refuse:
+    """The plans of what each of several shards would be asked, one shard's behind the other's."""
+    if isinstance(plan, Refuse):
+        return plan
+    if not isinstance(plan, Scatter | MultiWrite):
+        return Refuse("EXPLAIN_SCATTER", ("it is not carried out by one statement on each of them",))
+    if executes and isinstance(plan, MultiWrite):
+        return Refuse("EXPLAIN_SCATTER", ("ANALYZE would carry it out",))
+    head = len(request.tokens) - len(rest)
+    merge = plan.merge if isinstance(plan, Scatter) else None
+    asked = merge.pieces if merge is not None else (Span(0, len(rest) - 1),)
+    pieces = (Span(0, head - 1), *(_moved(piece, head) for piece in asked))
+    norm = norm_of(pieces, request.norm, request.tokens, request.context.mode)
+    limit = merge.limit if merge is not None else None
+    explained = Explained(executes)
+    recipe = Recipe(pieces, limit=limit, norm=norm, tokens=request.tokens, explained=explained)
+    return Scatter(plan.keyspace, plan.shards, plan.vindex, plan.keys, recipe)
+
+
+def _moved(piece: Piece, by: int) -> Piece:
+    return Span(piece.first + by, piece.last + by) if isinstance(piece, Span) else piece
 
 
 def _inside(request: Request, rest: Sequence[Token]) -> Request:

@@ -21,13 +21,14 @@ cdef enum:
     MAX_STEPS = 3               # packets that bring a backend from one state to another
     STATEMENT_SETS = 64         # prepared statements of one backend: 64 sets of 4
     STATEMENT_WAYS = 4
-    CLASSES = 4                 # backend capability classes: DEPRECATE_EOF x FOUND_ROWS
+    CLASSES = 8                 # backend capability classes: DEPRECATE_EOF x FOUND_ROWS x QUERY_ATTRIBUTES
     MAX_REPLICAS = 8
     MAX_SOURCES = 64
     CAP_FOUND_ROWS = 0x00000002
     CAP_MULTI_STATEMENTS = 0x00010000
     CAP_SESSION_TRACK = 0x00800000
     CAP_DEPRECATE_EOF = 0x01000000
+    CAP_QUERY_ATTRIBUTES = 0x08000000
 
 cdef enum SessionKind:
     KIND_CLIENT = 0
@@ -168,7 +169,8 @@ cdef enum ErrorKind:            # payloads of ERR packets, filled from the catal
     ERROR_WITNESS = 15
     ERROR_INTERRUPTED = 16
     ERROR_NO_CURSOR = 17
-    ERROR_KINDS = 18
+    ERROR_ATTRIBUTES = 18
+    ERROR_KINDS = 19
     ERROR_ROOM = 1024           # longest payload
 
 cdef enum Event:
@@ -288,6 +290,13 @@ cdef struct Script:             # several statements in one COM_QUERY: relay_scr
     Scan scan                   # of the current statement's answer, as the client gets it
     Buf held                    # what the scan wants to see whole
 
+cdef struct Attributes:         # what a client sends with a statement by name; shared by its leases
+    uint32_t refs
+    uint32_t count
+    size_t names                # where the first one's type is in `block`, behind the null bitmap
+    size_t values
+    Buf block                   # as a COM_QUERY has them before its text
+
 cdef struct Session:
     int fd
     uint32_t index
@@ -369,6 +378,8 @@ cdef struct Session:
     uint8_t marked              # the open transaction has such, or savepoints that the uvloop side knows
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     Verdict* verdict            # the policy's, of the current command; NULL for none
+    Attributes* attributes      # of the current command, or of the script that it is a part of; NULL for none
+    uint64_t client             # a lease's: the session for which it works, 0 for none
     ClientStatement* stmts
     uint32_t stmt_cap
     uint32_t exec_stmt          # the client's id of `exec`: its long data end with the command
@@ -405,6 +416,7 @@ cdef struct Backend:
     uint8_t queued
     uint8_t dead
     uint8_t suspect             # enum Suspect: why it is not lent again
+    uint8_t attributes          # it wants COM_QUERY with a head and COM_STMT_EXECUTE with names: relay_attributes.pxi
     uint8_t id_odd              # SUSPECT_ID: the answer may not tell whether LAST_INSERT_ID() has changed
     uint64_t last_id            # LAST_INSERT_ID() there, before what has made it suspect
     uint32_t state
@@ -453,8 +465,8 @@ cdef struct Pool:
     Pool* event_next
 
 cdef struct Route:              # one shard
-    int32_t primary[4]          # pool per capability class, -1 none
-    int32_t replicas[4][8]
+    int32_t primary[8]          # pool per capability class (CLASSES), -1 none
+    int32_t replicas[8][8]
     uint32_t nreplicas
     uint32_t turn
     uint8_t remote
@@ -560,7 +572,7 @@ cdef struct Core:
     size_t plan_bytes_max
     Diff* diffs
     uint32_t diff_cap
-    Buf errors[18]              # ERROR_KINDS; the first five are fallbacks for shards without their own
+    Buf errors[19]              # ERROR_KINDS; the first five are fallbacks for shards without their own
     Buf begins[8]               # framed START TRANSACTION variants
     uint64_t statement_clock    # of uses
     uint64_t statement_ids

@@ -43,8 +43,10 @@ from _speedups.lexer cimport (
 )
 from _speedups.literals cimport (
     KEY_INT_SIGNED, KEY_INT_UNSIGNED, LIT_INT, LIT_ROWS, MODE_ASCII_KEYS, MODE_FIRST_STATEMENT, MODE_MARIADB,
-    MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG, TYPE_NULL,
+    MODE_NO_BACKSLASH_ESCAPES, SLOT_NEG, TYPE_DATE, TYPE_DATETIME, TYPE_DOUBLE, TYPE_FLOAT, TYPE_LONG, TYPE_LONGLONG,
+    TYPE_NULL, TYPE_SHORT, TYPE_TIME, TYPE_TIMESTAMP, TYPE_TINY,
 )
+from _speedups.packet cimport lenenc_int
 from _speedups.scanner cimport *
 from _speedups.scanner import witness_names
 from _speedups.stats cimport *
@@ -98,6 +100,9 @@ cdef extern from *:
     FL_APART int __pyx_f_9_speedups_5relay_leave_now(FL_CORE, FL_SESSION);
     FL_APART int __pyx_f_9_speedups_5relay_send_for_cursor(FL_CORE, FL_SESSION, FL_BACKEND);
     FL_APART void __pyx_f_9_speedups_5relay_look_at_flags(FL_CORE, FL_SESSION);
+    FL_APART int __pyx_f_9_speedups_5relay_take_attributes(FL_CORE, FL_SESSION);
+    FL_APART void __pyx_f_9_speedups_5relay_drop_attributes(FL_CORE, FL_SESSION);
+    FL_APART int __pyx_f_9_speedups_5relay_send_headed(FL_CORE, FL_BACKEND, uint8_t, uint8_t *, size_t);
     """
 
 cdef enum:
@@ -116,6 +121,7 @@ include "relay_script.pxi"
 include "relay_upload.pxi"
 include "relay_client.pxi"
 include "relay_cursor.pxi"
+include "relay_attributes.pxi"
 include "relay_ids.pxi"
 include "relay_backend.pxi"
 include "relay_moves.pxi"

@@ -498,7 +498,7 @@ cdef class Relay:
             s = session_new(c, fd, KIND_CLIENT)
             if s != NULL:
                 s.caps = caps
-                s.capclass = (1 if caps & CAP_DEPRECATE_EOF else 0) | (2 if caps & CAP_FOUND_ROWS else 0)
+                s.capclass = class_of(caps)
                 s.session_track = caps & CAP_SESSION_TRACK != 0
                 s.ctx = ctx
                 s.state = state
@@ -1095,8 +1095,10 @@ cdef class Relay:
             self.unlock()
 
     # ------------------------------------------------------------ leases
-    def lease_open(self, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t user, bint hop, size_t credit=262144):
-        """A session for the executor's own commands. -> handle. Raises RelayFull."""
+    def lease_open(self, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t user, bint hop, size_t credit=262144,
+                   uint64_t client=0):
+        """A session for the executor's own commands, which servers get with the attributes of what `client` does
+        meanwhile. -> handle. Raises RelayFull."""
         cdef Core* c = &self.core
         cdef Session* s
         cdef uint64_t handle = 0
@@ -1105,13 +1107,14 @@ cdef class Relay:
             s = session_new(c, -1, KIND_LEASE)
             if s != NULL:
                 s.caps = caps
-                s.capclass = (1 if caps & CAP_DEPRECATE_EOF else 0) | (2 if caps & CAP_FOUND_ROWS else 0)
+                s.capclass = class_of(caps)
                 s.session_track = caps & CAP_SESSION_TRACK != 0
                 s.ctx = ctx
                 s.state = state
                 s.user = user
                 s.hop = hop
                 s.credit = credit
+                s.client = client
                 handle = event_key(s.index, s.gen)
             self.unlock()
         if s == NULL:
@@ -1138,6 +1141,7 @@ cdef class Relay:
             self.lock()
             s = session_at(c, handle)
             if s != NULL and s.kind == KIND_LEASE and s.phase == PHASE_IDLE and replace_command(c, s, p, n):
+                share_attributes(c, s, session_at(c, s.client) if s.client else NULL)
                 s.t_received = c.now
                 s.t_wait = s.t_sent = 0
                 s.bytes_out = 0
@@ -1460,8 +1464,11 @@ cdef class Relay:
         cdef Pool* p = c.pools[pool]
         return p.nwait, p.nidle, p.nlinger, p.total
 
-    def backend_add(self, uint32_t pool, int fd, *, uint32_t state, uint32_t thread_id):
-        """Own an authenticated, idle backend descriptor (non-blocking). The longest waiting session gets it."""
+    def backend_add(self, uint32_t pool, int fd, *, uint32_t state, uint32_t thread_id, bint attributes=False):
+        """Own an authenticated, idle backend descriptor (non-blocking). The longest waiting session gets it.
+
+        `attributes`: it has negotiated query attributes.
+        """
         cdef Core* c = &self.core
         cdef Backend* b
         with nogil:
@@ -1469,6 +1476,7 @@ cdef class Relay:
             b = backend_new(c, fd, c.pools[pool], state)
             if b != NULL:
                 b.thread_id = thread_id
+                b.attributes = attributes
                 c.stats.backend_connects += 1
                 if watch(c, fd, b.index | <uint32_t>BACKEND_BIT, b.gen):
                     to_idle(c, b)
@@ -2109,6 +2117,12 @@ cdef int put_cuts(Verdict* v, object cuts, bytes payload) except -1:
     v.size = <uint32_t>len(kept)
     v.bytes = copy_bytes(bytes(kept))
     return 0
+
+
+cdef inline uint8_t class_of(uint32_t caps) noexcept nogil:
+    """As proxy/pool/pools.py has it."""
+    return (1 if caps & CAP_DEPRECATE_EOF else 0) | (2 if caps & CAP_FOUND_ROWS else 0) \
+        | (4 if caps & CAP_QUERY_ATTRIBUTES else 0)
 
 
 cdef inline bint at_rest(Session* s) noexcept nogil:

@@ -407,6 +407,13 @@ cdef void park_for_diff(Core* c, Session* s) noexcept nogil:
 
 
 cdef inline bint send_framed(Core* c, Backend* b, uint8_t expect, const uint8_t* p, size_t n) noexcept nogil:
+    if b.attributes and p[4] == COM_QUERY:
+        return send_headed(c, b, expect, <uint8_t*>p, n)
+    return send_bytes(c, b, expect, p, n)
+
+
+cdef inline bint send_bytes(Core* c, Backend* b, uint8_t expect, const uint8_t* p, size_t n) noexcept nogil:
+    """These very bytes."""
     scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
     b.busy = 1
     return backend_send(c, b, p, n)
@@ -470,12 +477,14 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
 
 cdef bint send_big(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
     """16 MiB and more: put the heads back and hand the very buffer over, so that no copy is made."""
-    cdef size_t total = s.cmd_total
+    cdef size_t total = s.cmd_len + 4 * (s.cmd_len // PACKET_MAX + 1)
+    if b.attributes and s.command == COM_QUERY:
+        return send_headed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
     expand(s.cmd - 4, s.cmd_len)
     s.big = 0
     if s.inb.len != total:
-        return send_framed(c, b, expect, s.cmd - 4, total)
-    c.stats.bytes_buffered -= total
+        return send_bytes(c, b, expect, s.cmd - 4, total)
+    c.stats.bytes_buffered -= s.cmd_total
     s.cmd_total = 0
     return hand_over(c, b, expect, &s.inb)
 
@@ -484,7 +493,7 @@ cdef bint hand_over(Core* c, Backend* b, uint8_t expect, Buf* command) noexcept 
     """Send a framed command whose buffer becomes the backend's, unless that still holds something."""
     cdef bint sent
     if b.out.len:
-        sent = send_framed(c, b, expect, buf_head(command), command.len)
+        sent = send_bytes(c, b, expect, buf_head(command), command.len)
         buf_free(command)
         return sent
     scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
@@ -509,11 +518,18 @@ cdef inline bint send_execution(Core* c, Session* s, Backend* b) noexcept nogil:
     cdef ClientStatement* cs = &s.stmts[s.exec_stmt - 1] if s.exec_stmt else NULL
     cdef uint32_t id = stmt_server_id(c, b, s.exec.id)
     cdef size_t head = s.exec.types_at
+    cdef const uint8_t* types = NULL
     if cs != NULL and cs.long_data.len and not send_long_data(c, s, b, cs, id):
         return False
     memcpy(s.cmd + 1, &id, 4)
     if s.exec.nparams and s.cmd[head] != 1:
-        return cs != NULL and cs.types != NULL and send_with_types(c, s, b, cs.types, head)
+        types = cs.types if cs != NULL else NULL
+        if types == NULL:
+            return False
+    if b.attributes and (s.exec.nparams or s.attributes != NULL):
+        return send_named(c, s, b, types if types != NULL else s.cmd + head + 1, head)
+    if types != NULL:
+        return send_with_types(c, s, b, types, head)
     if s.big:
         return send_big(c, s, b, EXPECT_QUERY)
     return send_framed(c, b, EXPECT_QUERY, s.cmd - 4, s.cmd_len + 4)

@@ -173,6 +173,8 @@ cdef inline void begin_command(Core* c, Session* s, uint8_t* framed, size_t tota
         reply_err(c, s, ERR_CLIENT_PROTOCOL, ERROR_OUT_OF_ORDER)
         return
     s.command = s.cmd[0]
+    if s.caps & CAP_QUERY_ATTRIBUTES and s.script == NULL and not take_attributes(c, s):
+        return
     if s.command == COM_QUERY:
         command_query(c, s)
     elif s.command == COM_STMT_EXECUTE:

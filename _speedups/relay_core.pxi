@@ -63,6 +63,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     buf_free(&s.once_used)
     buf_free(&s.own_error)
     free(s.positions)
+    drop_attributes(c, s)
     c.sessions[s.index] = NULL
     c.session_gens[s.index] += 1
     c.session_stack[c.session_free] = s.index
@@ -221,6 +222,8 @@ cdef inline void end_now(Core* c, Session* s) noexcept nogil:
         s.exec_stmt = 0
     if s.script != NULL:
         script_next(c, s)
+    if s.attributes != NULL and s.script == NULL:
+        drop_attributes(c, s)
     if s.awaiting_way:
         s.awaiting_way = 0
         if s.trx != TRX_ACTIVE and s.pins == 0:

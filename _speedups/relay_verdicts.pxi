@@ -104,29 +104,20 @@ cdef size_t splice(Verdict* v, const uint8_t* sql, size_t n, Lexed* lexed, uint8
 
 cdef bint send_spliced(Core* c, Session* s, Backend* b) noexcept nogil:
     """The command's bytes with the verdict's splices. False if they do not fit, which `obey` has ruled out."""
-    cdef size_t room = s.cmd_len + s.verdict.grows
+    cdef size_t head = head_size(s, b), room = s.cmd_len + s.verdict.grows + head
     cdef Buf wide
-    cdef uint8_t* out = c.out
+    cdef uint8_t* out
     cdef size_t n
     if c.lexed_for != s:
         # It had to wait, and others came by.
         lex_into(s.cmd + 1, s.cmd_len - 1, s.lexmode, &c.lexed)
         c.lexed_for = s
-    memset(&wide, 0, sizeof(Buf))
-    if room + 4 > SCRATCH:
-        if not buf_reserve(&wide, room + 4 * (room // PACKET_MAX + 1)):
-            return False
-        out = wide.mem
-    n = splice(s.verdict, s.cmd + 1, s.cmd_len - 1, &c.lexed, out + 5) + 1 if c.lexed.error == LEX_OK else 1
-    if n == 1:
+    out = room_for(c, &wide, room)
+    if out == NULL:
+        return False
+    n = splice(s.verdict, s.cmd + 1, s.cmd_len - 1, &c.lexed, out + 5 + head) if c.lexed.error == LEX_OK else 0
+    if n == 0:
         buf_free(&wide)
         return False
-    out[4] = COM_QUERY
-    if out == c.out:
-        out[0] = n & 0xff
-        out[1] = (n >> 8) & 0xff
-        out[2] = out[3] = 0
-        return send_framed(c, b, EXPECT_QUERY, out, n + 4)
-    wide.len = n + 4 * (n // PACKET_MAX + 1)
-    expand(wide.mem, n)
-    return hand_over(c, b, EXPECT_QUERY, &wide)
+    put_query_head(s, b, out + 4)
+    return send_made(c, b, EXPECT_QUERY, out, 1 + head + n, &wide)

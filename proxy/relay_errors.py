@@ -28,6 +28,7 @@ def fill_errors(relay: Relay, generation: Generation, numbers: Numbers) -> None:
         ("IDLE_TIMEOUT", f"{limits.idle_client:g}s"), ("INTERNAL", "session state was lost"),
         ("NO_PRIMARY", "of this statement"), ("QUEUE_FULL", "of this statement"),
         ("POLICY_SERVER_ERROR",), ("POLICY_WITNESS",), ("INTERRUPTED",), ("NO_OPEN_CURSOR",),
+        ("MALFORMED_ATTRIBUTES",),
     )  # fmt: skip
     for kind, (name, *args) in enumerate(fixed, len(SHARD_ERRORS)):
         relay.error_put(kind, error_payload(refusal(name, *args)))

@@ -593,6 +593,7 @@ class Worker:
             user=self.attested(session).number,
             hop=session.hop,
             credit=credit,
+            client=session.handle,
         )
 
     def add_way_between_states(self, handle: int) -> bool:

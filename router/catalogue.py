@@ -51,6 +51,7 @@ USER_LIMIT = (1226, "42000")
 SERVER_SHUTDOWN = (1053, "08S01")
 PACKET_TOO_LARGE = (1153, "08S01")
 PACKETS_OUT_OF_ORDER = (1156, "08S01")
+MALFORMED_PACKET = (1835, "HY000")
 NET_READ_INTERRUPTED = (1159, "08S01")
 NET_READ_ERROR = (1158, "08S01")
 SECURE_TRANSPORT_REQUIRED = (3159, "HY000")
@@ -1162,6 +1163,12 @@ _BACKENDS = (
         "MALFORMED_PACKET", 4022, PACKETS_OUT_OF_ORDER,
         "malformed packet: {0}",
         "What the client sent breaks the protocol; the connection is closed.",
+        "Check the driver.",
+    ),
+    _entry(
+        "MALFORMED_ATTRIBUTES", 4027, MALFORMED_PACKET,
+        "malformed communication packet",
+        "The query attributes before a statement, or the named parameters of a prepared one, cannot be read.",
         "Check the driver.",
     ),
     _entry(

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import Self
 
 from _speedups.packet import split_packets
 from _speedups.scanner import ResponseScanner
@@ -49,11 +50,18 @@ REPLY_LIMIT = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A connection for the relay. `thread_id`: what KILL takes at its other end."""
+    """A connection for the relay. `thread_id`: what KILL takes at its other end. `attributes`: it has negotiated query
+    attributes."""
 
     fd: int
     thread_id: int
-    base: Base | None = None
+    base: Base | None
+    attributes: bool
+
+    @classmethod
+    def of(cls, connection: BackendConnection, base: Base | None) -> Self:
+        attributes = bool(connection.capabilities & Capability.QUERY_ATTRIBUTES)
+        return cls(connection.sock.detach(), connection.thread_id, base, attributes)
 
 
 def tls_of(settings: ServerTls) -> BackendTls:
@@ -90,12 +98,12 @@ class ServerConnector:
         )
         try:
             async with asyncio.timeout_at(deadline):
-                await command(loop, connection.sock, b"\x03" + REPORT[self.flavour])
+                await command(loop, connection.sock, _query(connection.capabilities, REPORT[self.flavour]))
                 base = await read_base(loop, connection, self.flavour) if want_base else None
         except BaseException:
             connection.sock.close()
             raise
-        return Ready(connection.sock.detach(), connection.thread_id, base)
+        return Ready.of(connection, base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ class PeerConnector:
         except BaseException:
             connection.sock.close()
             raise
-        return Ready(connection.sock.detach(), connection.thread_id, base)
+        return Ready.of(connection, base)
 
 
 async def command(loop: asyncio.AbstractEventLoop, sock: socket.socket, payload: bytes) -> None:
@@ -154,7 +162,7 @@ async def command(loop: asyncio.AbstractEventLoop, sock: socket.socket, payload:
 async def read_base(loop: asyncio.AbstractEventLoop, connection: BackendConnection, flavour: Flavour) -> Base:
     """The variables of a fresh connection. Raises ServerError, ProtocolViolation, OSError."""
     sock, capabilities = connection.sock, connection.capabilities
-    await loop.sock_sendall(sock, frame(b"\x03" + base_query(flavour).encode(), 0))
+    await loop.sock_sendall(sock, frame(_query(capabilities, base_query(flavour).encode()), 0))
     scanner = ResponseScanner(
         0, bool(capabilities & Capability.DEPRECATE_EOF), bool(capabilities & Capability.SESSION_TRACK)
     )
@@ -173,6 +181,11 @@ async def read_base(loop: asyncio.AbstractEventLoop, connection: BackendConnecti
     first = 3 if capabilities & Capability.DEPRECATE_EOF else 4
     rows = [parse_text_row(payload) for payload in payloads[first:-1]]
     return Base.of(flavour, [((name or b"").decode(), (text or b"").decode()) for name, text in rows])
+
+
+def _query(capabilities: Capability, text: bytes) -> bytes:
+    """COM_QUERY, with no attributes."""
+    return (b"\x03\x00\x01" if capabilities & Capability.QUERY_ATTRIBUTES else b"\x03") + text
 
 
 async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:

@@ -23,28 +23,29 @@ from proxy.pool.varstate import Base
 
 log = logging.getLogger(__name__)
 
-CLASSES = 4
+CLASSES = 8
+_OF_CLASS = (Capability.DEPRECATE_EOF, Capability.FOUND_ROWS, Capability.QUERY_ATTRIBUTES)
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two attempts to connect to a server that cannot be reached."""
 
 
 def class_of(capabilities: Capability) -> int:
-    """The relay's capability class: bit 0 DEPRECATE_EOF, bit 1 FOUND_ROWS."""
-    return bool(capabilities & Capability.DEPRECATE_EOF) | 2 * bool(capabilities & Capability.FOUND_ROWS)
+    """The relay's capability class: a bit for each of `_OF_CLASS`."""
+    return sum(1 << bit for bit, one in enumerate(_OF_CLASS) if capabilities & one)
 
 
 def capabilities_of(capability_class: int) -> Capability:
     """What a backend connection of this class asks for."""
     wanted = BACKEND_CAPABILITIES
-    if capability_class & 1:
-        wanted |= Capability.DEPRECATE_EOF
-    if capability_class & 2:
-        wanted |= Capability.FOUND_ROWS
+    for bit, one in enumerate(_OF_CLASS):
+        if capability_class >> bit & 1:
+            wanted |= one
     return wanted
 
 
 class Opened(Protocol):
-    """A logged-in connection in the base state; `fd` is the relay's from now on. `base`: when it was asked for."""
+    """A logged-in connection in the base state; `fd` is the relay's from now on. `base`: when it was asked for.
+    `attributes`: it has negotiated query attributes."""
 
     @property
     def fd(self) -> int: ...
@@ -54,6 +55,9 @@ class Opened(Protocol):
 
     @property
     def base(self) -> Base | None: ...
+
+    @property
+    def attributes(self) -> bool: ...
 
 
 Connect = Callable[[int, bool], Awaitable[Opened]]
@@ -252,7 +256,9 @@ class Pools:
             if opened.base is not None:
                 pool.source.base = self.bases.number(opened.base)
             self._relay.pool_base(pool.id, pool.source.base)
-            self._relay.backend_add(pool.id, opened.fd, state=0, thread_id=opened.thread_id)
+            self._relay.backend_add(
+                pool.id, opened.fd, state=0, thread_id=opened.thread_id, attributes=opened.attributes
+            )
         except BaseException:
             os.close(opened.fd)
             raise

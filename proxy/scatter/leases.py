@@ -43,8 +43,9 @@ class Lease:
     """One lease; use it in an `async with` block."""
 
     def __init__(
-        self, leases: Leases, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int
-    ) -> None:
+        self, leases: Leases, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int,
+        client: int,
+    ) -> None:  # fmt: skip
         self._leases = leases
         self._wake = asyncio.Event()
         self._done = True
@@ -53,7 +54,7 @@ class Lease:
         """The running command's answer was cut short, or never came: its outcome is unknown."""
         self.capabilities = capabilities
         self.handle = leases.relay.lease_open(
-            caps=int(capabilities), ctx=ctx, state=state, user=user, hop=hop, credit=credit
+            caps=int(capabilities), ctx=ctx, state=state, user=user, hop=hop, credit=credit, client=client
         )
         leases.by_handle[self.handle] = self
 
@@ -208,9 +209,11 @@ class Leases:
         self.by_handle: dict[int, Lease] = {}
 
     def open(
-        self, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int = 256 << 10
-    ) -> Lease:
-        return Lease(self, capabilities, ctx=ctx, state=state, user=user, hop=hop, credit=credit)
+        self, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int = 256 << 10,
+        client: int = 0,
+    ) -> Lease:  # fmt: skip
+        """`client`: the session for which it works, whose query attributes go with its commands."""
+        return Lease(self, capabilities, ctx=ctx, state=state, user=user, hop=hop, credit=credit, client=client)
 
     def on_event(self, handle: int, bits: int) -> None:
         lease = self.by_handle.get(handle)

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 FALLBACK_VERSION = {Flavour.MARIADB: "10.11.0-MariaDB-fairlead", Flavour.MYSQL: "8.4.0-fairlead"}
 """What is announced until a server has been seen."""
 
+QUERY_ATTRIBUTES_SINCE = 80023
+"""MySQL's version; MariaDB has none."""
+
 
 
 class Logins:
@@ -104,6 +107,8 @@ class Logins:
         has_tls = peer or (isinstance(listener, MysqlListener) and listener.tls is not None)
         required = peer or (isinstance(listener, MysqlListener) and listener.tls is not None and listener.tls.required)
         capabilities = PEER_SERVER_CAPABILITIES if peer else SERVER_CAPABILITIES
+        if not self.mariadb and version_number(self._version()) >= QUERY_ATTRIBUTES_SINCE:
+            capabilities |= Capability.QUERY_ATTRIBUTES
         if isinstance(listener, MysqlListener) and listener.compression:
             capabilities |= COMPRESSION
         return ServerHandshakeConfig(

@@ -12,7 +12,7 @@ MOST_DIFFERENCES = 20
 
 def test_every_row_names_its_tests() -> None:
     rows = re.findall(r"^\| (\d+) \|(.*)\|$", PAGE, re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 20))
+    assert [int(number) for number, _ in rows] == list(range(1, 21))
     for _, row in rows:
         named = re.findall(r"tests/[\w/.]+", row.rpartition("|")[2])
         assert named

@@ -19,9 +19,9 @@ PARKED, CLOSED, DATA, DONE, LEAVES = 1, 2, 8, 16, 64
 ANY, KEY, BEGIN, COMMIT, REPLY = 2, 3, 4, 5, 7
 WRITES, GUARDED, AUDIT, LOAD = 2, 512, 1024, 4096
 LIST, WHOLE = 3, 1
-DEPRECATE_EOF, SESSION_TRACK, SEVERAL = 0x01000000, 0x00800000, 0x00010000
+DEPRECATE_EOF, SESSION_TRACK, SEVERAL, ATTRIBUTES = 0x01000000, 0x00800000, 0x00010000, 0x08000000
 QUERY, PREPARE, EXECUTE, LONG_DATA, CLOSE, RESET, FETCH, AGAIN = 3, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1C, 0x1F
-ERRORS = 18
+ERRORS, CLASSES, CLASS_WITH_ATTRIBUTES = 19, 8, 4
 MOST_TURNS, TURNS, MOST_GROWTH_KIB = 40, 6, 200_000
 
 OK = bytes.fromhex("00000002000000")
@@ -35,6 +35,12 @@ TEXTS = [
     b"SELECT name FROM customers WHERE id IN (7, 8)", b"SELECT 1", b"UPDATE customers SET name = 'x' WHERE id = 7",
     b"SET autocommit = 0", b"SELECT 1; SELECT 2", b"BEGIN", b"COMMIT", b"", b"SELECT 'never ends",
     b"LOAD DATA LOCAL INFILE 'x' INTO TABLE t", b"INSERT INTO t VALUES ('" + b"x" * 70_000 + b"')",
+]  # fmt: skip
+NAMED = b"\xfd\0\1n\x0c\0\5other", b"\5value\4\xe8\x07\x01\x02"
+HEADS = [
+    b"\0\1", b"\0\1", b"\0\0", b"\1\1\0\1\xfd\0\1n\5value", b"\2\1\0\1" + b"".join(NAMED), b"\1\1\1\1\xfd\0\1n",
+    b"\1\1\0\1\xfd\0\xfc\xff\xff", b"\1\1\0\1\xfd\0\1n\xfe" + b"\xff" * 8, b"\xfc\xff\xff\1", b"",
+    b"\xfe" + b"\xff" * 8 + b"\1", b"\xfc\0\4\1" + bytes(128) + b"\1" + b"\1\0\0" * 1024 + b"\7" * 1024,
 ]  # fmt: skip
 PREPARED = b"SELECT name FROM customers WHERE id = ?"
 PLANS: dict[bytes, dict[str, object]] = {
@@ -57,14 +63,25 @@ def execute(r: random.Random) -> bytes:
     head = r.choice((1, 1, 1, 2, 0)).to_bytes(4, "little") + bytes([r.choice((0, 0, 1))]) + b"\x01\0\0\0"
     types = r.choice((b"\x08\0", b"\x03\x80", b"\xfd\0", b"\x0c\0"))
     value = r.choice(((7).to_bytes(8, "little"), b"\x04\xe8\x07\x01\x02", b"\x0512345", b""))
+    if r.random() < 0.3:
+        return command(EXECUTE, head[:4] + r.choice((b"\x08", b"\x09", b"\0")) + head[5:] + named(r, types, value))
     return command(EXECUTE, head + r.choice((b"\0\1" + types + value, b"\0\0" + value, b"\1\1" + types, b"")))
+
+
+def named(r: random.Random, types: bytes, value: bytes) -> bytes:
+    """The parameter and query attributes, more or less."""
+    names, values = NAMED
+    return r.choice((
+        b"\1\0\1" + types + b"\0" + value, b"\3\0\1" + types + b"\0" + names + value + values, b"\1\0\0" + value,
+        b"\3\7\1" + types + b"\0" + names, b"\3\0\0" + value + values, b"\xfc\xff\xff\0\1" + types, b"\xff", b"",
+    ))  # fmt: skip
 
 
 def asked(r: random.Random) -> bytes:
     """One command, more or less."""
     kind = r.randrange(12)
     if kind < 5:
-        return command(QUERY, r.choice(TEXTS))
+        return command(QUERY, r.choice((b"", b"", b"", *HEADS)) + r.choice(TEXTS))
     if kind < 7:
         return command(PREPARE, PREPARED) + execute(r) + execute(r)
     one = r.choice((1, 1, 2, 0xFFFF)).to_bytes(4, "little")
@@ -133,7 +150,7 @@ class Stage:
         self.relay.vindex_add(kind=LIST, key_types=[WHOLE], items=keys)
         self.pools: dict[int, tuple[int, int]] = {}
         for shard in range(2):
-            for capabilities in range(4):
+            for capabilities in range(CLASSES):
                 pool = self.relay.pool_new(shard, capabilities, server=shard)
                 self.pools[pool] = (shard, capabilities)
                 self.relay.route(shard, capabilities, pool, [])
@@ -155,6 +172,7 @@ class Stage:
         while len(self.clients) < 2:
             ours, theirs = pair()
             caps = r.choice((0, DEPRECATE_EOF, DEPRECATE_EOF | SESSION_TRACK | SEVERAL))
+            caps |= r.choice((0, ATTRIBUTES))
             handle = self.relay.adopt(theirs.detach(), caps=caps, ctx=1, state=0, lexmode=0, user=0)
             self.clients[handle] = ours
 
@@ -173,7 +191,8 @@ class Stage:
             if waiting and len(self.servers) < 6:
                 ours, theirs = pair()
                 self.servers.append(ours)
-                self.relay.backend_add(pool, theirs.detach(), state=0, thread_id=1)
+                wanted = bool(self.pools[pool][1] & CLASS_WITH_ATTRIBUTES) and r.random() < 0.8
+                self.relay.backend_add(pool, theirs.detach(), state=0, thread_id=1, attributes=wanted)
         self.relay.records()
 
     def _parked(self, r: random.Random, handle: int, number: int) -> None:

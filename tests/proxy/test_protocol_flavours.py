@@ -16,8 +16,7 @@ from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
 
-CLIENT_OPTIONAL_METADATA, CLIENT_QUERY_ATTRIBUTES = 1 << 25, 1 << 27
-OFFERED_BY_MYSQL_ONLY = CLIENT_OPTIONAL_METADATA | CLIENT_QUERY_ATTRIBUTES
+CLIENT_OPTIONAL_METADATA = 1 << 25
 CLASSES = {
     "classic": 0,
     "found_rows": CLIENT_FOUND_ROWS,
@@ -86,8 +85,8 @@ def test_answers_are_the_servers_in_every_class_of_capabilities(
 
 def test_capabilities_that_only_one_kind_has_are_not_offered(fairlead: Fairlead, primary: SqlServer) -> None:
     """A client that wants them all the same is spoken to as one that does not."""
-    with client(fairlead, database="plain", client_flag=CLIENT.MULTI_RESULTS | OFFERED_BY_MYSQL_ONLY) as connection:
-        assert not connection.server_capabilities & OFFERED_BY_MYSQL_ONLY
+    with client(fairlead, database="plain", client_flag=CLIENT.MULTI_RESULTS | CLIENT_OPTIONAL_METADATA) as connection:
+        assert not connection.server_capabilities & CLIENT_OPTIONAL_METADATA
         assert ask(connection, "SELECT id, word FROM mixed ORDER BY id") == [(1, "eins"), (2, "zwei")]
 
 

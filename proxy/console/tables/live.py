@@ -72,7 +72,7 @@ TABLES = (
         "pools", "Connection pools: per worker, server and client capabilities.",
         columns(
             "worker BIGINT whose", "server TEXT as in servers",
-            "class BIGINT capabilities: 1 DEPRECATE_EOF + 2 FOUND_ROWS", "total BIGINT open",
+            "class BIGINT capabilities: 1 DEPRECATE_EOF + 2 FOUND_ROWS + 4 QUERY_ATTRIBUTES", "total BIGINT open",
             "connecting BIGINT being opened", "idle BIGINT free", "lingering BIGINT free, kept for SHOW WARNINGS",
             "in_use BIGINT lent", "waiting BIGINT sessions in the queue",
             "connection_limit BIGINT of the server, all workers and classes", "failure TEXT of the last attempt",

@@ -46,9 +46,9 @@ class Capability(IntFlag):
 
 COMPRESSION = Capability.COMPRESS | Capability.ZSTD_COMPRESSION
 
-# What a listener announces. Absent on purpose: QUERY_ATTRIBUTES. SESSION_TRACK: clients are told the database, and
-# peers all; without it some drivers (mysql2) misread an OK packet's text.
-# SSL is added when the listener has a certificate, COMPRESSION where it is not switched off.
+# What a listener announces. SESSION_TRACK: clients are told the database, and peers all; without it some drivers
+# (mysql2) misread an OK packet's text. SSL is added when the listener has a certificate, COMPRESSION where it is not
+# switched off, QUERY_ATTRIBUTES when all servers know them.
 SERVER_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.FOUND_ROWS
@@ -70,7 +70,7 @@ SERVER_CAPABILITIES = (
 
 PEER_SERVER_CAPABILITIES = SERVER_CAPABILITIES & ~Capability.MULTI_STATEMENTS
 
-# What a connection towards a backend asks for, before DEPRECATE_EOF and FOUND_ROWS of its pool's class.
+# What a connection towards a backend asks for, before what its pool's class adds.
 BACKEND_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.LONG_FLAG

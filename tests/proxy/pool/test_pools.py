@@ -53,7 +53,7 @@ class FakeRelay:
         one = self.counts[pool]
         return one.waiting, one.idle, 0, one.idle + one.busy
 
-    def backend_add(self, pool: int, fd: int, *, state: int, thread_id: int) -> None:
+    def backend_add(self, pool: int, fd: int, *, state: int, thread_id: int, attributes: bool) -> None:
         if self.full:
             raise RelayFull
         os.close(fd)
@@ -76,6 +76,7 @@ class Opened:
     fd: int
     thread_id: int = 1
     base: None = None
+    attributes: bool = False
 
 
 class Servers:

@@ -1142,6 +1142,13 @@ _BACKENDS = (
         "Bring the shards' schemas into line; while a version is being put in force, ask again.",
     ),
     _entry(
+        "SHARDS_DIFFER", 4028, UNKNOWN_ERROR,
+        "shards {0} and {1} answered differently",
+        "What is asked for has to be the same on all shards: a view, a routine, a trigger, an event, or a table that "
+        "the configuration does not declare.",
+        "Bring the shards' definitions into line, or name a shard with a hint.",
+    ),
+    _entry(
         "SHARD_FAILED", 4019, UNKNOWN_ERROR,
         "shard {0} failed: {1}",
         "One shard's failure fails the whole statement.",

@@ -123,7 +123,7 @@ class Surveying:
             await self._worker.placing.collect(handle, session, inner, answer, aside=True)
             described = Head(answer.head, deprecate=answer.deprecate).columns()
             if [one.name.upper() for one in described] != [name.upper() for name, _ in columns]:
-                raise refusal("SHARDS_DISAGREE", f"which have other columns of {SYSTEM}.{view.name}")
+                raise refusal("SHARDS_DISAGREE", f"of {keyspace}")
             found += _cells(described, bytes(answer.rows), binary=inner.execution is not None)
         return found
 

@@ -23,11 +23,13 @@ Value: TypeAlias = int | bytes | None
 Values: TypeAlias = dict[str, Value]
 """By the columns' names as of `_called`; numbers as such, all else as it lies."""
 SUMS = ("rows", "data_length", "index_length", "data_free")
-LATEST = ("auto_increment", "update_time")
+LATEST = ("auto_increment", "update_time", "modified")
 """The largest that any shard has: as on the server that has all rows."""
-EARLIEST = ("create_time",)
-SAME = ("max_data_length", "checksum")
+EARLIEST = ("create_time", "created")
+SAME = ("max_data_length", "checksum", "originator", "cardinality")
 """Told where all shards tell the same."""
+APART = (*LATEST, *EARLIEST, *SAME)
+"""What shards may tell differently of what is the same on all of them."""
 STATUS = (*SUMS, "avg_row_length", *LATEST, *EARLIEST, "check_time", *SAME)
 _KEYS = {
     "status": ("name",),
@@ -63,7 +65,7 @@ class Measures:
     held: int = 0
 
     def feed(self, shard: str, packets: bytes) -> None:
-        key = _KEYS[self.measured.form]
+        key = _KEYS.get(self.measured.form) or self._alike
         rows = self._shards.setdefault(shard, {})
         for sequence, payload in split_packets(packets):
             values = self._values(self.shape.cells(payload))
@@ -72,10 +74,10 @@ class Measures:
         self.held += 4 * len(packets)
 
     def rows(self) -> bytearray:
-        """The whole's rows, in the order of the first shard."""
-        wanted = ("cardinality",) if self.measured.form == "index" else STATUS
+        """The whole's rows, in the order of the first shard. Raises Refusal for what is not the same on all."""
+        wanted = {"index": ("cardinality",), "same": APART}.get(self.measured.form, STATUS)
         numbers = [at for at, column in enumerate(self.columns) if _called(column) in wanted]
-        found = list(self._indexes() if self.measured.form == "index" else self._tables())
+        found = list({"index": self._indexes, "same": self._same}.get(self.measured.form, self._tables)())
         cells = [[self._cell(self.columns[at], values) for at in numbers] for _, values in found]
         return with_cells(self.shape, b"".join(packet for packet, _ in found), numbers, cells)
 
@@ -92,6 +94,18 @@ class Measures:
             found = {shard: rows[key] for shard, rows in self._shards.items() if key in rows}
             name = key[0]
             yield declared.get(name.decode("utf-8", "replace") if isinstance(name, bytes) else ""), key, found
+
+    @property
+    def _alike(self) -> tuple[str, ...]:
+        return tuple(name for name in map(_called, self.columns) if name not in APART)
+
+    def _same(self) -> Iterator[tuple[bytes, Values]]:
+        (name, first), *others = self._shards.items()
+        for other, rows in others:
+            if rows.keys() != first.keys():
+                raise refusal("SHARDS_DIFFER", name, other)
+        for key, row in first.items():
+            yield row.packet, _apart([rows[key].values for rows in self._shards.values()])
 
     def _tables(self) -> Iterator[tuple[bytes, Values]]:
         for table, _, found in self._held():
@@ -179,12 +193,16 @@ def _status(given: Sequence[Values]) -> Values:
     rows, size = whole["rows"], whole["data_length"]
     if isinstance(rows, int) and isinstance(size, int):
         whole["avg_row_length"] = size // rows if rows else 0
-    whole |= {name: _extreme(given, name, max) for name in LATEST}
-    whole |= {name: _extreme(given, name, min) for name in EARLIEST}
     checked = all(one.get("check_time") is not None for one in given)
     whole["check_time"] = _extreme(given, "check_time", min) if checked else None
-    whole |= {name: given[0].get(name) if len({one.get(name) for one in given}) == 1 else None for name in SAME}
-    return whole
+    return whole | _apart(given)
+
+
+def _apart(given: Sequence[Values]) -> Values:
+    """What shards may tell differently."""
+    whole = {name: _extreme(given, name, max) for name in LATEST}
+    whole |= {name: _extreme(given, name, min) for name in EARLIEST}
+    return whole | {name: given[0].get(name) if len({one.get(name) for one in given}) == 1 else None for name in SAME}
 
 
 def _sum(given: Sequence[Values], name: str) -> Value:

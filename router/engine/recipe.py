@@ -175,11 +175,12 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What servers measure, one row for a table ('status'), for one of its partitions or for a column of one of its
-    indexes ('index'), of these `tables`. `whole`: all columns of an index are listed.
+    indexes ('index'), of these `tables`; or what all of them must tell alike but for its times ('same'). `whole`: all
+    columns of an index are listed.
     """
 
-    form: Literal["status", "partitions", "index"]
-    tables: tuple[Part, ...]
+    form: Literal["status", "partitions", "index", "same"]
+    tables: tuple[Part, ...] = ()
     whole: bool = True
 
 
@@ -228,7 +229,8 @@ class Recipe:
         """(step, detail), the last one first."""
         keys = ", ".join(_key(key) for key in self.order)
         if self.measured is not None:
-            yield ("measure", f"one {_MEASURED[self.measured.form]} of all shards' numbers")
+            numbers = "" if self.measured.form == "same" else " of all shards' numbers"
+            yield ("measure", f"one {_MEASURED[self.measured.form]}{numbers}")
             return
         if self.explained is not None:
             yield ("label", "one shard's plan behind the other's, with its name")
@@ -262,6 +264,7 @@ class Recipe:
 
 _MEASURED = {
     "status": "row per table", "partitions": "row per partition", "index": "row per column of an index",
+    "same": "answer that all give",
 }  # fmt: skip
 
 

@@ -45,6 +45,11 @@ def view(request: Request, keyspace: Keyspace, name: str, *, whole: bool) -> Sca
     return _measured(request, keyspace, shards, Measured(_FORMS[name], tables, whole))
 
 
+def same(request: Request, keyspace: Keyspace) -> Scatter:
+    """What all shards have to tell alike."""
+    return _measured(request, keyspace, tuple(shard.name for shard in keyspace.shards), Measured("same"))
+
+
 def index(request: Request, keyspace: Keyspace, table: Table, rest: Sequence[Token]) -> Scatter:
     """Of a sharded table. Raises Refusal as `table_status`."""
     names = _names(rest)

@@ -10,7 +10,8 @@ from _speedups import lexer
 from config.words import Verb
 from router import literals
 from router.errors import refusal
-from router.plan import AnyShard, Names, OneShard, Plan, Planned, ShowFairlead
+from router.lookups import PREFIX
+from router.plan import AnyShard, Names, OneShard, Plan, Planned, Scatter, ShowFairlead
 from router.planner import measured
 from router.planner.request import Draft, Request
 from router.template import NotUnderstood, literal_slots
@@ -232,29 +233,47 @@ def lists(request: Request, keyspace: Keyspace) -> bool:
     return any(target.keyspace in (None, keyspace.name) for target in whole)
 
 
-def _per_shard(what: str) -> Callable[[Request, Sequence[Token]], Planned]:
-    """Answers that differ from shard to shard, or list what the servers hold beside the tables."""
+def _beside_tables(request: Request, rest: Sequence[Token]) -> Planned:
+    """SHOW TRIGGERS, SHOW EVENTS: what the servers hold beside the tables."""
+    _no_query(request)
+    keyspace = _schema(request, _from(rest[1:]))
+    draft = Draft(request, "show", reads=True)
+    listing_needs(request, draft, keyspace)
+    return draft.done(_told_alike(request, draft, keyspace))
 
-    def read(request: Request, rest: Sequence[Token]) -> Planned:
-        _no_query(request)
-        keyspace = _schema(request, _from(rest[1:]))
-        hinted = None if keyspace.unsharded else request.hinted_shard(keyspace)
-        if not keyspace.unsharded and hinted is None:
-            raise refusal("SHOW_KIND", what, keyspace.name)
-        draft = Draft(request, "show", reads=True)
-        listing_needs(request, draft, keyspace)
-        return draft.done(OneShard(hinted or keyspace.shards[0].name))
 
-    return read
+def _told_alike(request: Request, draft: Draft, keyspace: Keyspace) -> OneShard | Scatter:
+    """By the one shard, or by all of them if they agree."""
+    shard = keyspace.shards[0].name if keyspace.unsharded else request.hinted_shard(keyspace)
+    if shard is not None:
+        return OneShard(shard)
+    draft.because("all shards have to tell the same")
+    return measured.same(request, keyspace)
 
 
 def _routines(request: Request, rest: Sequence[Token]) -> Planned:
-    """SHOW PROCEDURE STATUS lists every database of the server."""
+    """SHOW PROCEDURE STATUS lists every database of the server, unless its condition names one."""
     if words(rest, 2)[1] not in ("STATUS", "CODE"):
         raise NotUnderstood("SHOW of a routine")
+    named = len(rest) > 5 and rest[2].upper == "WHERE" and rest[3].is_name and rest[3].name.upper() == "DB"
+    if named and rest[4].text == "=" and rest[5].kind == "literal":
+        return _routines_of(request, _text(request, rest[5]), rest[6:])
     if not request.context.grants.everywhere:
         raise refusal("SYSTEM_SCHEMA", f"SHOW {rest[0].upper} STATUS", "it lists every database of a server")
     return _any_server(request, rest[0].upper)
+
+
+def _routines_of(request: Request, name: str, rest: Sequence[Token]) -> Planned:
+    """With a condition on the database, and others. Raises Refusal."""
+    _no_query(request)
+    if rest and rest[0].upper != "AND":
+        raise NotUnderstood("SHOW of routines with this condition")
+    if any(token.upper in ("OR", "XOR") or token.text == "||" for token in rest):
+        raise NotUnderstood("SHOW of routines with alternatives")
+    keyspace = _schema(request, name)
+    draft = Draft(request, "show", reads=True, cacheable=False)
+    listing_needs(request, draft, keyspace)
+    return draft.done(_told_alike(request, draft, keyspace))
 
 
 def _table_status(request: Request, rest: Sequence[Token]) -> Planned:
@@ -263,7 +282,7 @@ def _table_status(request: Request, rest: Sequence[Token]) -> Planned:
         raise NotUnderstood("SHOW TABLE")
     keyspace = _schema(request, _from(rest[1:]))
     if keyspace.unsharded or request.hinted_shard(keyspace) is not None:
-        return _per_shard("TABLE STATUS")(request, rest)
+        return _beside_tables(request, rest)
     _no_query(request)
     draft = Draft(request, "show", reads=True)
     listing_needs(request, draft, keyspace)
@@ -320,8 +339,11 @@ def _description(request: Request, keyspace: Keyspace, table: str | None) -> Pla
     declared = keyspace.table(table) if table is not None else None
     if declared is not None and declared.kind is TableKind.PINNED:
         return OneShard(request.context.topology.shards[declared.shard].name)
-    if table is not None and declared is None:
+    if table is not None and declared is None and table.startswith(PREFIX):
         raise refusal("UNKNOWN_TABLE", keyspace.name, table)
+    if table is not None and declared is None and request.hints.shard is None:
+        # A view, or a table that nobody has declared: listed, so it can be looked at.
+        return measured.same(request, keyspace)
     found = _any(request, keyspace)
     if declared is None or request.hints.shard is not None:
         return found
@@ -343,11 +365,9 @@ def _create(request: Request, rest: Sequence[Token]) -> Planned:
         return _administration(request, "SHOW CREATE USER")
     (database, _), _ = _table_name(rest[1:])
     keyspace = _schema(request, database)
-    if not keyspace.unsharded:
-        raise refusal("SHOW_KIND", f"CREATE {what}", keyspace.name)
     draft = Draft(request, "show", reads=True)
     draft.need(keyspace.name, _CREATED.get(what, Verb.EXECUTE))
-    return draft.done(OneShard(keyspace.shards[0].name))
+    return draft.done(_told_alike(request, draft, keyspace))
 
 
 _CREATED = {"TRIGGER": Verb.TRIGGER, "EVENT": Verb.EVENT}
@@ -362,8 +382,8 @@ _READERS: dict[str, Callable[[Request, Sequence[Token]], Planned]] = {
     "COUNT": _count,
     "TABLES": _tables,
     "TABLE": _table_status,
-    "TRIGGERS": _per_shard("TRIGGERS"),
-    "EVENTS": _per_shard("EVENTS"),
+    "TRIGGERS": _beside_tables,
+    "EVENTS": _beside_tables,
     "PROCEDURE": _routines,
     "FUNCTION": _routines,
     "CREATE": _create,

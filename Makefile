@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-both test-mysql differential noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm money fuzz clean
+.PHONY: help build demo test test-both test-mysql differential noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm money restarts fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -90,11 +90,15 @@ storm: build  ## a minute of Redis clients, cut connections and killed servers
 	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 tests/fault/test_redis.py \
 		tests/fault/test_redis_failover.py
 
+restarts: build  ## SIGUSR2 in quick succession, twenty times, and with kills in between (2 minutes)
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 -m slow tests/proxy/test_restarts.py
+
 money: build  ## a minute of transfers between shards while Fairleads and a shard are killed (SEED=7)
 	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -s --timeout 300 tests/fault/test_money.py
 
 fuzz: build  ## the longer property tests
 	@$(PY) -m pytest -q --timeout 3600 -m slow --ignore tests/proxy/test_reloads_world.py \
+		--ignore tests/proxy/test_restarts.py \
 		--ignore tests/fault --ignore tests/noninterference $(TESTS)
 
 clean:  ## remove .venv and everything built

@@ -261,6 +261,16 @@ cdef class Relay:
                     self.core.sessions[i].draining = DRAIN_CLOSE
             self.unlock()
 
+    def farewell(self):
+        """Behind `drain`: tell all clients who are still here, as far as they can be told, and close them."""
+        cdef uint32_t i
+        with nogil:
+            self.lock()
+            for i in range(self.core.session_cap):
+                if self.core.sessions[i] != NULL and self.core.sessions[i].kind == KIND_CLIENT:
+                    say_farewell(&self.core, self.core.sessions[i])
+            self.unlock()
+
     def leave(self, uint64_t handle):
         """The client is to move to another process: EVENT_LEAVES when it can. -> False when it is gone."""
         cdef Session* s

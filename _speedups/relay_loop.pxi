@@ -149,6 +149,19 @@ cdef void say_goodbye(Core* c, Session* s, uint8_t kind) noexcept nogil:
     session_close(c, s)
 
 
+cdef void say_farewell(Core* c, Session* s) noexcept nogil:
+    """The process ends. What runs is given up as if its server were lost: that error says what may have changed."""
+    if s.phase == PHASE_BUSY and s.backend != NULL:
+        backend_lost(c, s.backend)
+    elif s.phase == PHASE_WAITING:
+        stop_waiting(c, s)
+        reply_err(c, s, ERR_UNAVAILABLE, ERROR_DRAINING)
+    if s.phase == PHASE_IDLE and s.out.len == 0 and s.inb.len == 0:
+        say_goodbye(c, s, ERROR_DRAINING)
+    else:
+        session_close(c, s)
+
+
 cdef inline bint anything_ready(Core* c) noexcept nogil:
     return c.ready_sessions != NULL or c.ready_backends != NULL
 

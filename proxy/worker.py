@@ -239,6 +239,7 @@ class Worker:
         while self.relay.clients and asyncio.get_running_loop().time() < deadline:
             self.loop_block.heartbeat()
             await asyncio.sleep(DRAIN_POLL)
+        self.relay.farewell()
         await self.dispatcher.close()
         self.recovery.close()
         await self.schemas.close()
@@ -256,8 +257,10 @@ class Worker:
         self.moves.leave_to(heirs)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while self._clients and loop.time() < deadline:
+        while (self._clients or self.moves.expects) and loop.time() < deadline:
             await asyncio.sleep(DRAIN_POLL)
+        if staying := self.moves.staying():
+            log.info("clients have stayed until the time is up: %s", staying)
         self._drain_seconds = drain
         self._draining.set()
 

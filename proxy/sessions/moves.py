@@ -14,9 +14,11 @@ import contextlib
 import json
 import logging
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from _speedups.stats import PIN_REASONS
 from proxy.accept import place_of
 from proxy.compile import error_payload
 from proxy.mysql.compression import CompressedCodec, compressor_of
@@ -95,6 +97,23 @@ class Moves:
         self._heirs = []
         self._come_in(leaving)
 
+    def staying(self) -> str:
+        """How many have not moved, by what keeps them; for the log."""
+        found = Counter(self._reason(session) for session in self._worker.sessions.values())
+        if self._worker.redis is not None and self._worker.redis.clients:
+            found["Redis"] = len(self._worker.redis.clients)
+        return ", ".join(f"{count} by {reason}" for reason, count in found.most_common())
+
+    def _reason(self, session: Session) -> str:
+        info = self._worker.relay.info(session.handle)
+        if session.hop:
+            return "being of another region"
+        if session.login is None or session.login.tls is not None:
+            return "TLS"
+        if info is None or not info["pins"]:
+            return "a transaction" if info is not None and info["trx"] else "what they have prepared or sent"
+        return "+".join(name for place, name in enumerate(PIN_REASONS) if info["pins"] >> place & 1)
+
     def _told(self, session: Session, outcome: Any, positions: list[int]) -> dict[str, Any]:
         login, shards = session.login, self._worker.shard_numbers()
         assert login is not None
@@ -118,6 +137,11 @@ class Moves:
         if self._estate is not None:
             asyncio.get_running_loop().add_reader(self._estate.fileno(), self._on_estate)
 
+    @property
+    def expects(self) -> bool:
+        """Is the process before still there, from which clients may come?"""
+        return self._estate is not None
+
     def _on_estate(self) -> None:
         assert self._estate is not None
         messages = control.receive(self._estate, sockets=True)
@@ -125,6 +149,8 @@ class Moves:
             self._come_in(Leaving(message, message["sockets"], message["memory"]))
         if messages is None:
             asyncio.get_running_loop().remove_reader(self._estate.fileno())
+            self._estate.close()
+            self._estate = None
 
     def _come_in(self, coming: Leaving) -> None:
         shuttle = None

@@ -179,6 +179,10 @@ class Raw:
             if len(piece) < MAX_PAYLOAD:
                 return
 
+    def expect(self, number: int) -> None:
+        """The next packet has this number, whatever was sent."""
+        self._sequence = number
+
     def read_answer(self) -> Answer:
         """The answer to a COM_QUERY that was sent by `send`."""
         try:

@@ -27,13 +27,16 @@ class Dynasty:
         """What was said since the first one's start."""
         return self.member.log.read_text().removeprefix(self._before)
 
-    def succeed(self) -> None:
-        """One more."""
+    def begin(self) -> int:
+        """Starts one more, which is to take over."""
         before = self.log().count("handing over to process")
         os.kill(self.pids[-1], signal.SIGUSR2)
         told = r"handing over to process (\d+)"
-        found = until(lambda: re.findall(told, self.log())[before:], "a new process", self.member)
-        self.pids.append(int(found[0]))
+        return int(until(lambda: re.findall(told, self.log())[before:], "a new process", self.member)[0])
+
+    def succeed(self) -> None:
+        """One more."""
+        self.pids.append(self.begin())
         until(lambda: f"process {self.pids[-1]} has taken over" in self.log(), "it takes over", self.member)
 
     def alive(self, pid: int) -> bool:
@@ -60,17 +63,20 @@ class Dynasty:
 
     @contextlib.contextmanager
     def succeeding(self) -> Iterator[Connection]:
-        """One more, with a client that has moved there, as have by then all who can (with one worker) and came before
-        it."""
+        """The second one, with a client that has moved there, as the only one: with one worker whoever can move, and
+        came before it, has done so by then."""
         with client(self.member) as witness:
-            before = metric(self.member, "fairlead_clients_moved_total", direction="in") if len(self.pids) > 1 else 0
             self.succeed()
-            until(lambda: self.moved() > before, "the last one moves", self.member)
+            self.has_taken(1)
             yield witness
 
-    def moved(self) -> float:
-        """How many clients have come to the newest one."""
-        return metric(self.member, "fairlead_clients_moved_total", direction="in")
+    def has_taken(self, clients: int) -> None:
+        """Waits until so many have come to the newest one. The one before may answer for its own a last time."""
+
+        def have_moved() -> bool:
+            return metric(self.member, "fairlead_clients_moved_total", direction="in") == clients
+
+        until(have_moved, "they move", self.member)
 
 
 @contextlib.contextmanager

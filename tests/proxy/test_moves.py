@@ -10,23 +10,54 @@ from typing import Any
 
 import mysql.connector
 import MySQLdb
+import pymysql
 import pytest
 
 from loadtest.world.sqlserver import ServerMissing
 from loadtest.world.world import World
 from tests.clients.drivers import Target, mysql_command_line
-from tests.differential.wire import TYPE_BLOB, Raw, Typed
-from tests.proxy.clients import raw, together, until
+from tests.differential.wire import COM_RESET_CONNECTION, CURSOR_READ_ONLY, STATUS_CURSOR, TYPE_BLOB, Raw, Typed
+from tests.proxy.clients import client, raw, together, until, value
 from tests.proxy.dynasty import Dynasty, dynasty_of
 from tests.servers import BOTH_SERVERS, absent
 
-CLIENTS, RESTARTS = 20, 2
+CLIENTS, RESTARTS = 20, 1
 COMPRESSED = {"listeners": {"mysql": {"compression": True}}}
 PACKED_CLIENTS = 6
 SIZES = (1, 60, 5_000, 300_000)
 UNKNOWN_STATEMENT = 1243
 SENT_BEFORE = Typed(TYPE_BLOB)
 """By COM_STMT_SEND_LONG_DATA."""
+BRIEF = {"limits": {"take_over": "4s", "drain": "1s"}}
+SHUTTING_DOWN = 1053
+
+HELD = "CREATE TABLE IF NOT EXISTS held (id INT PRIMARY KEY)"
+HOLDS: dict[str, tuple[list[str], str, bytes, list[str | int]]] = {
+    "once": (["SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"], "SELECT COUNT(*) FROM held", b"2", []),
+    "transaction": (
+        ["BEGIN", "INSERT INTO held VALUES (1)"], "SELECT COUNT(*) FROM held WHERE id = 1", b"1", ["COMMIT"]
+    ),
+    "autocommit": (
+        ["SET autocommit = 0", "INSERT INTO held VALUES (2)"], "SELECT COUNT(*) FROM held WHERE id = 2", b"1",
+        ["ROLLBACK"],
+    ),
+    "begun": (["BEGIN"], "SELECT 3", b"3", ["COMMIT"]),
+    "user variable": (["SET @held = 4"], "SELECT @held", b"4", [COM_RESET_CONNECTION]),
+    "temporary table": (
+        ["CREATE TEMPORARY TABLE mine (id INT)", "INSERT INTO mine VALUES (5)"], "SELECT id FROM mine", b"5",
+        [COM_RESET_CONNECTION],
+    ),
+    "GET_LOCK": (
+        ["SELECT GET_LOCK('held', 0)"], "SELECT RELEASE_LOCK('held') + GET_LOCK('held', 0)", b"2",
+        [COM_RESET_CONNECTION],
+    ),
+    "FOUND_ROWS()": (
+        ["SELECT SQL_CALC_FOUND_ROWS id FROM numbers LIMIT 1"], "SELECT FOUND_ROWS()", b"3", [COM_RESET_CONNECTION]
+    ),
+    "LOCK TABLES": (["LOCK TABLES locked WRITE"], "SELECT COUNT(*) FROM locked", b"0", [COM_RESET_CONNECTION]),
+    "PREPARE": (["PREPARE named FROM 'SELECT 6'"], "EXECUTE named", b"6", [COM_RESET_CONNECTION]),
+}  # fmt: skip
+"""What keeps a client, a question that is answered as long as it is so, and what lets it go."""
 
 
 @pytest.fixture
@@ -135,7 +166,7 @@ def test_prepared_work_goes_on(dynasty: Dynasty, world: World) -> None:
     together([restart, *(lambda number=number: work(number) for number in range(CLIENTS))], 120.0)
     written = primary.query("SELECT client, COUNT(*) FROM plain.work GROUP BY client")
     assert dict(written) == dict(enumerate(counts))
-    assert dynasty.moved() == CLIENTS
+    dynasty.has_taken(CLIENTS)
 
 
 @pytest.mark.parametrize("dynasty", [(COMPRESSED, 2)], indirect=True)
@@ -175,7 +206,7 @@ def test_compressed_clients_come_along(dynasty: Dynasty) -> None:
 
     works = [lambda number=n: (ask_prepared, ask_in_text)[number % 2](number) for n in range(PACKED_CLIENTS)]
     together([restart, *works], 120.0)
-    assert dynasty.moved() == PACKED_CLIENTS
+    dynasty.has_taken(PACKED_CLIENTS)
 
 
 @pytest.mark.mysql97
@@ -199,3 +230,138 @@ def test_zstd_comes_along(dynasty: Dynasty) -> None:
             dynasty.succeed_and_end()
         process.stdin.close()
         assert process.stdout.read() == ""
+
+
+@BOTH_SERVERS
+def test_whoever_holds_something_stays_until_it_lets_go(dynasty: Dynasty, world: World) -> None:
+    primary = world.shards["eu-0"].primary
+    primary.run(f"{HELD}; CREATE TABLE locked (id INT)", database="plain")
+    primary.run("CREATE TABLE numbers (id INT PRIMARY KEY); INSERT INTO numbers VALUES (1), (2), (3)", database="plain")
+    with contextlib.ExitStack() as held, raw(dynasty.member, database="plain") as reading:
+        clients = {name: held.enter_context(raw(dynasty.member, database="plain")) for name in HOLDS}
+        for name, (holding, _, _, _) in HOLDS.items():
+            for statement in holding:
+                assert clients[name].query(statement).kind in ("ok", "rows"), (name, statement)
+        numbers = reading.prepare("SELECT 1 UNION SELECT 2")
+        assert reading.execute(numbers, flags=CURSOR_READ_ONLY).status & STATUS_CURSOR
+        with dynasty.succeeding():
+            for name, (_, question, expected, _) in HOLDS.items():
+                assert clients[name].query(question).value == expected, name
+            assert len(reading.fetch(numbers, 5).rows) == 2
+            for name, (_, _, _, letting_go) in HOLDS.items():
+                for one in letting_go:
+                    answer = clients[name].plain(one) if isinstance(one, int) else clients[name].query(one)
+                    assert answer.kind == "ok", name
+            dynasty.ended()
+            dynasty.has_taken(len(clients) + 2)
+        assert {name: one.query("SELECT 7").value for name, one in clients.items()} == dict.fromkeys(clients, b"7")
+        assert len(reading.execute(numbers).rows) == 2
+    assert primary.query("SELECT id FROM plain.held") == [(1,)]
+
+
+@BOTH_SERVERS
+def test_what_is_known_of_the_last_statement_comes_along(dynasty: Dynasty, world: World) -> None:
+    """And what SET has said. Each is asked by a client of its own, once."""
+    world.shards["eu-0"].primary.run(
+        "CREATE TABLE counted (id INT PRIMARY KEY AUTO_INCREMENT, body VARCHAR(2))", database="plain"
+    )
+    asked = {
+        "SELECT ROW_COUNT()": (["INSERT INTO counted (body) VALUES ('a'), ('b')"], b"2"),
+        "SELECT LAST_INSERT_ID()": (["INSERT INTO counted (id) VALUES (7)", "INSERT INTO counted VALUES ()"], b"8"),
+        "SELECT @@warning_count": (["SET sql_mode = ''", "INSERT INTO counted (body) VALUES ('long')"], b"1"),
+        "SELECT @@completion_type": (["SET completion_type = 'RELEASE'"], b"RELEASE"),
+        "SELECT @@max_join_size": (["SET max_join_size = 4711"], b"4711"),
+        "SELECT @@time_zone": (["SET time_zone = '+05:00'"], b"+05:00"),
+        "SELECT DATABASE()": (["USE shop"], b"shop"),
+        "SELECT @@autocommit": (["SET autocommit = 0", "SELECT * FROM counted LIMIT 0", "ROLLBACK"], b"0"),
+    }  # fmt: skip
+    with contextlib.ExitStack() as held:
+        clients = {question: held.enter_context(raw(dynasty.member, database="plain")) for question in asked}
+        for question, (statements, _) in asked.items():
+            for statement in statements:
+                assert clients[question].query(statement).kind in ("ok", "rows"), statement
+        dynasty.succeed_and_end()
+        assert {question: one.query(question).value for question, one in clients.items()} == {
+            question: expected for question, (_, expected) in asked.items()
+        }
+
+
+def test_half_a_packet_and_half_a_file_are_not_lost(dynasty: Dynasty, world: World) -> None:
+    world.shards["eu-0"].primary.run("CREATE TABLE filled (id INT PRIMARY KEY)", database="plain")
+    with client(dynasty.member, database="plain", local_infile=True) as sending, raw(dynasty.member) as asking:
+        sending._execute_command(3, "LOAD DATA LOCAL INFILE 'numbers' INTO TABLE filled")
+        assert sending._read_packet().is_load_local_packet()
+        sending.write_packet(b"1\n2\n")
+        statement = b"\x03SELECT 'whole'"
+        packet = len(statement).to_bytes(3, "little") + b"\0" + statement
+        asking.socket.sendall(packet[:9])
+        with dynasty.succeeding():
+            asking.socket.sendall(packet[9:])
+            sending.write_packet(b"3\n")
+            sending.write_packet(b"")
+            assert sending._read_packet().is_ok_packet()
+            asking.expect(1)
+            assert asking.read_answer().value == b"whole"
+            dynasty.ended()
+        assert value(sending, "SELECT COUNT(*) FROM filled") == 3
+        assert asking.query("SELECT 8").value == b"8"
+
+
+@pytest.mark.parametrize("dynasty", [({"users": {"demo": {"limits": {"connections": 3}}}}, 1)], indirect=True)
+def test_limits_count_whoever_has_moved_once(dynasty: Dynasty) -> None:
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(client(dynasty.member)) for _ in range(3)]
+        dynasty.succeed_and_end()
+        with pytest.raises(pymysql.err.OperationalError, match="FL"):
+            dynasty.member.connect()
+        clients[0].close()
+        held.enter_context(until(lambda: _connected(dynasty), "a place is free", dynasty.member))
+        assert [value(one, "SELECT 1") for one in clients[1:]] == [1, 1]
+
+
+def _connected(dynasty: Dynasty) -> Any:
+    with contextlib.suppress(pymysql.err.OperationalError):
+        return client(dynasty.member)
+    return None
+
+
+@pytest.mark.parametrize("dynasty", [(BRIEF, 1)], indirect=True)
+def test_whoever_stays_is_told_when_the_time_is_up(dynasty: Dynasty, world: World) -> None:
+    """Between two transactions, within one, and in the midst of a statement; what they have written is not there."""
+    world.shards["eu-0"].primary.run(HELD, database="plain")
+    with contextlib.ExitStack() as held:
+        idle, open_, running = (held.enter_context(raw(dynasty.member, database="plain")) for _ in range(3))
+        assert idle.query("SET @held = 1").kind == "ok"
+        for connection, number in ((open_, 11), (running, 12)):
+            connection.query("BEGIN")
+            assert connection.query(f"INSERT INTO held VALUES ({number})").affected == 1
+        running.send(b"\x03SELECT SLEEP(30)")
+        dynasty.succeed()
+        answer = running.read_answer()
+        assert (answer.kind, answer.message[:6]) == ("error", "FL4005"), answer
+        for connection in (idle, open_):
+            connection.expect(0)
+            answer = connection.read_answer()
+            assert (answer.errno, answer.message[:6]) == (SHUTTING_DOWN, "FL4012"), answer
+            assert connection.query("SELECT 1").kind == "lost"
+        dynasty.ended()
+    assert "clients have stayed until the time is up" in dynasty.log()
+    until(lambda: world.shards["eu-0"].primary.query("SELECT * FROM plain.held") == [], "nothing is left")
+
+
+def test_tls_stays_until_the_time_is_up(world: World) -> None:
+    """What encrypts it cannot be carried over. It goes on as before, and is told at the end."""
+    files = world.authority.issue("listener")
+    tls = {"cert": str(files.certificate), "key": str(files.key)}
+    changes = {**BRIEF, "listeners": {"mysql": {"tls": tls}}}
+    with dynasty_of(world, changes, 1) as dynasty, contextlib.ExitStack() as held:
+        secure = held.enter_context(raw(dynasty.member, ssl_ca=str(files.ca)))
+        with dynasty.succeeding():
+            assert secure.query("SELECT 1").value == b"1"
+        secure.expect(0)
+        answer = secure.read_answer()
+        assert (answer.errno, answer.message[:6]) == (SHUTTING_DOWN, "FL4012"), answer
+        dynasty.ended()
+        assert "clients have stayed until the time is up: 1 by TLS" in dynasty.log()
+        again = held.enter_context(raw(dynasty.member, ssl_ca=str(files.ca)))
+        assert again.query("SELECT 2").value == b"2"

@@ -524,6 +524,7 @@ class Worker:
         self.relay.forget_statements(handle)
         self.relay.forget_outcome(handle)
         session.prepared.clear()
+        session.carried_in = frozenset()
         session.state = session.initial.use(session.database)
         level, lag = self.level_of(session)
         self.relay.set_session(handle, autocommit=True, consistency=level, max_lag_ms=lag)

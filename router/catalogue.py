@@ -1000,6 +1000,12 @@ _SESSIONS = (
         "Prepare it again.",
     ),
     _entry(
+        "PREPARED_ELSEWHERE", 3031, NOT_SUPPORTED_YET,
+        "this statement was prepared in the database '{0}', and the current one is '{1}'",
+        "A prepared statement names what it named when it was prepared, and here the same names mean something else.",
+        "Name the database before each table, prepare it again, or go back by USE before it is executed.",
+    ),
+    _entry(
         "NO_OPEN_CURSOR", 3029, STMT_HAS_NO_OPEN_CURSOR,
         "the statement has no open cursor",
         "COM_STMT_FETCH reads from the cursor that an execution has opened; its last row was sent, or it was closed.",

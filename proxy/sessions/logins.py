@@ -304,6 +304,7 @@ class Logins:
             mariadb=self.mariadb, state=SessionState.told(told["state"]), initial=SessionState.told(told["initial"]),
         )  # fmt: skip
         session.identity, session.login = self._identity_of(identity, told["listener"]), identity
+        session.carried_in = frozenset({session.database} if statements else ())
         worker.identify(session)
         outcome = (*told["outcome"][:-1], bytes.fromhex(told["outcome"][-1]))
         found = worker.shard_numbers()

@@ -26,6 +26,7 @@ from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.shuttle import Shuttle
 from proxy.mysql.wire import frame
 from proxy.sessions.session import Session
+from proxy.sessions.statements import Entry
 from proxy.supervision import control
 from router.errors import Refusal, refusal
 
@@ -67,7 +68,7 @@ class Moves:
         if session is None or session.login is None:
             return
         shuttle = session.login.shuttle
-        if shuttle is not None and not shuttle.at_rest:
+        if (shuttle is not None and not shuttle.at_rest) or self._prepared_elsewhere(session):
             self._worker.relay.stay(handle)
             return
         found = self._worker.relay.part(handle)
@@ -79,6 +80,11 @@ class Moves:
         heir = self._heirs[place_of(session.connection_id, len(self._heirs))]
         if not self._sent(heir, leaving):
             self._worker.background(self._send(heir, leaving))
+
+    def _prepared_elsewhere(self, session: Session) -> bool:
+        """Has it prepared anything in another database than its current one? Statements go with that one only."""
+        known = {one.database for one in session.prepared.values() if isinstance(one, Entry)}
+        return bool((known | session.carried_in) - {session.database})
 
     def _sent(self, heir: socket.socket, leaving: Leaving) -> bool:
         if not control.send(heir, leaving.told, leaving.sockets, leaving.statements):

@@ -89,7 +89,8 @@ class Session:
     transaction, when it is on several shards. `identity`: by what the policy knows it, and
     `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
     a version on trial decides about it. `login`: what it said of itself. `note`: an ERR packet's payload, what the
-    running statement is to be warned of.
+    running statement is to be warned of. `carried_in`: the database in which it had prepared what came with it from
+    the process before, if anything did.
     """
 
     handle: int
@@ -113,6 +114,7 @@ class Session:
     canary: bool = False
     login: ClientIdentity | None = None
     note: bytes | None = None
+    carried_in: frozenset[str | None] = frozenset()
 
     @property
     def database(self) -> str | None:

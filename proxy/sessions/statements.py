@@ -52,7 +52,8 @@ text when it prepares it, and how it describes the columns."""
 
 @dataclass(slots=True)
 class Entry:
-    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id."""
+    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id. `database`:
+    the current one at PREPARE, in which its names are looked up for good."""
 
     ref: StatementRef
     epoch: int
@@ -63,6 +64,7 @@ class Entry:
     answer: bytes
     nparams: int
     forms: Forms
+    database: str | None
 
     @property
     def size(self) -> int:
@@ -154,13 +156,21 @@ class Statements:
             self._worker.relay.reply(handle, answer, error=True)
             return
         # Of the epoch that it was planned in: if that is over by now, the first execution plans it anew.
-        entry = self._make(session, text, found, planned, compiled, answer, epoch)
+        entry = self._make(session, text, found, planned, compiled, answer, epoch, session.database)
         if not info["pins"] and info["trx"] != 2 and self._worker.variables.names(session.state, key[1]):
             self._keep(key, entry)
         self._give(handle, entry)
 
     def _make(
-        self, session: Session, text: bytes, found: Any, planned: Planned, compiled: Compiled, answer: bytes, epoch: int
+        self,
+        session: Session,
+        text: bytes,
+        found: Any,
+        planned: Planned,
+        compiled: Compiled,
+        answer: bytes,
+        epoch: int,
+        database: str | None,
     ) -> Entry:
         head = StmtPrepareOk.parse(answer[HEADER_SIZE : HEADER_SIZE + 12])
         sources: list[tuple[int, int, int]] = []
@@ -199,7 +209,7 @@ class Statements:
             digest_generation=generation,
             **arguments,
         )
-        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params, forms)
+        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params, forms, database)
 
     async def _describe(
         self, handle: int, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
@@ -325,11 +335,11 @@ class Statements:
         number = int.from_bytes(command[1:5], "little")
         entry = session.prepared.get(number)
         if not isinstance(entry, Entry):
-            self._renew(handle, session, number, *self._carried(handle, number))
+            self._renew(handle, session, number, *self._carried(handle, number), *session.carried_in)
             return
         context = self._worker.contexts.number(session.context())
         if entry.epoch != self._worker.epoch or self._worker.relay.statement_context(entry.ref) != context:
-            self._renew(handle, session, number, entry.text, entry.answer)
+            self._renew(handle, session, number, entry.text, entry.answer, entry.database)
             return
         self._carry_out(handle, session, command, number, entry)
 
@@ -342,19 +352,36 @@ class Statements:
         command, params, columns = found
         return command[HEADER_SIZE + 1 :], frame(StmtPrepareOk(number, columns, params).build(), 1)
 
-    def _renew(self, handle: int, session: Session, number: int, text: bytes, answer: bytes) -> None:
-        """Plan it anew for the configuration, schema and database of now, and look at the command again; its metadata
-        stays the client's."""
+    def _renew(
+        self, handle: int, session: Session, number: int, text: bytes, answer: bytes, database: str | None
+    ) -> None:
+        """Plan it anew for the configuration and schema of now, and look at the command again; its metadata stays the
+        client's. `database`: in which it was prepared. Raises Refusal."""
         found = lexer.lex(text, session.mode)
         planned = self._worker.planning.plan(session, text, found)
         if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
             raise refused
+        if database != session.database and not self._means_the_same(session, text, found, planned, database):
+            raise refusal("PREPARED_ELSEWHERE", database or "", session.database or "")
         compiled = self._worker.compile(session, planned)
-        fresh = self._make(session, text, found, planned, compiled, answer, self._worker.epoch)
+        fresh = self._make(session, text, found, planned, compiled, answer, self._worker.epoch, database)
         self._worker.relay.client_replace(handle, number, fresh.ref)
         session.prepared[number] = fresh
         self._worker.relay.resume(handle)
+
+    def _means_the_same(
+        self, session: Session, text: bytes, found: Any, planned: Planned, database: str | None
+    ) -> bool:
+        """Does the text, planned in the session's database, name what it named in the one where it was prepared?"""
+        context = replace(self._worker.context_of(session), database=database)
+        there = self._worker.plan_in_force(found, text, context)
+        if there.refusal is not None or there.facts.tables != planned.facts.tables:
+            return False
+        if planned.facts.tables:
+            return there.plan == planned.plan
+        # It is left to a server what else it names, a procedure for one, unless the planner knows all of it.
+        return not (isinstance(there.plan, plans.OneShard) and isinstance(planned.plan, plans.OneShard))
 
     def _carry_out(self, handle: int, session: Session, command: bytes, number: int, entry: Entry) -> None:
         types = self._worker.relay.statement_types(handle, number)

@@ -132,6 +132,30 @@ def test_more_statements_than_may_be_carried_keep_their_client(dynasty: Dynasty)
         assert [connection.execute(one).rows[0][0] for one in large[1:]] == [b"1", b"2", b"3"]
 
 
+def test_what_was_prepared_in_another_database_keeps_its_client(dynasty: Dynasty) -> None:
+    with raw(dynasty.member, database="plain") as connection:
+        asking = connection.prepare("SELECT ? AS given")
+        connection.query("USE shop")
+        with dynasty.succeeding():
+            assert connection.execute(asking, ("still here",)).value == b"still here"
+            assert dynasty.alive(dynasty.pids[0])
+            connection.query("USE plain")
+            dynasty.ended()
+        assert connection.execute(asking, ("there",)).value == b"there"
+
+
+def test_names_mean_what_they_meant_before_the_move(dynasty: Dynasty, world: World) -> None:
+    primary = world.shards["eu-0"].primary
+    primary.run("CREATE TABLE customers (id BIGINT PRIMARY KEY)", database="plain")
+    with raw(dynasty.member, database="plain") as connection:
+        counting = connection.prepare("SELECT COUNT(*) AS n FROM customers WHERE id < ?")
+        dynasty.succeed_and_end()
+        connection.query("USE shop")
+        assert connection.execute(counting, (1 << 62,)).message.startswith("FL3031")
+        connection.query("USE plain")
+        assert connection.execute(counting, (1 << 62,)).value == bytes(8)
+
+
 @BOTH_SERVERS
 @pytest.mark.parametrize("dynasty", [({}, 2)], indirect=True)
 def test_prepared_work_goes_on(dynasty: Dynasty, world: World) -> None:

@@ -449,3 +449,19 @@ def test_a_prepared_statement_finds_the_sessions_temporary_table(few: Fairlead, 
             assert behind is None or mine.query(behind).kind == "ok"
         assert [one.name for one in other.prepare("SELECT * FROM hidden").answer.columns] == [b"id"]
         assert other.query("SELECT * FROM hidden").kind == "rows"
+
+
+def test_a_prepared_statement_names_what_it_named_when_it_was_prepared(world: World, fairlead: Fairlead) -> None:
+    """In another database it is executed only if it means the same there."""
+    world.shards["eu-0"].primary.run("CREATE TABLE customers (id BIGINT PRIMARY KEY)", database="plain")
+    with raw(fairlead, database="plain") as side:
+        bare = side.prepare("SELECT COUNT(*) FROM customers WHERE id < ?")
+        named = side.prepare("SELECT COUNT(*) FROM plain.customers WHERE id < ?")
+        asking = side.prepare("SELECT DATABASE()")
+        assert side.execute(bare, (1 << 62,)).value == side.execute(named, (1 << 62,)).value == bytes(8)
+        side.query("USE shop")
+        assert side.execute(bare, (1 << 62,)).message.startswith("FL3031")
+        assert side.execute(named, (1 << 62,)).value == bytes(8)
+        assert side.execute(asking).value == b"shop"
+        side.query("USE plain")
+        assert side.execute(bare, (1 << 62,)).value == bytes(8)

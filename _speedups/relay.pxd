@@ -142,6 +142,7 @@ cdef enum Draining:             # what becomes of a session between two transact
 
 cdef enum:
     OUTCOME_ID_LOST = 0x80
+    NOBODY = -1                 # no session's handle, of which 0 is one
 
 cdef enum LastError:
     NO_ERROR = 0
@@ -379,7 +380,7 @@ cdef struct Session:
     Statement* exec             # COM_STMT_EXECUTE: what is executed
     Verdict* verdict            # the policy's, of the current command; NULL for none
     Attributes* attributes      # of the current command, or of the script that it is a part of; NULL for none
-    uint64_t client             # a lease's: the session for which it works, 0 for none
+    uint64_t client             # a lease's: the session for which it works, or NOBODY
     ClientStatement* stmts
     uint32_t stmt_cap
     uint32_t exec_stmt          # the client's id of `exec`: its long data end with the command

@@ -1106,7 +1106,7 @@ cdef class Relay:
 
     # ------------------------------------------------------------ leases
     def lease_open(self, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t user, bint hop, size_t credit=262144,
-                   uint64_t client=0):
+                   uint64_t client=<uint64_t>NOBODY):
         """A session for the executor's own commands, which servers get with the attributes of what `client` does
         meanwhile. -> handle. Raises RelayFull."""
         cdef Core* c = &self.core
@@ -1151,7 +1151,7 @@ cdef class Relay:
             self.lock()
             s = session_at(c, handle)
             if s != NULL and s.kind == KIND_LEASE and s.phase == PHASE_IDLE and replace_command(c, s, p, n):
-                share_attributes(c, s, session_at(c, s.client) if s.client else NULL)
+                share_attributes(c, s, session_at(c, s.client))
                 s.t_received = c.now
                 s.t_wait = s.t_sent = 0
                 s.bytes_out = 0

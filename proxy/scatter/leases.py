@@ -22,6 +22,9 @@ from router.errors import refusal
 CLOSED, DATA, DONE, LOST = 2, 8, 16, 32
 """The relay's event bits."""
 
+NOBODY = (1 << 64) - 1
+"""No session's handle."""
+
 COLLECT_LIMIT = 16 << 20
 """Most bytes that `command` collects of one response."""
 
@@ -210,7 +213,7 @@ class Leases:
 
     def open(
         self, capabilities: Capability, *, ctx: int, state: int, user: int, hop: bool, credit: int = 256 << 10,
-        client: int = 0,
+        client: int = NOBODY,
     ) -> Lease:  # fmt: skip
         """`client`: the session for which it works, whose query attributes go with its commands."""
         return Lease(self, capabilities, ctx=ctx, state=state, user=user, hop=hop, credit=credit, client=client)

@@ -10,6 +10,7 @@ import pytest
 
 from config.load import load
 from proxy.generation import Generation
+from proxy.mysql.constants.capabilities import Capability
 from proxy.sessions.logins import Logins
 
 MARIADB, OLD_MARIADB, NEW_MARIADB = "10.11.19-MariaDB-deb12", "10.6.5-MariaDB-log", "11.4.2-MariaDB"
@@ -99,3 +100,20 @@ def test_what_the_configuration_names(stand: Stand) -> None:
     assert stand.greeting() == ("mariadb", "5.5.5-10.5.1-MariaDB", UTF8MB4_UNICODE_CI)
     stand.configure("mysql", "mysql", ", version: 8.0.36, collation: utf8mb4_0900_ai_ci")
     assert stand.greeting() == ("mysql", "8.0.36", UTF8MB4_0900_AI_CI)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "seen", "offered"),
+    [
+        ("mysql", "mysql", [MYSQL, "8.0.23"], True),
+        ("mysql", "mysql", [MYSQL, "8.0.22-debug"], False),
+        ("mysql", "mariadb", [MYSQL, MARIADB], False),
+        ("mysql", "mariadb", [MYSQL], False),
+    ],
+)
+def test_query_attributes_are_offered_when_all_servers_know_them(
+    stand: Stand, one: str, two: str, seen: list[str], offered: bool
+) -> None:
+    stand.configure(one, two, ", version: 8.0.11")
+    stand.logins.announce(seen)
+    assert bool(stand.logins.handshake("mysql").capabilities & Capability.QUERY_ATTRIBUTES) is offered

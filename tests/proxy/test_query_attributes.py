@@ -270,6 +270,39 @@ def test_over_shards_what_reads_them_is_refused_and_others_are_answered(servers:
         assert [int.from_bytes(row[0] or b"", "little") for row in found.rows] == sorted((first, second))
 
 
+TRIGGER = """CREATE TRIGGER signed BEFORE UPDATE ON customers
+    FOR EACH ROW SET NEW.name = COALESCE(mysql_query_attribute_string('n'), 'nobody')"""
+
+
+@on_mysql
+def test_statements_over_shards_take_theirs_along(servers: World) -> None:
+    """Nobody sees it in the text when a trigger reads them."""
+    keys = [ids_on(servers, name)[0] for name in ("eu-0", "eu-1")]
+    names = f"SELECT name FROM customers WHERE id IN ({keys[0]}, {keys[1]})"
+    for shard in servers.shards.values():
+        shard.primary.run(TRIGGER, database="shop")
+    update = f"UPDATE customers SET balance = balance + 1 WHERE id IN ({keys[0]}, {keys[1]})"
+    with contextlib.closing(through(servers.fairlead(), database="shop")) as side:
+
+        def named_after(number: int) -> bool:
+            return side.query(names).rows == ((b"%d" % number,),) * 2
+
+        assert side.with_attributes(update, {b"n": 1}).affected == 2
+        assert named_after(1)
+        statement = side.prepare("UPDATE customers SET balance = balance + ? WHERE id IN (?, ?)")
+        side.execute_with(statement, [1, *keys], {b"n": 2})
+        assert named_after(2)
+        side.query("BEGIN")
+        for key in keys:
+            side.with_attributes(f"UPDATE customers SET balance = balance - 1 WHERE id = {key}", {b"n": 3})
+        side.query("COMMIT")
+        assert named_after(3)
+        side.query(update)
+        assert side.query(names).rows == ((b"nobody",),) * 2
+    for shard in servers.shards.values():
+        shard.primary.run("DROP TRIGGER signed", database="shop")
+
+
 @on_mysql
 def test_values_are_not_logged(servers: World) -> None:
     member = servers.kept({"telemetry": {"slow_query": "1us"}})

@@ -753,8 +753,11 @@ cdef uint32_t backslash(Scan* s, uint32_t i) noexcept nogil:
 
 
 cdef uint32_t semicolon(Scan* s, uint32_t i) noexcept nogil:
+    cdef uint32_t end = s.n
+    while end > i and (s.p[end - 1] == c';' or CLASS[s.p[end - 1]] & C_MASK == C_SPACE):
+        end -= 1                # as servers do before they read
     i += 1
-    if skip_blank(s.p, i, s.n) == s.n:
+    if end < i or skip_blank(s.p, i, s.n) == s.n:
         return s.n
     if not s.flags & LEX_MULTI:
         s.rest = i

@@ -1235,9 +1235,10 @@ cdef class Relay:
             self.unlock()
 
     # ------------------------------------------------------------ transactions of several shards
-    def move_backend(self, uint64_t giver, uint64_t taker):
+    def move_backend(self, uint64_t giver, uint64_t taker, *, bint lent=False):
         """The backend that one session or lease holds is the other's from now on, with the transaction that is open
         there. Pins stay where they are; a client's session goes on saying that it is in a transaction.
+        `lent`: for nothing that changes LAST_INSERT_ID() there, and it comes back before the session goes on.
 
         -> False when the giver has none, or either is gone or busy.
         """
@@ -1250,6 +1251,8 @@ cdef class Relay:
             a, b = session_at(c, giver), session_at(c, taker)
             if a != NULL and b != NULL and at_rest(a) and at_rest(b) and a.backend != NULL and b.backend == NULL \
                     and not a.linger and not a.backend.busy:
+                if not lent:
+                    ids_lost(a, a.backend)
                 move_backend(c, a, b)
                 moved = True
             self.unlock()
@@ -2141,7 +2144,6 @@ cdef inline bint at_rest(Session* s) noexcept nogil:
 
 cdef void move_backend(Core* c, Session* a, Session* b) noexcept nogil:
     cdef bint active = a.backend.status & SERVER_STATUS_IN_TRANS != 0
-    ids_lost(a, a.backend)
     b.backend = a.backend
     b.backend.owner = b
     a.backend = NULL

@@ -319,7 +319,8 @@ cdef Diff* diff_find(Core* c, uint32_t base, uint32_t from_state, uint32_t to_st
 cdef inline uint8_t next_step(Core* c, Session* s, Backend* b) noexcept nogil:
     if b.state != s.state and state_differs(c, s, b):
         return STEP_STATE
-    if s.trx == TRX_PENDING and not s.flags & PLAN_OUTSIDE:
+    # Without autocommit MySQL begins one for information_schema, too, and savepoints belong before it.
+    if s.trx == TRX_PENDING and (not s.flags & PLAN_OUTSIDE or (s.autocommit_off and s.ndeferred)):
         return STEP_BEGIN
     if s.nextra:
         return STEP_EXTRA

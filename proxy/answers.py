@@ -361,6 +361,8 @@ class Dispatcher:
         if is_program(first):
             whole = lex(bytes(sql), session.mode)
             self.follow(handle, session, sql, whole, self.worker.planning.plan(session, sql, whole), SEVERAL)
+        elif not first.norm:
+            raise refusal("EMPTY_STATEMENT")
         elif not self.relay.split(handle, first.rest):
             raise refusal("MULTI_STATEMENT")
 

@@ -85,7 +85,7 @@ _STATEMENTS = (
     _entry(
         "EMPTY_STATEMENT", 1001, EMPTY_QUERY,
         "the statement is empty",
-        "The text holds nothing but white space and comments; a server says the same.",
+        "The text holds nothing but white space; a server says the same.",
         "Send a statement.",
     ),
     _entry(

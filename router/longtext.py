@@ -1,7 +1,8 @@
 """Words of a statement whose template is beyond the lexer's bounds (64 KiB, 1,024 literals).
 
 Such a statement passes an unsharded keyspace as it is, but the gate must still see its words. Rows of plain
-literals after VALUES are skipped in one step, so that a large INSERT costs little. The rules are the lexer's
+literals after VALUES, and literals behind a literal, are skipped in one step, so that many of them cost little. The
+rules are the lexer's
 (`_speedups.lexer`); a text that could be read in two ways gives None and is refused.
 """
 
@@ -21,7 +22,7 @@ _WORD = r"[\w$\x80-\U0010ffff]"
 
 
 @cache
-def _patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
+def _patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     inside = r"[^{0}]|{0}{0}" if mode & lexer.NO_BACKSLASH_ESCAPES else r"[^{0}\\]|\\.|{0}{0}"
     single, double = (rf"{quote}(?:{inside.format(quote)})*+{quote}" for quote in ("'", '"'))
     ansi = bool(mode & lexer.ANSI_QUOTES)
@@ -50,11 +51,12 @@ def _patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
     item = rf"(?:NULL\b|[-+]?\s*+(?:_\w+\s*+)?(?:{literal}))"
     row = rf"\(\s*+{item}(?:\s*+,\s*+{item})*+\s*+\)"
     rows = re.compile(rf"\s*+{row}(?:\s*+,\s*+{row})*+", re.DOTALL | re.ASCII | re.IGNORECASE)
-    return token, rows
+    more = re.compile(rf"(?:\s*+,\s*+{item}(?=\s*+[,)]))++", re.DOTALL | re.ASCII | re.IGNORECASE)
+    return token, rows, more
 
 
-def patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """One token of a text in this mode of the lexer; and a run of rows of plain literals."""
+def patterns(mode: int) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """One token of a text in this mode of the lexer; a run of rows of plain literals; further literals of a list."""
     return _patterns(mode & (lexer.ANSI_QUOTES | lexer.NO_BACKSLASH_ESCAPES))
 
 
@@ -63,7 +65,7 @@ def words_of(sql: Text, mode: int) -> tuple[Token, ...] | None:
     text is beyond all bounds or not clearly readable."""
     if len(sql) > MAX_BYTES:
         return None
-    token, rows = patterns(mode)
+    token, rows, more = patterns(mode)
     text = bytes(sql).decode("utf-8", "surrogateescape")
     found: list[Token] = []
     at = literals = 0
@@ -85,6 +87,8 @@ def words_of(sql: Text, mode: int) -> tuple[Token, ...] | None:
         at = match.end()
         if found and kind == "word" and found[-1].upper in ("VALUES", "VALUE") and (run := rows.match(text, at)):
             found += _row(at)
+            at = run.end()
+        elif kind == "literal" and (run := more.match(text, at)):
             at = run.end()
     return None if executable else tuple(found)
 

@@ -284,10 +284,10 @@ class Statements:
         async with self._worker.lease(session, shard) as lease:
             # Whatever becomes of the command, the backend never goes to anybody else.
             relay.set_pins(lease.handle, add=self._worker.pin_bits("other"))
-            if not relay.move_backend(handle, lease.handle):
+            if not relay.move_backend(handle, lease.handle, lent=True):
                 raise SessionGone
             answer = await lease.command(shard, b"\x16" + text)
-            if not relay.move_backend(lease.handle, handle):
+            if not relay.move_backend(lease.handle, handle, lent=True):
                 self._worker.dispatcher.refuse(
                     handle, refusal("BACKEND_LOST_IDLE", self._worker.shard_of_number(shard).name), close=True
                 )

@@ -74,7 +74,7 @@ def spelled(
 
 def parameters(sql: bytes, mode: int) -> list[int]:
     """Where each `?` that is a parameter stands; lists hold some that have no slot of their own."""
-    pattern, _ = patterns(mode)
+    pattern, *_ = patterns(mode)
     text = sql.decode("latin-1")  # so that positions are those of bytes
     return [match.start() for match in pattern.finditer(text) if match["literal"] == "?"]
 

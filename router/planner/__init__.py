@@ -15,7 +15,7 @@ from router.errors import Refusal, refusal
 from router.gate import Family, Gate, gate
 from router.hints import NO_HINTS, Hints, parse_hints
 from router.longtext import words_of
-from router.plan import OneShard, Planned
+from router.plan import Facts, Nothing, OneShard, Planned
 from router.planner import change, ddl, explaining, insert, kill, opaque, select, setting, show, telling, transaction
 from router.planner.request import Draft, Request, refused
 from router.template import NotUnderstood
@@ -33,7 +33,7 @@ def plan(lexed: LexedStatement, sql: Text, context: Context) -> Planned:
         norm = decode(lexed.norm)
         tokens = tokenize(norm)
         if not tokens:
-            raise refusal("EMPTY_STATEMENT")
+            return _comment(sql, context)
         gated = gate(tokens)
         verb = gated.verb.lower()
         if lexed.flags & lexer.MULTI and gated.family is not Family.PROGRAM:
@@ -71,6 +71,19 @@ def _check_lexed(lexed: LexedStatement, context: Context) -> None:
         raise refusal("NUL_BYTE")
     if lexed.error == lexer.MALFORMED:
         raise refusal("MALFORMED")
+
+
+def _comment(sql: Text, context: Context) -> Planned:
+    """A text without a word: servers answer OK to comments, and an error to nothing. Raises Refusal."""
+    first = sql[:BLANKS_MAX].lstrip(BLANKS)[:1]
+    if first in (b"", b";"):
+        raise refusal("EMPTY_STATEMENT")
+    return Planned(Nothing(), Facts("", cacheable=False), ("it holds comments only",), context.topology)
+
+
+BLANKS = b" \t\n\v\f\r"
+BLANKS_MAX = 65536
+"""Where no comment has begun by then, none is looked for."""
 
 
 def _plan_long(lexed: LexedStatement, sql: Text, context: Context) -> Planned:

@@ -20,16 +20,19 @@ from router.tokens import Token
 from router.topology import Keyspace
 
 # After these only an expression can follow, so a dotted name is table.column. ON is one of them after JOIN
-# only: CREATE INDEX and CREATE TRIGGER have a table there. LIKE is none: CREATE TABLE … LIKE has a table.
+# only, and up to a comma: CREATE INDEX and CREATE TRIGGER have a table there. LIKE is none: CREATE TABLE … LIKE has
+# a table.
 _EXPRESSION = frozenset(
     {"SELECT", "WHERE", "AND", "OR", "XOR", "NOT", "BY", "HAVING", "SET", "CASE", "WHEN", "THEN", "ELSE"}
     | {"BETWEEN", "RLIKE", "REGEXP", "IN", "IS", "DISTINCT", "ALL", "LIMIT", "OFFSET", "RETURN", "IF"}
     | {"DIV", "MOD", "BINARY", "INTERVAL", "VALUES", "VALUE", "DO", "COLLATE", "ESCAPE", "AGAINST", "MATCH"}
 )
+_CLAUSE = frozenset({"SELECT", "WHERE", "BY", "HAVING", "SET", "LIMIT", "VALUES"})
+"""What ends a join's condition."""
 _JOIN = frozenset({"JOIN", "STRAIGHT_JOIN"})
 _TABLE = _JOIN | {
     *("FROM", "INTO", "UPDATE", "TABLE", "TABLES", "REFERENCES", "USING", "INSERT", "ON", "LIKE"),
-    *("REPLACE", "DELETE", "CALL", "VIEW", "TRIGGER", "EVENT", "PROCEDURE", "FUNCTION", "INDEX", "TO", "AS"),
+    *("REPLACE", "DELETE", "CALL", "VIEW", "TRIGGER", "EVENT", "PROCEDURE", "FUNCTION", "INDEX", "TO"),
     *("SEQUENCE", "LOCK", "EXISTS", "USE", "DESCRIBE", "DESC", "EXPLAIN", "TRUNCATE", "IGNORE", "FOR"),
 }
 _OPERATORS = frozenset(
@@ -124,9 +127,13 @@ def _databases(tokens: Sequence[Token]) -> Iterator[str]:
             clauses.pop()
         elif token.text == ";":
             clauses, joined = ["table"], False
-        elif token.upper in _EXPRESSION or (token.upper == "ON" and joined):
-            clauses[-1] = "expression"
-        elif token.upper == "LIKE" and clauses[-1] == "expression":
+        elif token.upper == "ON" and joined:
+            clauses[-1] = "condition"
+        elif token.text == "," and clauses[-1] == "condition":
+            clauses[-1] = "table"
+        elif token.upper in _EXPRESSION:
+            clauses[-1] = "condition" if clauses[-1] == "condition" and token.upper not in _CLAUSE else "expression"
+        elif token.upper == "LIKE" and clauses[-1] != "table":
             continue
         elif token.upper in _TABLE:
             clauses[-1] = "table"
@@ -142,7 +149,7 @@ def _inside(tokens: Sequence[Token], index: int, outside: str) -> str:
     before = tokens[index - 1] if index else None
     if before is not None and before.is_name and before.upper in functions.BUILT_IN:
         return "expression"
-    return outside
+    return "expression" if outside == "condition" else outside
 
 
 def _heads_a_dotted_name(tokens: Sequence[Token], index: int) -> bool:

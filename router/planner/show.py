@@ -14,6 +14,7 @@ from router.lookups import PREFIX
 from router.plan import AnyShard, Names, OneShard, Plan, Planned, Scatter, ShowFairlead
 from router.planner import measured
 from router.planner.request import Draft, Request
+from router.relations import SYSTEM
 from router.template import NotUnderstood, literal_slots
 from router.tokens import Token, starts, words
 from router.topology import Keyspace, TableKind
@@ -211,10 +212,24 @@ def _from(rest: Sequence[Token]) -> str | None:
     return None
 
 
+def _is_system(database: str | None) -> bool:
+    return database is not None and database.lower() == SYSTEM
+
+
+def _system(request: Request) -> Planned:
+    """A list or description of information_schema's own tables, which holds nothing of anybody's."""
+    draft = Draft(request, "show", reads=True)
+    draft.because(f"every server of the keyspace describes {SYSTEM} alike")
+    return draft.done(_any(request, request.context.keyspace))
+
+
 def _tables(request: Request, rest: Sequence[Token]) -> Planned:
     """On a sharded keyspace every shard has the same tables; a difference is a finding of the check."""
     _no_query(request)
-    keyspace = _schema(request, _from(rest[1:]))
+    database = _from(rest[1:])
+    if _is_system(database):
+        return _system(request)
+    keyspace = _schema(request, database)
     draft = Draft(request, "show", reads=True)
     draft.because("the tables' names are the same on every shard")
     listing_needs(request, draft, keyspace)
@@ -305,7 +320,7 @@ def _columns(request: Request, rest: Sequence[Token]) -> Planned:
 def _indexes(request: Request, rest: Sequence[Token]) -> Planned:
     """SHOW INDEX FROM [db.]t [FROM db] [WHERE …]: cardinalities are about all shards' rows."""
     planned = _columns(request, rest)
-    if not isinstance(planned.plan, AnyShard) or request.hints.shard is not None:
+    if not isinstance(planned.plan, AnyShard) or request.hints.shard is not None or not planned.facts.tables:
         return planned
     use = planned.facts.tables[0]
     keyspace = request.keyspace(use.keyspace)
@@ -326,6 +341,8 @@ def _table_name(tokens: Sequence[Token]) -> tuple[tuple[str | None, str], Sequen
 
 def describe(request: Request, database: str | None, table: str) -> Planned:
     """DESCRIBE and SHOW COLUMNS / INDEX / CREATE TABLE."""
+    if _is_system(database):
+        return _system(request)
     keyspace = _schema(request, database)
     draft = Draft(request, "show")
     draft.use(keyspace.name, table, "read", Verb.SELECT)

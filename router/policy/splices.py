@@ -181,7 +181,7 @@ def _literals(lexed: LexedStatement) -> Iterator[tuple[int, int, int]]:
 
 def _words(sql: bytes, at: int, mode: int) -> Iterator[tuple[int, int]]:
     """The spans of what is neither space nor comment, from `at` on. (ORDER BY 1 is a number in norm, too.)"""
-    pattern, _ = patterns(mode)
+    pattern, *_ = patterns(mode)
     text = sql.decode("latin-1")  # so that positions are those of bytes
     while at < len(text) and (match := pattern.match(text, at)):
         if match.lastgroup == "bad":

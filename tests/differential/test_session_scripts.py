@@ -280,3 +280,13 @@ def test_writes_prepared_in_read_only_transactions(arena: Arena) -> None:
                     said = both.mine.execute(mine, values), both.theirs.execute(theirs, values)
                     both.same(f"{beginning}: EXECUTE {sql}", *said)
             same(both, "ROLLBACK")
+
+
+def test_the_id_is_still_known_when_a_statement_was_prepared_on_the_sessions_own_connection(both: Both) -> None:
+    for sql in ("CALL ends()", "BEGIN", "INSERT INTO t (id, v) VALUES (77, 'given')"):
+        same(both, sql)
+    same(both, "SELECT LAST_INSERT_ID()", prepared=True)
+    same(both, "CALL adds()", prepared=True)
+    same(both, "CALL adds()", prepared=True)
+    same(both, "SELECT LAST_INSERT_ID()", prepared=True)
+    same(both, "ROLLBACK")

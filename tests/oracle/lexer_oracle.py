@@ -633,8 +633,15 @@ def render(tokens: list[Token]) -> tuple[Renderer, int]:
 
 def prepared(sql: bytes, mode: int) -> tuple[list[Token], Tokenizer]:
     tokenizer = Tokenizer(sql, mode)
-    tokens = unsplit(introduced(concatenated(tokenizer.run(), sql)))
+    tokens = unsplit(introduced(concatenated(one_semicolon(tokenizer.run(), sql), sql)))
     return tokens, tokenizer
+
+
+def one_semicolon(tokens: list[Token], sql: bytes) -> list[Token]:
+    """Of several at the very end, the first."""
+    end = len(sql.rstrip(b"; \t\n\v\f\r"))
+    kept = [token for token in tokens if token.start < end]
+    return kept + tokens[len(kept) : len(kept) + 1]
 
 
 def lex(sql: bytes, mode: int = 0) -> Result:

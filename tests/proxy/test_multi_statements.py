@@ -98,6 +98,17 @@ def test_a_comment_at_the_end_is_no_statement(both: Both) -> None:
     assert [one.kind for one in answers(both.near, "SELECT 1; -- the end\n")] == ["rows"]
 
 
+@pytest.mark.parametrize("sql", ["--", "# a\n", " /* a */ ", "/*! */", "/* a */;", "SELECT 1;;", "SELECT 1; ; \n"])
+def test_comments_alone_are_answered_and_semicolons_at_the_end_are_nothing(both: Both, sql: str) -> None:
+    assert len(both.same(sql)) == 1
+
+
+def test_nothing_and_nothing_before_a_semicolon_are_errors(both: Both) -> None:
+    assert [one.errno for one in both.same(" ; ")] == [1065]
+    for one in (both.near, both.far):
+        assert answers(one, "/* a */; SELECT 1")[0].kind == "error"
+
+
 def test_a_procedure_is_one_statement_and_its_results_are_told_apart(both: Both) -> None:
     both.same("DROP PROCEDURE IF EXISTS pairs")
     body = "CREATE PROCEDURE pairs() BEGIN SELECT 1 AS a; SELECT 2 AS b; END"

@@ -347,6 +347,14 @@ def test_savepoints_without_autocommit(world: World, fairlead: Fairlead, shard: 
     assert balance(world, key) != MARKED
 
 
+def test_savepoints_without_autocommit_stand_before_a_look_at_the_schema(fairlead: Fairlead) -> None:
+    with client(fairlead, autocommit=False, database="plain") as connection:
+        ask(connection, "SAVEPOINT start")
+        ask(connection, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()")
+        ask(connection, "SHOW FULL TABLES")
+        ask(connection, "ROLLBACK TO start")
+
+
 def test_variables_set_inside_of_a_transaction_do_not_outlast_it_as_a_pin(
     fairlead: Fairlead, connection: Connection, one: int, other: int
 ) -> None:

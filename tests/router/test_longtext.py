@@ -127,3 +127,10 @@ def test_it_opens_no_door(sql: str, user: str, entry: str) -> None:
 
 def test_inserting_takes_the_right_to_insert_only() -> None:
     assert planned(f"INSERT INTO t VALUES {MANY}", context("app", "writer")).plan == OneShard("eu-0")
+
+
+def test_lists_of_literals_are_skipped_in_one_step() -> None:
+    found = words_of(f"SELECT ?{', ?' * 65_534} FROM t WHERE a IN (-1, NULL, 'x') AND b = f(1, c)".encode(), 0)
+    assert found is not None
+    assert len(found) < 40
+    assert [token.text for token in found[-6:]] == ["f", "(", "?", ",", "c", ")"]

@@ -18,6 +18,7 @@ from router.engine.columns import INTEGERS, LONGLONG, SHORT, TINY, YEAR, Column
 from router.engine.cursor import Cursor
 from router.engine.recipe import Measured, Part
 from router.errors import refusal
+from router.lookups import PREFIX
 
 Value: TypeAlias = int | bytes | None
 Values: TypeAlias = dict[str, Value]
@@ -41,6 +42,7 @@ _CALLED = {
     "table": "name", "table_name": "name", "table_rows": "rows", "index_name": "key_name", "nullable": "null",
 }  # fmt: skip
 """Columns that SHOW and information_schema call by different names."""
+OURS = PREFIX.encode()
 PACKET_HEAD = 4
 _SIZES = {TINY: 1, SHORT: 2, YEAR: 2, LONGLONG: 8}
 
@@ -65,19 +67,24 @@ class Measures:
     held: int = 0
 
     def feed(self, shard: str, packets: bytes) -> None:
+        if self.measured.form == "names" and self._shards and shard not in self._shards:
+            return
         key = _KEYS.get(self.measured.form) or self._alike
         rows = self._shards.setdefault(shard, {})
         for sequence, payload in split_packets(packets):
             values = self._values(self.shape.cells(payload))
+            if self._is_ours(values):
+                continue
             packet = len(payload).to_bytes(3, "little") + bytes([sequence]) + payload
             rows[tuple(values.get(name) for name in key)] = Row(packet, values)
         self.held += 4 * len(packets)
 
     def rows(self) -> bytearray:
         """The whole's rows, in the order of the first shard. Raises Refusal for what is not the same on all."""
-        wanted = {"index": ("cardinality",), "same": APART}.get(self.measured.form, STATUS)
+        wanted = {"index": ("cardinality",), "same": APART, "names": ()}.get(self.measured.form, STATUS)
         numbers = [at for at, column in enumerate(self.columns) if _called(column) in wanted]
-        found = list({"index": self._indexes, "same": self._same}.get(self.measured.form, self._tables)())
+        read = {"index": self._indexes, "same": self._same, "names": self._same}.get(self.measured.form, self._tables)
+        found = list(read())
         cells = [[self._cell(self.columns[at], values) for at in numbers] for _, values in found]
         return with_cells(self.shape, b"".join(packet for packet, _ in found), numbers, cells)
 
@@ -94,6 +101,11 @@ class Measures:
             found = {shard: rows[key] for shard, rows in self._shards.items() if key in rows}
             name = key[0]
             yield declared.get(name.decode("utf-8", "replace") if isinstance(name, bytes) else ""), key, found
+
+    def _is_ours(self, values: Values) -> bool:
+        """Of a table that holds a lookup? SHOW TABLES has the name in its first column."""
+        name = values.get("name", values[_called(self.columns[0])])
+        return isinstance(name, bytes) and name.startswith(OURS)
 
     @property
     def _alike(self) -> tuple[str, ...]:

@@ -175,11 +175,11 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What servers measure, one row for a table ('status'), for one of its partitions or for a column of one of its
-    indexes ('index'), of these `tables`; or what all of them must tell alike but for its times ('same'). `whole`: all
-    columns of an index are listed.
+    indexes ('index'), of these `tables`; or what all of them must tell alike but for its times ('same'), or what the
+    first of them tells ('names'). `whole`: all columns of an index are listed. Fairlead's own tables are left out.
     """
 
-    form: Literal["status", "partitions", "index", "same"]
+    form: Literal["status", "partitions", "index", "same", "names"]
     tables: tuple[Part, ...] = ()
     whole: bool = True
 
@@ -229,7 +229,7 @@ class Recipe:
         """(step, detail), the last one first."""
         keys = ", ".join(_key(key) for key in self.order)
         if self.measured is not None:
-            numbers = "" if self.measured.form == "same" else " of all shards' numbers"
+            numbers = "" if self.measured.form in ("same", "names") else " of all shards' numbers"
             yield ("measure", f"one {_MEASURED[self.measured.form]}{numbers}")
             return
         if self.explained is not None:
@@ -264,7 +264,7 @@ class Recipe:
 
 _MEASURED = {
     "status": "row per table", "partitions": "row per partition", "index": "row per column of an index",
-    "same": "answer that all give",
+    "same": "answer that all give", "names": "answer, without Fairlead's own tables",
 }  # fmt: skip
 
 

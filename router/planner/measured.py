@@ -42,7 +42,12 @@ def view(request: Request, keyspace: Keyspace, name: str, *, whole: bool) -> Sca
     """Rows of information_schema; `whole`: of all columns of an index, if of any."""
     shards = tuple(shard.name for shard in keyspace.shards)
     tables = tuple(_part(keyspace, table) for table in keyspace.tables.values())
-    return _measured(request, keyspace, shards, Measured(_FORMS[name], tables, whole))
+    return _measured(request, keyspace, shards, Measured(_FORMS.get(name, "names"), tables, whole))
+
+
+def names(request: Request, keyspace: Keyspace) -> Scatter:
+    """What one of them tells, without Fairlead's own tables."""
+    return _measured(request, keyspace, tuple(shard.name for shard in keyspace.shards), Measured("names"))
 
 
 def same(request: Request, keyspace: Keyspace) -> Scatter:

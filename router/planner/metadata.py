@@ -14,7 +14,7 @@ from router.plan import AnyShard, OneShard, Plan, Planned, Survey
 from router.planner.parsed import Parsed, describe
 from router.planner.request import Draft, Request
 from router.planner.show import listing_needs, lists
-from router.planner.views import Limit, measures, survey, whole_view
+from router.planner.views import Limit, hides, measures, survey, whole_view
 from router.relations import SYSTEM, Query, Relation, resolve
 from router.template import slot_of
 from router.topology import Keyspace
@@ -122,7 +122,7 @@ def _of_one(request: Request, parsed: Parsed, draft: Draft, keyspace: Keyspace) 
     hinted = keyspace.shards[0].name if keyspace.unsharded else request.hinted_shard(keyspace)
     if hinted is not None:
         return OneShard(hinted)
-    if measures(parsed):
+    if measures(parsed) or hides(request, parsed, keyspace):
         return whole_view(request, parsed, keyspace)
     return AnyShard(keyspace.name, tuple(shard.name for shard in keyspace.shards))
 

@@ -233,6 +233,9 @@ def _tables(request: Request, rest: Sequence[Token]) -> Planned:
     draft = Draft(request, "show", reads=True)
     draft.because("the tables' names are the same on every shard")
     listing_needs(request, draft, keyspace)
+    if keyspace.lookups and not keyspace.unsharded and request.hinted_shard(keyspace) is None:
+        draft.because("Fairlead's own tables are left out")
+        return draft.done(measured.names(request, keyspace))
     return draft.done(_description(request, keyspace, None))
 
 

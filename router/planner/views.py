@@ -53,8 +53,24 @@ def _is_star(node: exp.Expr) -> bool:
     return isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count)
 
 
+_NAMING = frozenset(
+    {"tables", "columns", "statistics", "partitions", "key_column_usage", "table_constraints"}
+    | {"referential_constraints"}
+)
+"""Views that name tables, among them Fairlead's own."""
+
+
+def hides(request: Request, parsed: Parsed, keyspace: Keyspace) -> bool:
+    """Would it tell of Fairlead's own tables?"""
+    # A policy lets no star over these views pass, which is how their rows are asked for.
+    if not keyspace.lookups or request.context.policy is not None:
+        return False
+    return any(one.table in _NAMING for one in parsed.tables())
+
+
 def whole_view(request: Request, parsed: Parsed, keyspace: Keyspace) -> Scatter | None:
-    """`SELECT * FROM view WHERE …` by what is the same on all shards: their rows become one server's."""
+    """`SELECT * FROM view WHERE …` by what is the same on all shards: their rows become one server's, without those of
+    Fairlead's own tables. None for more than that."""
     tree, tables = parsed.tree, parsed.tables()
     given = {name for name, value in tree.args.items() if value}
     if not isinstance(tree, exp.Select) or not given <= _WHOLE or len(tables) != 1 or tables[0].node is None:
@@ -65,7 +81,7 @@ def whole_view(request: Request, parsed: Parsed, keyspace: Keyspace) -> Scatter 
     where = tree.args.get("where")
     names = _names([where] if where is not None else [])
     table = tables[0].table or ""
-    if names & MEASURED[table] or (where is not None and where.find(exp.Select)):
+    if names & MEASURED.get(table, set()) or (where is not None and where.find(exp.Select)):
         return None
     return measured.view(request, keyspace, table, whole=names <= _OF_INDEX)
 

@@ -139,6 +139,22 @@ def _ids(server: SqlServer, key: int) -> list[Any]:
 # --- crashes ------------------------------------------------------------------------------------------------
 
 
+def test_their_tables_are_listed_nowhere(fairlead: Fairlead) -> None:
+    listed = [("notes",), ("people",), ("visits",)]
+    of = f"FROM information_schema.tables WHERE table_schema = '{KEYSPACE}'"
+    with client(fairlead, database=KEYSPACE) as connection:
+        assert sorted(ask(connection, "SHOW TABLES")) == listed
+        assert sorted(ask(connection, "SHOW FULL TABLES")) == [(name, "BASE TABLE") for (name,) in listed]
+        assert ask(connection, "SHOW TABLES LIKE 'fairlead%'") == []
+        assert sorted((row[0],) for row in ask(connection, "SHOW TABLE STATUS")) == listed
+        assert sorted(ask(connection, f"SELECT table_name {of}")) == listed
+        assert value(connection, f"SELECT COUNT(*) {of}") == value(connection, f"SELECT COUNT(table_rows) {of}") == 3
+        assert sorted({(row[2],) for row in ask(connection, f"SELECT * {of}")}) == listed
+        columns = "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = DATABASE()"
+        assert sorted(ask(connection, columns)) == listed
+        assert ask(connection, "SELECT 1 FROM information_schema.statistics WHERE table_name LIKE 'fairlead%'") == []
+
+
 def test_crashes_between_rows_and_entries(world: World) -> None:
     member = make_lookups(world, {**looked.changes(world), **QUICK}, Fragile)
     assert isinstance(member, Fragile)

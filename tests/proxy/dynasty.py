@@ -84,5 +84,7 @@ def dynasty_of(world: World, changes: Mapping[str, Any], workers: int = 2) -> It
     fleet = world.fleet({"limits": {"take_over": "30s", "drain": "1s"}, **changes})
     fleet.launch("eu", workers=workers)
     found = Dynasty(fleet["eu"])
-    yield found
-    found.end()
+    try:
+        yield found
+    finally:
+        found.end()

@@ -415,7 +415,7 @@ cdef inline bint send_framed(Core* c, Backend* b, uint8_t expect, const uint8_t*
 
 cdef inline bint send_bytes(Core* c, Backend* b, uint8_t expect, const uint8_t* p, size_t n) noexcept nogil:
     """These very bytes."""
-    scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
+    scan_begin(&b.scan, expect, b.pool.capclass & 1, TRACK_STOP)
     b.busy = 1
     return backend_send(c, b, p, n)
 
@@ -497,7 +497,7 @@ cdef bint hand_over(Core* c, Backend* b, uint8_t expect, Buf* command) noexcept 
         sent = send_bytes(c, b, expect, buf_head(command), command.len)
         buf_free(command)
         return sent
-    scan_begin(&b.scan, expect, b.pool.capclass & 1, True)
+    scan_begin(&b.scan, expect, b.pool.capclass & 1, TRACK_STOP)
     b.busy = 1
     c.stats.bytes_backend_out += command.len
     b.out = command[0]
@@ -692,10 +692,9 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
             if result == SCAN_FILE:
                 begin_upload(c, b, passed, have)
                 continue
-            deny_result(c, b, passed)
-            have -= b.scan.forbidden_at
-            memmove(c.scratch, c.scratch + b.scan.forbidden_at, have)
-            result = scan(&b.scan, c.scratch, have, &passed)
+            result = scan_on(c, b, result, &have, &passed)
+            if b.dead:
+                return
         if result == SCAN_COMPLETE:
             if passed < have or b.out.len:
                 # More than one answer, or one to a command that it has not read to its end.
@@ -703,7 +702,7 @@ cdef void backend_pump(Core* c, Backend* b) noexcept nogil:
                 return
         elif b.step == STEP_ASK and result == SCAN_MORE:
             passed = 0          # it is read as a whole
-            scan_begin(&b.scan, EXPECT_QUERY, b.pool.capclass & 1, True)
+            scan_begin(&b.scan, EXPECT_QUERY, b.pool.capclass & 1, TRACK_STOP)
             if not buf_append(&b.carry, c.scratch, have):
                 backend_lost(c, b)
                 return
@@ -742,14 +741,8 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     """Pass on what the scanner let through: the client's own command's answer."""
     cdef Session* s = b.owner
     cdef size_t n = passed
-    cdef size_t final
-    if complete:
-        if b.scan.track_length:
-            read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
-        if not s.session_track and ends_with_ok(b) and b.scan.final_length > 4 and b.scan.final_length != 11:
-            final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
-            if final:
-                n = b.scan.final_offset + final
+    if complete and ends_with_ok(b) and b.scan.final_length > 4:
+        n = learn_changes(c, s, b, n)
     s.response_started = 1
     b.pool.stats.bytes_out += n
     if not complete:
@@ -766,6 +759,51 @@ cdef inline void relay_response(Core* c, Backend* b, size_t passed, bint complet
     else:
         send_now(c, s, c.scratch, n)
     command_done(c, s, b)
+
+
+cdef int scan_on(Core* c, Backend* b, int result, size_t* have, size_t* passed) noexcept nogil:
+    """The scan has stopped on its way: do what it has stopped for, and go on behind it."""
+    cdef size_t cut
+    while result == SCAN_TOLD or result == SCAN_FORBIDDEN:
+        if result == SCAN_TOLD:
+            cut = passed[0]
+            pass_told(c, b, cut)
+        else:
+            deny_result(c, b, passed[0])
+            cut = b.scan.forbidden_at
+        if b.dead:
+            return SCAN_MORE
+        have[0] -= cut
+        memmove(c.scratch, c.scratch + cut, have[0])
+        result = scan(&b.scan, c.scratch, have[0], passed)
+    return result
+
+
+cdef void pass_told(Core* c, Backend* b, size_t n) noexcept nogil:
+    """What came up to the end of one result of several, which says what has changed in the session."""
+    cdef Session* s = b.owner
+    n = learn_changes(c, s, b, n)
+    if b.step != STEP_COMMAND:
+        return
+    s.response_started = 1
+    s.partial = 0
+    b.pool.stats.bytes_out += n
+    client_send(c, s, c.scratch, n)
+    if s.broken:
+        session_close(c, s)
+
+
+cdef inline size_t learn_changes(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
+    """Read what an OK packet, the last of the `n` bytes, says of the session's changes, and leave in it what the client
+    is told; how many bytes that makes."""
+    cdef size_t final
+    if b.scan.track_length:
+        read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
+    if not s.session_track and b.scan.final_length != 11:
+        final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
+        if final:
+            return b.scan.final_offset + final
+    return n
 
 
 cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:

@@ -32,6 +32,7 @@ cdef enum ScanResult:
     SCAN_MALFORMED = -1
     SCAN_FILE = -3          # LOCAL INFILE: the answer goes on behind the file that the client sends; `passed` as usual
     SCAN_FORBIDDEN = -2     # the witness does not let a column leave; nothing from `passed` on may be forwarded
+    SCAN_TOLD = -4          # TRACK_STOP: the last of the packets before `passed` says what has changed; more follow
 
 # Server status flags: https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html
 cdef enum:
@@ -42,6 +43,11 @@ cdef enum:
     SERVER_STATUS_NO_BACKSLASH_ESCAPES = 0x0200
     SERVER_STATUS_IN_TRANS_READONLY = 0x2000
     SERVER_SESSION_STATE_CHANGED = 0x4000
+
+cdef enum Track:             # CLIENT_SESSION_TRACK, of the connection that is scanned
+    TRACK_NONE = 0
+    TRACK_READ = 1          # negotiated
+    TRACK_STOP = 2          # the same; and the scan stops behind each packet with such a tail, but for the last
 
 cdef struct WitnessItem:
     uint32_t at
@@ -60,13 +66,14 @@ cdef struct Scan:
     uint8_t expect
     uint8_t phase
     uint8_t deprecate_eof       # capability of the connection that is scanned
-    uint8_t session_track       # the same; governs how the OK packet's tail is read
+    uint8_t session_track       # enum Track: how the OK packet's tail is read
     uint8_t continued           # the previous packet was 0xffffff long: the next one continues it
     uint8_t outcome
     uint8_t seq                 # of the last packet head seen
     uint8_t started             # some byte of the response was passed
     uint8_t forbidden           # SCAN_FORBIDDEN was returned
     uint8_t file                # the first packet asks for a file
+    uint8_t told                # the packet that was just read stops the scan
     uint8_t head_here           # of the result set that is being scanned, with a witness: it begins in this chunk …
     uint32_t head_at            # … here
     uint32_t forbidden_at       # where in the chunk the scan goes on if the rest is to be swallowed
@@ -96,7 +103,7 @@ cdef void witness_free(Witness* w) noexcept nogil
 cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil
 
 
-cdef inline void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, bint session_track) noexcept nogil:
+cdef inline void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, uint8_t session_track) noexcept nogil:
     memset(s, 0, sizeof(Scan))
     s.expect = expect
     s.deprecate_eof = deprecate_eof

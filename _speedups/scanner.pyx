@@ -87,6 +87,7 @@ cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept
         s.insert_id = insert_id
     s.status = u16(p + i)
     s.warnings = u16(p + i + 2)
+    s.track_length = 0
     i += 4
     if s.session_track and s.status & SERVER_SESSION_STATE_CHANGED:
         if not lenenc(p, n, &i, &length) or n - i < length:
@@ -111,7 +112,7 @@ cdef inline void end_of_result(Scan* s) noexcept nogil:
     """More results of a procedure follow, or the response is complete."""
     if s.status & SERVER_MORE_RESULTS_EXISTS:
         s.phase = SCAN_FIRST
-        s.track_length = 0
+        s.told = s.session_track == TRACK_STOP and s.status & SERVER_SESSION_STATE_CHANGED != 0
     else:
         s.phase = SCAN_DONE
 
@@ -336,6 +337,11 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
             s.started = 1
             passed[0] = pos
             return SCAN_FILE
+        if s.told:
+            s.told = 0
+            s.started = 1
+            passed[0] = pos
+            return SCAN_TOLD
     passed[0] = pos
     if pos:
         s.started = 1

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import World
 from tests.differential.duel import differences
-from tests.differential.wire import CURSOR_READ_ONLY, Answer, Prepared, Raw
+from tests.differential.wire import CLIENT_DEPRECATE_EOF, CURSOR_READ_ONLY, Answer, Prepared, Raw
 from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
@@ -105,12 +105,12 @@ DISTURBING = [
 class Both:
     """A session through Fairlead and its twin on one server."""
 
-    def __init__(self, arena: Arena, number: int) -> None:
+    def __init__(self, arena: Arena, number: int, flags: int = 0) -> None:
         self._arena, self.number = arena, number
         self.statements: list[tuple[Prepared, Prepared]] = []
         self.for_cursors: set[int] = set()
         """Of `mine`, by id: executed for a cursor once, and then always, since MySQL (9.7) breaks off without one."""
-        self.mine, self.theirs = arena.mine(), arena.theirs()
+        self.mine, self.theirs = arena.mine(flags), arena.theirs(flags)
 
     def fill(self, sql: str) -> str:
         return sql.format(table=TABLES[self.number], number=self.number)
@@ -135,20 +135,25 @@ class Arena:
         self.server, self.plain = world.shards["eu-0"].primary, world.shards["eu-1"].primary
         self.plain.create_keyspace("plain")
 
-    def mine(self) -> Raw:
-        return Raw(self.member.connect(database="plain"))
+    def mine(self, flags: int = 0) -> Raw:
+        return Raw(self.member.connect(database="plain", client_flag=flags), deprecate_eof=_deprecates(flags))
 
-    def theirs(self) -> Raw:
+    def theirs(self, flags: int = 0) -> Raw:
         return Raw(
             self.plain.connect(
                 unix_socket=None, host="127.0.0.1", port=self.plain.port, user=SERVICE_USER,
-                password=Passwords().service, database="plain",
-            )
+                password=Passwords().service, database="plain", client_flag=flags,
+            ),
+            deprecate_eof=_deprecates(flags),
         )  # fmt: skip
 
     def reset(self) -> None:
         for server in (self.server, self.plain):
             _tables(server)
+
+
+def _deprecates(flags: int) -> bool:
+    return bool(flags & CLIENT_DEPRECATE_EOF)
 
 
 def _tables(server: SqlServer) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 CLIENT_FOUND_ROWS = 1 << 1
+CLIENT_SESSION_TRACK = 1 << 23
 CLIENT_DEPRECATE_EOF = 1 << 24
 
 COM_QUIT, COM_INIT_DB, COM_QUERY, COM_FIELD_LIST, COM_STATISTICS, COM_PING = 0x01, 0x02, 0x03, 0x04, 0x09, 0x0E
@@ -22,6 +23,7 @@ COM_STMT_FETCH, COM_RESET_CONNECTION = 0x1C, 0x1F
 CURSOR_READ_ONLY = 1
 
 STATUS_IN_TRANSACTION, STATUS_AUTOCOMMIT, STATUS_NO_BACKSLASHES = 1, 2, 512
+STATUS_MORE_RESULTS, STATUS_STATE_CHANGED = 8, 0x4000
 STATUS_READ_ONLY_TRANSACTION = 8192
 STATUS_CURSOR, STATUS_LAST_ROW = 64, 128
 COMPARED_STATUS = (
@@ -182,6 +184,13 @@ class Raw:
     def expect(self, number: int) -> None:
         """The next packet has this number, whatever was sent."""
         self._sequence = number
+
+    def results(self, sql: str | bytes) -> list[Answer]:
+        """All results of a text that has several."""
+        found = [self.query(sql)]
+        while found[-1].status & STATUS_MORE_RESULTS:
+            found.append(self.read_answer())
+        return found
 
     def read_answer(self) -> Answer:
         """The answer to a COM_QUERY that was sent by `send`."""

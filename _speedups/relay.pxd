@@ -24,6 +24,7 @@ cdef enum:
     CLASSES = 8                 # backend capability classes: DEPRECATE_EOF x FOUND_ROWS x QUERY_ATTRIBUTES
     MAX_REPLICAS = 8
     MAX_SOURCES = 64
+    CHANGES_MAX = 32768         # bytes of entries in an OK packet that the uvloop side has written
     CAP_FOUND_ROWS = 0x00000002
     CAP_MULTI_STATEMENTS = 0x00010000
     CAP_SESSION_TRACK = 0x00800000
@@ -45,6 +46,16 @@ cdef enum Trx:
     TRX_NONE = 0
     TRX_PENDING = 1             # BEGIN answered, not yet sent: the first statement decides the shard
     TRX_ACTIVE = 2              # the attached backend has one open
+
+cdef enum Told:
+    TOLD_NOTHING = 0
+    TOLD_SOME = 1               # what one server would tell
+    TOLD_ALL = 2                # a peer: whatever servers say
+
+cdef enum TransactionTold:      # of transactions that were begun by a statement of their own
+    TOLD_NO_TRANSACTION = 0
+    TOLD_TRANSACTION = 1
+    TOLD_SNAPSHOT = 2
 
 cdef enum BeginVariant:         # those variants of START TRANSACTION that show in the status flags
     BEGIN_READ_ONLY = 1
@@ -313,7 +324,10 @@ cdef struct Session:
     uint8_t diagnostics         # where what SHOW WARNINGS lists is: enum Diagnostics
     uint8_t autocommit_off
     uint8_t capclass
-    uint8_t session_track       # the client negotiated CLIENT_SESSION_TRACK (peers)
+    uint8_t session_track       # the client negotiated CLIENT_SESSION_TRACK: enum Told
+    uint8_t transaction_told    # … and what it was last told of its transaction: enum TransactionTold
+    uint32_t changes            # TOLD_SOME, of which kinds: enum Change
+    Buf changing                # … and of which variables, as `keep_changes` takes them
     uint8_t draining            # enum Draining
     uint8_t role                # of the current command: 0 primary, 1 replica
     uint8_t park_reason

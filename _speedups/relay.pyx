@@ -93,6 +93,8 @@ cdef extern from *:
     FL_APART int __pyx_f_9_speedups_5relay_send_ruled(FL_CORE, FL_SESSION, FL_BACKEND, uint8_t);
     FL_APART void __pyx_f_9_speedups_5relay_drop_verdict(FL_CORE, FL_SESSION);
     FL_APART void __pyx_f_9_speedups_5relay_refuse_here(FL_CORE, FL_SESSION, const uint8_t *, uint32_t);
+    FL_APART size_t __pyx_f_9_speedups_5relay_reword(FL_SESSION, FL_BACKEND, uint8_t *, size_t);
+    FL_APART int __pyx_f_9_speedups_5relay_scan_on(FL_CORE, FL_BACKEND, int, size_t *, size_t *);
     FL_APART void __pyx_f_9_speedups_5relay_deny_result(FL_CORE, FL_BACKEND, size_t);
     FL_APART void __pyx_f_9_speedups_5relay_send_guarded(FL_CORE, FL_SESSION, FL_BACKEND);
     FL_APART void __pyx_f_9_speedups_5relay_send_watched(FL_CORE, FL_SESSION, FL_BACKEND, size_t);
@@ -123,6 +125,7 @@ include "relay_client.pxi"
 include "relay_cursor.pxi"
 include "relay_attributes.pxi"
 include "relay_ids.pxi"
+include "relay_changes.pxi"
 include "relay_backend.pxi"
 include "relay_moves.pxi"
 include "relay_loop.pxi"

@@ -480,11 +480,12 @@ cdef class Relay:
     # ------------------------------------------------------------ clients
     def adopt(self, int fd, *, uint32_t caps, uint32_t ctx, uint32_t state, uint32_t lexmode, uint32_t user,
               int consistency=0, uint32_t max_lag_ms=0, bint hop=False, tuple outcome=None,
-              uint64_t[::1] positions=None, bytes statements=b""):
+              uint64_t[::1] positions=None, bytes statements=b"", uint32_t changes=0, bytes changing=b""):
         """Own a client's authenticated descriptor (non-blocking) from now on. -> handle. Raises RelayFull.
 
         `outcome`, `positions`, `statements`: of a session that comes from another process, as `part` told them there,
-        the positions by this relay's shards.
+        the positions by this relay's shards. `changes`, `changing`: what it is told in OK packets, as of `tell`; a peer
+        is told all.
         """
         cdef Core* c = &self.core
         cdef Session* s
@@ -503,13 +504,20 @@ cdef class Relay:
         cdef size_t told_size = PyBytes_GET_SIZE(own)
         cdef const uint8_t* prepared = <const uint8_t*>PyBytes_AS_STRING(statements)
         cdef size_t prepared_size = PyBytes_GET_SIZE(statements)
+        cdef const uint8_t* names = <const uint8_t*>PyBytes_AS_STRING(changing)
+        cdef size_t names_size = PyBytes_GET_SIZE(changing)
         with nogil:
             self.lock()
             s = session_new(c, fd, KIND_CLIENT)
             if s != NULL:
                 s.caps = caps
                 s.capclass = class_of(caps)
-                s.session_track = caps & CAP_SESSION_TRACK != 0
+                s.session_track = TOLD_NOTHING
+                if caps & CAP_SESSION_TRACK:
+                    s.session_track = TOLD_ALL if hop else TOLD_SOME
+                s.changes = changes
+                if not buf_append(&s.changing, names, names_size):
+                    s.broken = 1
                 s.ctx = ctx
                 s.state = state
                 s.lexmode = lexmode | (MODE_FIRST_STATEMENT if caps & CAP_MULTI_STATEMENTS else 0)
@@ -756,8 +764,10 @@ cdef class Relay:
                 if s.backend != NULL and not s.linger and s.trx != TRX_ACTIVE:
                     if s.backend.suspect & SUSPECT_STATE:
                         add_pins(c, s, 1 << PIN_UNKNOWN_STATE)
-                    elif s.pins == 0:
+                    elif s.pins == 0 and lets_go(s):
                         detach(c, s)
+                    elif s.pins == 0:
+                        keep_lingering(c, s)
                 after_command(c, s)
             self.unlock()
 
@@ -846,15 +856,42 @@ cdef class Relay:
             self.unlock()
         return s != NULL
 
-    def reply_ok(self, uint64_t handle):
-        """Answer the parked command with an OK packet that carries the session's status."""
+    def reply_ok(self, uint64_t handle, bytes told=b""):
+        """Answer the parked command with an OK packet that carries the session's status.
+
+        `told`: entries of session changes, at most CHANGES_MAX bytes, of which the client gets those that it is told.
+        """
         cdef Session* s
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(told)
+        cdef size_t n = PyBytes_GET_SIZE(told)
+        if n > CHANGES_MAX:
+            raise ValueError("too many changes for one packet")
         with nogil:
             self.lock()
             s = self.parked(handle)
             if s != NULL:
                 unpark(&self.core, s)
-                reply_ok(&self.core, s)
+                if n and s.session_track:
+                    reply_told(&self.core, s, p, n, s.changes)
+                else:
+                    reply_ok(&self.core, s)
+            self.unlock()
+        return s != NULL
+
+    def tell(self, uint64_t handle, uint32_t changes, bytes changing):
+        """What a client with CLIENT_SESSION_TRACK is told from now on: `changes` of enum Change, and `changing` of the
+        variables, the size of each name in a byte before it. -> False when the session is gone."""
+        cdef Session* s
+        cdef const uint8_t* names = <const uint8_t*>PyBytes_AS_STRING(changing)
+        cdef size_t n = PyBytes_GET_SIZE(changing)
+        with nogil:
+            self.lock()
+            s = session_at(&self.core, handle)
+            if s != NULL:
+                s.changes = changes
+                buf_free(&s.changing)
+                if not buf_append(&s.changing, names, n):
+                    s.broken = 1
             self.unlock()
         return s != NULL
 
@@ -1072,6 +1109,7 @@ cdef class Relay:
                 s.warnings = 0
                 s.last_error = NO_ERROR
                 s.diagnostics = DIAG_GONE
+                s.transaction_told = TOLD_NO_TRANSACTION
             self.unlock()
         return s != NULL
 
@@ -1118,7 +1156,7 @@ cdef class Relay:
             if s != NULL:
                 s.caps = caps
                 s.capclass = class_of(caps)
-                s.session_track = caps & CAP_SESSION_TRACK != 0
+                s.session_track = TOLD_ALL if caps & CAP_SESSION_TRACK else TOLD_NOTHING
                 s.ctx = ctx
                 s.state = state
                 s.user = user

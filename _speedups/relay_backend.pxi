@@ -793,19 +793,6 @@ cdef void pass_told(Core* c, Backend* b, size_t n) noexcept nogil:
         session_close(c, s)
 
 
-cdef inline size_t learn_changes(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
-    """Read what an OK packet, the last of the `n` bytes, says of the session's changes, and leave in it what the client
-    is told; how many bytes that makes."""
-    cdef size_t final
-    if b.scan.track_length:
-        read_session_track(c, s, b, c.scratch + b.scan.track_offset, b.scan.track_length)
-    if not s.session_track and b.scan.final_length != 11:
-        final = strip_session_track(c.scratch + b.scan.final_offset, b.scan.final_length)
-        if final:
-            return b.scan.final_offset + final
-    return n
-
-
 cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
     """A column of the answer is not among those that the proof knows: the client gets an error in its place.
 
@@ -828,7 +815,7 @@ cdef void deny_result(Core* c, Backend* b, size_t passed) noexcept nogil:
 cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil:
     """The end of an answer whose error text is kept back, of which a record is kept, for which a file was sent, behind
     which a cursor may be open, or that does not know of the session's transaction."""
-    if s.trx == TRX_PENDING and b.scan.outcome != OUTCOME_ERR:
+    if s.trx == TRX_PENDING and b.scan.outcome != OUTCOME_ERR and not has_ended_pending(s, b):
         add_status(c.scratch + b.scan.final_offset, b.scan.final_length, b.pool.capclass & 1,
                    session_status(s) & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY))
     if s.flags & PLAN_GUARDED and b.scan.outcome == OUTCOME_ERR:
@@ -844,6 +831,11 @@ cdef void send_watched(Core* c, Session* s, Backend* b, size_t n) noexcept nogil
         b.last_id = s.insert_id
     if s.flags & PLAN_CURSOR:
         cursor_answered(c, s, b)
+
+
+cdef inline bint has_ended_pending(Session* s, Backend* b) noexcept nogil:
+    """SET autocommit = 1 where it was 0 commits what has been begun."""
+    return s.flags & PLAN_TRACKED and s.autocommit_off and b.scan.status & SERVER_STATUS_AUTOCOMMIT
 
 
 cdef inline bint may_keep_diagnostics(Session* s, Backend* b) noexcept nogil:
@@ -1095,7 +1087,8 @@ cdef void step_done(Core* c, Backend* b) noexcept nogil:
         if s.pins == 0:
             detach(c, s)
         set_trx(c, s, TRX_PENDING)
-        reply_ok(c, s)
+        # Of what this has ended the client is told of here, but not that it has: another one begins.
+        reply_told(c, s, c.scratch + b.scan.track_offset, b.scan.track_length, s.changes & CHANGE_GTIDS)
         return
     elif b.step == STEP_PROBE:
         settle(c, s, b)
@@ -1159,39 +1152,6 @@ cdef void step_failed(Core* c, Session* s, Backend* b) noexcept nogil:
         # The client has its error; ask the backend whether a transaction is open before it is shared. A deferred
         # BEGIN that failed stays deferred: nothing may run outside of the transaction that the client began.
         start_step(c, s, STEP_PROBE)
-
-
-cdef void read_session_track(Core* c, Session* s, Backend* b, const uint8_t* p, size_t n) noexcept nogil:
-    """Entries of SERVER_SESSION_STATE_CHANGED: the GTID of a write, and changes that were not asked for.
-
-    https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_ok_packet.html
-    """
-    cdef size_t at = 0, inner
-    cdef uint64_t length = 0, name = 0, value = 0
-    cdef uint8_t kind
-    while at < n:
-        kind = p[at]
-        at += 1
-        if not lenenc(p, n, &at, &length) or n - at < length:
-            return
-        inner = at
-        if kind == 0:
-            if lenenc(p, at + length, &inner, &name) and at + length - inner >= name:
-                if name == 9 and memcmp(p + inner, <const char*>b"last_gtid", 9) == 0:
-                    inner += name
-                    if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
-                        note_position(c, s, b, p + inner, value)
-                elif name == 12 and memcmp(p + inner, <const char*>b"statement_id", 12) == 0:
-                    pass        # MySQL counts statements there; no state of the session
-                elif not bound_for_good(s.cmd_pins | s.pins):
-                    b.suspect |= SUSPECT_STATE
-        elif kind == 3:
-            inner += 1
-            if lenenc(p, at + length, &inner, &value) and at + length - inner >= value:
-                note_position(c, s, b, p + inner, value)
-        elif kind == 1 and not bound_for_good(s.pins) and s.command != COM_INIT_DB:
-            b.suspect |= SUSPECT_STATE
-        at += length
 
 
 cdef void note_position(Core* c, Session* s, Backend* b, const uint8_t* text, size_t n) noexcept nogil:

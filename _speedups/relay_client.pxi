@@ -187,7 +187,7 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
     """Everything that is not a statement's execution."""
     cdef ClientStatement* cs
     if s.command == COM_PING:
-        reply_ok(c, s)
+        answer_ping(c, s)
     elif s.command == COM_QUIT:
         session_close(c, s)
     elif s.command == COM_STMT_CLOSE:
@@ -217,6 +217,18 @@ cdef void command_other(Core* c, Session* s) noexcept nogil:
         park(c, s, PARK_SESSION)
     else:
         park(c, s, PARK_COMMAND)
+
+
+cdef void answer_ping(Core* c, Session* s) noexcept nogil:
+    """COM_PING leaves the diagnostics of the statement before; MySQL counts them."""
+    cdef uint8_t packet[16]
+    cdef size_t n = put_ok(packet, first_seq(s), session_status(s))
+    s.affected = 0
+    if not s.lexmode & MODE_MARIADB:
+        packet[9] = s.warnings & 0xff
+        packet[10] = s.warnings >> 8
+    client_send(c, s, packet, n)
+    end_command(c, s)
 
 
 # ---------------------------------------------------------------- COM_QUERY

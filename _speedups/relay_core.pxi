@@ -62,6 +62,7 @@ cdef void session_free(Core* c, Session* s) noexcept nogil:
     buf_free(&s.once)
     buf_free(&s.once_used)
     buf_free(&s.own_error)
+    buf_free(&s.changing)
     free(s.positions)
     drop_attributes(c, s)
     c.sessions[s.index] = NULL
@@ -488,14 +489,23 @@ cdef void keep_own(Session* s, const uint8_t* payload, size_t n) noexcept nogil:
         buf_append(&s.own_error, payload, n)
 
 
-cdef void reply_ok(Core* c, Session* s) noexcept nogil:
-    cdef uint8_t packet[16]
-    cdef size_t n = put_ok(packet, first_seq(s), session_status(s))
+cdef inline void answered_ok(Session* s) noexcept nogil:
+    """The session's statement has succeeded, and has read no table."""
     s.affected = 0
     if not s.lexmode & MODE_MARIADB:    # which keeps them behind statements that read no table
         s.warnings = 0
         s.last_error = NO_ERROR
         s.diagnostics = DIAG_GONE
+
+
+cdef void reply_ok(Core* c, Session* s) noexcept nogil:
+    cdef uint8_t packet[16]
+    cdef size_t n
+    if s.session_track == TOLD_SOME and s.transaction_told != transaction_now(s):
+        reply_told(c, s, NULL, 0, 0)
+        return
+    n = put_ok(packet, first_seq(s), session_status(s))
+    answered_ok(s)
     client_send(c, s, packet, n)
     end_command(c, s)
 

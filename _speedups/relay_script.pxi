@@ -45,7 +45,7 @@ cdef inline void put24(uint8_t* p, size_t value) noexcept nogil:
 
 
 cdef void answer_begins(Session* s) noexcept nogil:
-    scan_begin(&s.script.scan, EXPECT_QUERY, s.capclass & 1, s.session_track)
+    scan_begin(&s.script.scan, EXPECT_QUERY, s.capclass & 1, s.session_track != TOLD_NOTHING)
 
 
 cdef void script_next(Core* c, Session* s) noexcept nogil:

@@ -49,6 +49,14 @@ cdef enum Track:             # CLIENT_SESSION_TRACK, of the connection that is s
     TRACK_READ = 1          # negotiated
     TRACK_STOP = 2          # the same; and the scan stops behind each packet with such a tail, but for the last
 
+cdef enum Change:            # kinds of entries in an OK packet's tail (enum_session_state_type), as bits
+    CHANGE_VARIABLE = 1
+    CHANGE_SCHEMA = 2
+    CHANGE_STATE = 4
+    CHANGE_GTIDS = 8
+    CHANGE_TRANSACTION = 32
+    CHANGE_ANY_VARIABLE = 64    # whatever its name
+
 cdef struct WitnessItem:
     uint32_t at
     uint32_t length         # 0: free
@@ -101,6 +109,10 @@ cdef int scan(Scan* s, const uint8_t* p, size_t n, size_t* passed) noexcept nogi
 cdef Witness* witness_new(const uint8_t* names, size_t n, uint32_t count) noexcept nogil
 cdef void witness_free(Witness* w) noexcept nogil
 cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil
+cdef size_t keep_changes(uint8_t* packet, size_t n, uint32_t kinds, const uint8_t* names, size_t length) noexcept nogil
+cdef size_t pick_changes(uint8_t* to, const uint8_t* p, size_t n, uint32_t kinds, const uint8_t* names,
+                         size_t length) noexcept nogil
+cdef size_t put_lenenc(uint8_t* p, size_t value) noexcept nogil
 
 
 cdef inline void scan_begin(Scan* s, uint8_t expect, bint deprecate_eof, uint8_t session_track) noexcept nogil:

@@ -7,8 +7,9 @@ ends inside one is passed only up to its start; the caller keeps the rest and co
 Pages: "Text Resultset", "OK_Packet", "ERR_Packet", "EOF_Packet", "COM_STMT_PREPARE Response" of the
 MySQL client/server protocol manual.
 """
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memmove
 
 from _speedups.hashing cimport xxh64
 
@@ -90,6 +91,7 @@ cdef bint read_ok(Scan* s, const uint8_t* p, uint32_t n, uint32_t base) noexcept
     s.track_length = 0
     i += 4
     if s.session_track and s.status & SERVER_SESSION_STATE_CHANGED:
+        s.told = s.session_track == TRACK_STOP and s.status & SERVER_MORE_RESULTS_EXISTS != 0
         if not lenenc(p, n, &i, &length) or n - i < length:
             return False
         i += length
@@ -112,7 +114,6 @@ cdef inline void end_of_result(Scan* s) noexcept nogil:
     """More results of a procedure follow, or the response is complete."""
     if s.status & SERVER_MORE_RESULTS_EXISTS:
         s.phase = SCAN_FIRST
-        s.told = s.session_track == TRACK_STOP and s.status & SERVER_SESSION_STATE_CHANGED != 0
     else:
         s.phase = SCAN_DONE
 
@@ -413,6 +414,94 @@ cdef size_t strip_session_track(uint8_t* packet, size_t n) noexcept nogil:
     return size + 4
 
 
+cdef size_t put_lenenc(uint8_t* p, size_t value) noexcept nogil:
+    """A length of at most 64 KiB; how many bytes it takes."""
+    if value < 0xfb:
+        p[0] = value & 0xff
+        return 1
+    p[0] = 0xfc
+    p[1] = value & 0xff
+    p[2] = (value >> 8) & 0xff
+    return 3
+
+
+cdef bint is_wanted(const uint8_t* entry, size_t n, uint32_t kinds, const uint8_t* names, size_t length) noexcept nogil:
+    """Is an entry (`n` bytes from its kind on) of `kinds`, and when it is a variable's, of one in `names`?"""
+    cdef size_t at = 1, end = 0
+    cdef uint64_t size = 0, name = 0
+    if entry[0] > 5 or not kinds >> entry[0] & 1:
+        return False
+    if entry[0] != 0:
+        return True
+    if not lenenc(entry, n, &at, &size) or not lenenc(entry, n, &at, &name) or n - at < name:
+        return False
+    if kinds & CHANGE_ANY_VARIABLE:
+        # MySQL counts statements there, those of other clients with them.
+        return name != 12 or memcmp(entry + at, <const char*>b"statement_id", 12) != 0
+    while end < length:
+        size = names[end]
+        if size == name and memcmp(names + end + 1, entry + at, name) == 0:
+            return True
+        end += 1 + size
+    return False
+
+
+cdef size_t next_entry(const uint8_t* p, size_t n) noexcept nogil:
+    """The size of the entry at p, 0 when there is none."""
+    cdef size_t at = 1
+    cdef uint64_t size = 0
+    if n < 2 or not lenenc(p, n, &at, &size) or n - at < size:
+        return 0
+    return at + size
+
+
+cdef size_t pick_changes(uint8_t* to, const uint8_t* p, size_t n, uint32_t kinds, const uint8_t* names,
+                         size_t length) noexcept nogil:
+    """Copy those entries of `n` bytes that are wanted; NULL: only say how many bytes they are."""
+    cdef size_t at = 0, put = 0, size
+    while at < n:
+        size = next_entry(p + at, n - at)
+        if size == 0:
+            break
+        if is_wanted(p + at, size, kinds, names, length):
+            if to != NULL:
+                memmove(to + put, p + at, size)
+            put += size
+        at += size
+    return put
+
+
+cdef size_t keep_changes(uint8_t* packet, size_t n, uint32_t kinds, const uint8_t* names, size_t length) noexcept nogil:
+    """Re-word a whole OK packet (head and payload, n bytes) in place for a client that is told of some changes only.
+
+    `kinds`: enum Change; `names`: of variables in lower case, the size of each in a byte before it. Returns the new
+    length, at most n; 0 when the packet is not an OK packet.
+    """
+    cdef uint8_t* p = packet + 4
+    cdef size_t size = n - 4, i = 1, put, kept
+    cdef uint64_t value = 0
+    if not lenenc(p, size, &i, &value) or not lenenc(p, size, &i, &value) or size - i < 4:
+        return 0
+    if not u16(p + i) & SERVER_SESSION_STATE_CHANGED:
+        return n
+    i += 4
+    if not lenenc(p, size, &i, &value) or size - i < value:
+        return 0
+    i += value
+    put = i
+    if not lenenc(p, size, &i, &value) or size - i < value:
+        return 0
+    kept = pick_changes(NULL, p + i, value, kinds, names, length)
+    if kept == 0 or kept > 0xffff:
+        return strip_session_track(packet, n)
+    put += put_lenenc(p + put, kept)
+    put += pick_changes(p + put, p + i, value, kinds, names, length)
+    packet[0] = put & 0xff
+    packet[1] = (put >> 8) & 0xff
+    packet[2] = (put >> 16) & 0xff
+    return put + 4
+
+
 cdef class ResponseScanner:
     """The scanner for tests and for the uvloop side: feed bytes, learn how many may pass and when it is done.
 
@@ -472,6 +561,17 @@ def witness_names(allowed):
     if len(keys) > 3 * WITNESS_NAMES or any(b"\0" in key for key in keys):
         raise ValueError("names that a witness cannot know")
     return b"".join(key.lower() + b"\0" for key in keys)
+
+
+def with_changes(bytes packet, int kinds, bytes names=b""):
+    """Python door to keep_changes: a whole OK packet -> the packet for a client that is told of these changes."""
+    cdef bytearray copy = bytearray(packet)
+    cdef unsigned char[::1] view = copy
+    cdef size_t n = keep_changes(&view[0], len(copy), kinds, <const uint8_t*>PyBytes_AS_STRING(names), len(names)) \
+        if len(copy) > 4 else 0
+    if n == 0:
+        raise ValueError("not an OK packet")
+    return bytes(copy[:n])
 
 
 def without_session_track(bytes packet):

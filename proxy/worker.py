@@ -40,8 +40,6 @@ from proxy.generation import Generation
 from proxy.inquiries import Inquiries
 from proxy.lookups.writes import Lookups
 from proxy.mysql.constants.capabilities import Capability
-from proxy.mysql.constants.status import SessionTrack, Status
-from proxy.mysql.packets.replies import OkPacket, StateChange
 from proxy.mysql.wire import frame
 from proxy.numbering import Numbering
 from proxy.numbers import Numbers
@@ -71,6 +69,7 @@ from proxy.sessions.logins import Logins
 from proxy.sessions.moves import Moves
 from proxy.sessions.session import ContextTable, Session
 from proxy.sessions.statements import Statements
+from proxy.sessions.tracking import UNTOLD, schema_changed
 from proxy.sessions.transactions import Transactions
 from proxy.sessions.variables import Variables
 from proxy.shadow import Shadow
@@ -508,12 +507,7 @@ class Worker:
             return
         session.state = session.state.use(database)
         self.tell_relay(session)
-        if session.login is None or not session.login.capabilities & Capability.SESSION_TRACK:
-            self.relay.reply_ok(handle)
-            return
-        change = StateChange(SessionTrack.SCHEMA, (database.encode(),))
-        told = OkPacket(status=Status(info["status"]), changes=(change,)).build(session.login.capabilities)
-        self.relay.reply(handle, frame(told, 1), affected=0, keep_diagnostics=session.mariadb)
+        self.relay.reply_ok(handle, schema_changed(database))
 
     def reset(self, handle: int, session: Session) -> None:
         """COM_RESET_CONNECTION: as after the login, but for the database."""
@@ -526,6 +520,8 @@ class Worker:
         session.prepared.clear()
         session.carried_in = frozenset()
         session.state = session.initial.use(session.database)
+        session.tracking = UNTOLD
+        self.relay.tell(handle, *session.told())
         level, lag = self.level_of(session)
         self.relay.set_session(handle, autocommit=True, consistency=level, max_lag_ms=lag)
         self.tell_relay(session)
@@ -586,12 +582,14 @@ class Worker:
         self.backends.peer_pool(self.attested(session), found, class_of(capabilities))
 
     def lease(
-        self, session: Session, shard: int, *, state: SessionState | None = None, credit: int = 256 << 10
-    ) -> Lease:
-        """A lease in the session's state (or another), with its capabilities."""
+        self, session: Session, shard: int, *, state: SessionState | None = None, credit: int = 256 << 10,
+        told: bool = False,
+    ) -> Lease:  # fmt: skip
+        """A lease in the session's state (or another), with its capabilities; `told`: and all that servers say of
+        changes of session state."""
         self.ensure_way(session, shard, session.capabilities)
         return self.leases.open(
-            session.capabilities,
+            session.capabilities | (Capability.SESSION_TRACK if told else Capability(0)),
             ctx=self.contexts.number(session.context()),
             state=self.variables.number(state or session.state),
             user=self.attested(session).number,

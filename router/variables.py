@@ -1,6 +1,7 @@
 """What SET does to a shared connection, by variable.
 
 TRACKED: recorded in the session and applied to whichever backend serves it next.
+TOLD: what OK packets tell the client of; the session's alone, since backends report everything.
 NOOP: taken and answered OK, but about the connection between client and Fairlead, so never sent to a backend.
 REFUSED: would change what Fairlead relies on, or what all clients see.
 PIN: everything else: sent to the session's own backend, which it then keeps until it ends or is reset.
@@ -19,6 +20,7 @@ class Handling(StrEnum):
     NOOP = "noop"
     REFUSED = "refused"
     PIN = "pin"
+    TOLD = "told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +75,16 @@ _NOOP = _words("""
     idle_transaction_timeout     idle_readonly_transaction_timeout idle_write_transaction_timeout
 """)
 
+_TOLD = _words("""
+    session_track_gtids session_track_schema session_track_state_change session_track_system_variables
+    session_track_transaction_info
+""")
+
 _OFF = frozenset({"0", "off", "false", "default", "no"})
 
 _LIMITED = {
     "sql_auto_is_null": (_OFF, "IS NULL would mean the last inserted id"),
     "sql_log_off": (_OFF, "it is server administration"),
-    "session_track_gtids": (None, "Fairlead follows positions itself"),
-    "session_track_schema": (None, "Fairlead follows the session itself"),
-    "session_track_state_change": (None, "Fairlead follows the session itself"),
-    "session_track_system_variables": (None, "Fairlead follows the session itself"),
-    "session_track_transaction_info": (None, "Fairlead follows transactions itself"),
     "last_gtid": (None, "it is read-only"),
     "sql_log_bin": (None, "replicas would miss the change"),
     "skip_replication": (None, "replicas would miss the change"),
@@ -111,6 +113,7 @@ _LIMITED = {
 def _table() -> dict[str, Variable]:
     table = {name: Variable(name, Handling.TRACKED) for name in _TRACKED}
     table |= {name: Variable(name, Handling.NOOP) for name in _NOOP}
+    table |= {name: Variable(name, Handling.TOLD) for name in _TOLD}
     for name, (allowed, why) in _LIMITED.items():
         handling = Handling.NOOP if allowed else Handling.REFUSED
         table[name] = Variable(name, handling, allowed, why)

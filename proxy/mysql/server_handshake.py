@@ -39,7 +39,7 @@ from proxy.mysql.constants import collations
 from proxy.mysql.constants.capabilities import SERVER_CAPABILITIES, Capability
 from proxy.mysql.constants.collations import UTF8MB4_GENERAL_CI, Collation, Flavour, Lexing
 from proxy.mysql.constants.error_codes import ErrorCode
-from proxy.mysql.constants.status import Status
+from proxy.mysql.constants.status import SessionTrack, Status
 from proxy.mysql.errors import (
     AuthenticationFailed,
     ConnectionClosed,
@@ -56,7 +56,7 @@ from proxy.mysql.packets.handshake import (
     HandshakeV10,
     SSLRequest,
 )
-from proxy.mysql.packets.replies import ErrPacket, OkPacket
+from proxy.mysql.packets.replies import ErrPacket, OkPacket, StateChange
 from proxy.mysql.shuttle import Shuttle
 from proxy.mysql.sockets import tune
 from proxy.mysql.stream import PacketStream
@@ -158,6 +158,13 @@ async def serve_handshake(
         return await _connection_phase(stream, config, connection_id, peer)
 
 
+def _welcome(identity: ClientIdentity, status: Status) -> bytes:
+    """The login's OK, which tells of the database as USE does."""
+    name = identity.database
+    changes = (StateChange(SessionTrack.SCHEMA, (name.encode(),)),) if name is not None else ()
+    return OkPacket(status=status, changes=changes).build(identity.capabilities)
+
+
 async def change_user(
     sock: socket.socket, config: ServerHandshakeConfig, login: ClientIdentity, command: bytes
 ) -> ClientIdentity:
@@ -181,7 +188,7 @@ async def change_user(
         )  # fmt: skip
         identity = await _authenticated(stream, config, wanted, first)
         status = config.admit(identity)
-        await stream.write(OkPacket(status=status).build(identity.capabilities))
+        await stream.write(_welcome(identity, status))
         return identity
 
 
@@ -232,7 +239,7 @@ async def _connection_phase(
     first = FirstProof(response.plugin, response.auth, config.default_plugin, nonce)
     identity = await _authenticated(stream, config, wanted, first)
     status = config.admit(identity)
-    await stream.write(OkPacket(status=status).build(identity.capabilities))
+    await stream.write(_welcome(identity, status))
     compressor = compressor_of(identity.capabilities, response.zstd_level)
     if compressor is None:
         return identity

@@ -513,6 +513,19 @@ def _assignment(name: str, assigned: str, literal: str | None, base: Base) -> st
     return f"@@SESSION.{_server_name(base.flavour, assigned)}={literal or known}"
 
 
+def rendered(flavour: Flavour, given: Iterable[tuple[str, Value]]) -> list[str]:
+    """Assignments for SET, of names as `SessionState.set` takes them. Raises VariableRefused."""
+    parts = []
+    for name, value in given:
+        if isinstance(value, Default) and name not in (*_CHARSETS, *_COLLATION_OF, "names"):
+            parts.append(f"@@SESSION.{_server_name(flavour, name)}=DEFAULT")
+            continue
+        for found, assigned, literal in SessionState().set(name, value).settings:
+            text = f"'{literal}'" if found == OPTIMIZER_SWITCH else literal
+            parts.append(f"@@SESSION.{_server_name(flavour, assigned)}={text}")
+    return parts
+
+
 def _flags(base: str, changes: str) -> str:
     """Every flag of the server with its value: those that are not named would stay as they happen to be."""
     flags = dict(flag.split("=") for flag in base.split(","))

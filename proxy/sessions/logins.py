@@ -41,6 +41,7 @@ from proxy.sessions.session import (
     Identity,
     Session,
 )
+from proxy.sessions.tracking import Tracking
 from proxy.versions import REPLICATION_PREFIX, greeting_version, is_mariadb, version_number
 from router.errors import Refusal, refusal
 
@@ -238,7 +239,7 @@ class Logins:
             known = self._identity_of(identity, listener)
             worker.redis.adopt_peer(identity.sock, number, listener, identity.peer, name, known, protocol)
             return
-        # What servers say of their sessions is about connections that clients share.
+        # The relay alone reads and words what is told of session state; other answers are made without it.
         capabilities = identity.capabilities if peer else identity.capabilities & ~Capability.SESSION_TRACK
         session = Session(
             handle=0, connection_id=number, user=name, peer=identity.peer, capabilities=capabilities,
@@ -263,9 +264,10 @@ class Logins:
         """The session begins; `outcome`, `positions`, `statements`: of one that comes from another process."""
         worker = self._worker
         level, lag = worker.level_of(session)
+        changes, changing = session.told()
         session.handle = worker.relay.adopt(
             sock.fileno(),
-            caps=int(session.capabilities),
+            caps=int(session.capabilities | (Capability.SESSION_TRACK if session.is_told else Capability(0))),
             ctx=worker.contexts.number(session.context()),
             state=worker.variables.number(session.state),
             lexmode=session.mode,
@@ -276,6 +278,8 @@ class Logins:
             outcome=outcome,
             positions=positions,
             statements=statements,
+            changes=changes,
+            changing=changing,
         )
         sock.detach()
         worker.sessions[session.handle] = session
@@ -302,6 +306,7 @@ class Logins:
             handle=0, connection_id=told["id"], user=told["user"], peer=told["peer"],
             capabilities=Capability(told["capabilities"]), collation=collation, listener=told["listener"],
             mariadb=self.mariadb, state=SessionState.told(told["state"]), initial=SessionState.told(told["initial"]),
+            tracking=Tracking.told(told["tracking"]),
         )  # fmt: skip
         session.identity, session.login = self._identity_of(identity, told["listener"]), identity
         session.carried_in = frozenset({session.database} if statements else ())

@@ -127,6 +127,7 @@ class Moves:
             "verb": "client", "id": session.connection_id, "user": session.user, "peer": session.peer,
             "capabilities": int(session.capabilities), "collation": session.collation.id, "listener": session.listener,
             "mariadb": session.mariadb, "state": session.state.tell(), "initial": session.initial.tell(),
+            "tracking": session.tracking.tell(),
             "login": {
                 "capabilities": int(login.capabilities), "attributes": dict(login.attributes),
                 "max_packet": login.max_packet, "plugin": login.plugin, "local": login.local,

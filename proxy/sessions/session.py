@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxy.mysql.constants.capabilities import Capability
 from proxy.mysql.constants.collations import Collation
 from proxy.pool.varstate import COMPLETIONS, SessionState
+from proxy.sessions.tracking import EVERYTHING, UNTOLD, Tracking
 from router.context import Completion
 from router.policy.model import Subject
 from router.variables import UNSAFE_CHARSETS
@@ -90,7 +91,7 @@ class Session:
     `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
     a version on trial decides about it. `login`: what it said of itself. `note`: an ERR packet's payload, what the
     running statement is to be warned of. `carried_in`: the database in which it had prepared what came with it from
-    the process before, if anything did.
+    the process before, if anything did. `tracking`: of which changes it is told.
     """
 
     handle: int
@@ -115,10 +116,20 @@ class Session:
     login: ClientIdentity | None = None
     note: bytes | None = None
     carried_in: frozenset[str | None] = frozenset()
+    tracking: Tracking = UNTOLD
 
     @property
     def database(self) -> str | None:
         return self.state.database
+
+    @property
+    def is_told(self) -> bool:
+        """Does it want to know of changes of its state?"""
+        return self.login is not None and bool(self.login.capabilities & Capability.SESSION_TRACK)
+
+    def told(self) -> tuple[int, bytes]:
+        """Of which changes, as the relay has it."""
+        return (EVERYTHING if self.hop else self.tracking.kinds(self.mariadb)), self.tracking.packed()
 
     @property
     def charset(self) -> str:

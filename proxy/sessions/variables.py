@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from _speedups.packet import split_packets
+from config.words import Flavour
 from proxy.compile import ASK_ID, PRESET
 from proxy.mysql.constants.capabilities import Capability
+from proxy.mysql.packets.replies import OkPacket
 from proxy.mysql.packets.resultset import parse_text_row
 from proxy.mysql.wire import frame
 from proxy.pool.varstate import (
@@ -24,9 +27,11 @@ from proxy.pool.varstate import (
     StateTable,
     Value,
     VariableRefused,
+    rendered,
 )
 from proxy.scatter.leases import is_error
 from proxy.sessions.session import Session
+from proxy.sessions.tracking import TRACKERS, Tracking
 from router import variables as known
 from router.errors import Refusal, refusal
 from router.literals import Params, value
@@ -38,9 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TAKEN_MAX = 4096
+TAKEN_MAX = 1024
 BASE_COLLATION = "utf8mb4_general_ci"
-PING = b"\x0e"
 OUTSIDE, TRACKED = 16, 128
 """The relay's flags: does not open a deferred transaction; its new state is told before the session is released."""
 ACTIVE = 2
@@ -53,13 +57,59 @@ KNOWN_HERE = CLIENT_CHARSET | {"sql_mode", "completion_type"}
 and so could what a COMMIT does."""
 
 
+Given: TypeAlias = tuple[tuple[str, Value], ...]
+"""Variables as `router.variables` names them, with the values that SET gives them, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a SET makes of its session. `said`: its text; None when that cannot be sent to a server as it is."""
+
+    given: Given
+    state: SessionState
+    tracking: Tracking
+    said: bytes | None
+
+    @property
+    def of_backends(self) -> list[str]:
+        return self._handled(known.Handling.TRACKED)
+
+    @property
+    def of_clients(self) -> list[str]:
+        """Session tracking's, which backends that others use are not told of."""
+        return self._handled(known.Handling.TOLD)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Are there some that no server is told of?"""
+        return bool(self._handled(known.Handling.NOOP))
+
+    def _handled(self, handling: known.Handling) -> list[str]:
+        return [name for name, _ in self.given if known.variable(name).handling is handling]
+
+    def key(self, session: Session) -> tuple[SessionState, Tracking, Given]:
+        """All that a server's answer depends on."""
+        return session.state.use(None), session.tracking, self.given
+
+    def text(self, session: Session) -> bytes:
+        """SET for a server, without what is not a server's business."""
+        if self.said is not None:
+            return self.said
+        flavour = Flavour.MARIADB if session.mariadb else Flavour.MYSQL
+        to_backends, told = self.of_backends, self.tracking.literals()
+        parts = rendered(flavour, [one for one in self.given if one[0] in to_backends])
+        parts += [f"@@SESSION.{name}={told[name]}" for name in self.of_clients]
+        return f"SET {','.join(parts)}".encode("ascii")
+
+
 class Variables:
     """One worker's session states."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.table = StateTable()
-        self._taken: OrderedDict[SessionState, None] = OrderedDict()
+        self._taken: OrderedDict[tuple[SessionState, Tracking, Given], bytes] = OrderedDict()
+        """What a server has told of its changes, by what the session was and what it was to be."""
 
     def number(self, state: SessionState) -> int:
         """The number of a state. Raises Refusal when too many are in use."""
@@ -107,7 +157,7 @@ class Variables:
         if expressions:
             self._worker.dispatcher.spawn(handle, self._compute(handle, session, plan, sql, found, params, expressions))
         else:
-            self._settle(handle, session, plan, self._wanted(session, plan, sql, found, params, {}), info)
+            self._settle(handle, session, plan, self._wish(session, plan, sql, found, params, {}), info)
 
     def _once(
         self, handle: int, session: Session, plan: SetSession, info: dict[str, Any], sql: Text, found: Any,
@@ -140,40 +190,51 @@ class Variables:
         values = dict(zip(expressions, only_row(answer, session.capabilities), strict=True))
         info = self._worker.relay.info(handle)
         if info is not None:
-            self._settle(handle, session, plan, self._wanted(session, plan, sql, found, params, values), info)
+            self._settle(handle, session, plan, self._wish(session, plan, sql, found, params, values), info)
 
     def _settle(
-        self, handle: int, session: Session, plan: SetSession, wanted: SessionState, info: dict[str, Any]
+        self, handle: int, session: Session, plan: SetSession, wish: Wish, info: dict[str, Any]
     ) -> None:
         """Bring the session into the wanted state, and answer."""
-        own = info["shard"] >= 0 and (info["trx"] == 2 or info["pins"])
-        switches_on = not is_on(session.state.literal("autocommit")) and is_on(wanted.literal("autocommit"))
+        own = info["shard"] >= 0 and (info["trx"] == ACTIVE or info["pins"])
+        switches_on = not is_on(session.state.literal("autocommit")) and is_on(wish.state.literal("autocommit"))
         if session.spread is not None and switches_on:
             self._worker.transactions.commit_first(handle, session, session.spread)
-        elif plan.verbatim or own:
-            self._worker.dispatcher.spawn(handle, self._on_own_backend(handle, session, plan, wanted, info))
-        elif wanted == session.state or wanted in self._taken:
-            self._take(handle, session, wanted)
+        elif plan.verbatim or (own and wish.of_backends):
+            if wish.of_clients:
+                raise refusal("VARIABLE_REFUSED", wish.of_clients[0], "it is set by a statement of its own here")
+            self._worker.dispatcher.spawn(handle, self._on_own_backend(handle, session, plan, wish, info))
+        elif not (wish.of_backends or wish.of_clients):
             self._worker.relay.reply_ok(handle)
+        elif (told := self._taken.get(wish.key(session))) is not None:
+            self._answer(handle, session, wish, told)
         else:
-            self._worker.dispatcher.spawn(handle, self._try(handle, session, wanted))
+            self._worker.dispatcher.spawn(handle, self._try(handle, session, plan, wish))
 
-    def _wanted(
+    def _wish(
         self, session: Session, plan: SetSession, sql: Text, found: Any, params: Params, computed: Mapping[str, str]
-    ) -> SessionState:
-        """The state after the SET's tracked assignments. Raises Refusal for what is not to be set."""
-        state = session.state
+    ) -> Wish:
+        """What the SET's tracked assignments make of the session. Raises Refusal for what is not to be set."""
+        state, tracking, given = session.state, session.tracking, []
         for assignment in plan.assignments:
-            if isinstance(assignment.value, ServerValue):
-                expression = assignment.value.expression
-                if expression is not None:
-                    state = after(state, assignment.variable, computed[expression])
-                elif assignment.variable in KNOWN_HERE:
-                    raise refusal("VARIABLE_VALUE", assignment.variable, "only a server could compute it")
-                continue
-            given = self._value(session, assignment, sql, found, params)
-            state = after(state, assignment.variable, given)
-        return state
+            name, asked = assignment.variable, assignment.value
+            if isinstance(asked, ServerValue):
+                if asked.expression is None:
+                    if name in KNOWN_HERE:
+                        raise refusal("VARIABLE_VALUE", name, "only a server could compute it")
+                    continue
+                to: Value = computed[asked.expression]
+            else:
+                to = self._value(session, assignment, sql, found, params)
+            given.append((name, to))
+            if name in TRACKERS:
+                tracking = tracking.set(name, to)
+                if tracking.gtids and len(self._worker.generation.topology.shards) > 1:
+                    raise refusal("VARIABLE_REFUSED", name, "a statement on several shards has no server's GTID")
+            else:
+                state = after(state, name, to)
+        quiet = any(known.variable(name).handling is known.Handling.NOOP for name, _ in given)
+        return Wish(tuple(given), state, tracking, None if params or quiet else bytes(sql))
 
     def _value(self, session: Session, assignment: Assignment, sql: Text, found: Any, params: Params) -> Value:
         given = assignment.value
@@ -185,41 +246,74 @@ class Variables:
             raise refusal("VARIABLE_VALUE", assignment.variable, "it is binary")
         return plain
 
-    async def _try(self, handle: int, session: Session, wanted: SessionState) -> None:
-        """Bring some backend into the new state; its word is the answer."""
+    async def _try(self, handle: int, session: Session, plan: SetSession, wish: Wish) -> None:
+        """Let some backend, in the session's state, carry it out; its word is the answer."""
         shard = self._worker.any_shard(session)
-        lease = self._worker.lease(session, shard, state=wanted)
-        async with lease:
-            answer = await lease.command(shard, PING)
-        if is_error(answer):
-            self._worker.relay.reply(handle, answer, error=True)
+        self.number(wish.state)  # while it can still be refused
+        async with self._worker.lease(session, shard, told=True) as lease:
+            # Unless it has succeeded, and is known to others, the state that it leaves is nobody else's.
+            pins = self._worker.pin_bits("other")
+            if wish.of_clients:
+                await lease.command(shard, b"\x03" + session.tracking.setting(session.mariadb), pins=pins)
+            answer = await lease.command(shard, b"\x03" + wish.text(session), pins=pins)
+            if is_error(answer):
+                self._worker.relay.reply(handle, answer, error=True)
+                return
+            if not wish.of_clients:
+                self._worker.relay.state_applied(lease.handle, self.number(wish.state))
+                lease.unpin()
+        if handle not in self._worker.sessions:
             return
-        self._taken[wanted] = None
+        warnings, told = self._told(answer)
+        if not warnings:
+            self._take_note(wish.key(session), told)
+            self._answer(handle, session, wish, told)
+        elif wish.of_clients:
+            raise refusal("VARIABLE_VALUE", wish.of_clients[0], "servers would warn of it")
+        elif (info := self._worker.relay.info(handle)) is not None:
+            # SHOW WARNINGS shall find them.
+            await self._on_own_backend(handle, session, plan, wish, info)
+
+    @staticmethod
+    def _told(answer: bytes) -> tuple[int, bytes]:
+        """(warnings, entries) of a framed OK packet."""
+        (_, payload), *_ = split_packets(answer)
+        packet = OkPacket.parse(payload, Capability.PROTOCOL_41 | Capability.SESSION_TRACK)
+        return packet.warnings, b"".join(change.build() for change in packet.changes)
+
+    def _take_note(self, key: tuple[SessionState, Tracking, Given], told: bytes) -> None:
+        self._taken[key] = told
         if len(self._taken) > TAKEN_MAX:
             self._taken.popitem(last=False)
-        if handle in self._worker.sessions:
-            self._take(handle, session, wanted)
-            self._worker.relay.reply_ok(handle)
+
+    def _answer(self, handle: int, session: Session, wish: Wish, told: bytes) -> None:
+        """The session is as wished, and its client is told what a server has told."""
+        self._take(handle, session, wish.state)
+        if wish.tracking != session.tracking:
+            session.tracking = wish.tracking
+            self._worker.relay.tell(handle, *session.told())
+        self._worker.relay.reply_ok(handle, told)
 
     async def _on_own_backend(
-        self, handle: int, session: Session, plan: SetSession, wanted: SessionState, info: dict[str, Any]
+        self, handle: int, session: Session, plan: SetSession, wish: Wish, info: dict[str, Any]
     ) -> None:
         """The session holds a backend, or has to from now on: the statement itself goes there."""
         shard = info["shard"] if info["shard"] >= 0 else self._worker.any_shard(session, plan.shards)
         self._worker.ensure_way(session, shard, session.capabilities)
-        self.number(wanted)  # while it can still be refused
+        self.number(wish.state)  # while it can still be refused
+        payload = b"\x03" + wish.text(session) if wish.is_quiet and not plan.verbatim else b""
         done = self._worker.dispatcher.when_done(handle)
         pins = self._worker.pin_bits("user_variable") if plan.verbatim else 0
         # The next command is held: it must be read by what this one sets.
         flags, extra = OUTSIDE | TRACKED, b""
         if plan.about_id:
             flags, extra = flags | PRESET | ASK_ID, set_id(info)
-        self._worker.relay.run_on(handle, shard, flags=flags, pins=pins, extra=extra, hold=True)
+        self._worker.relay.run_on(handle, shard, flags=flags, pins=pins, extra=extra, hold=True, payload=payload)
         try:
             await done
             now = self._worker.relay.info(handle)
             if now is not None and not now["last_error"]:
-                self._take(handle, session, wanted, applied=True)
+                self._take(handle, session, wish.state, applied=True)
         except Refusal as error:
             # It is done, and cannot be remembered: the session's next text could be misread.
             log.warning("a session is closed: %s", error.message)

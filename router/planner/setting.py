@@ -111,6 +111,8 @@ def _item(request: Request, draft: Draft, item: Sequence[Token]) -> Iterator[Ass
     if isinstance(found, ServerValue) and known.name in READ_BY:
         found = ServerValue(_expression(request, value))
         draft.cacheable = False
+    elif isinstance(found, ServerValue) and known.handling is Handling.TOLD:
+        raise refusal("VARIABLE_VALUE", known.name, "only a server could compute it")
     elif isinstance(found, ServerValue):
         draft.pin("session_variable")
         draft.because(f"only a server can compute the value of {known.name}")

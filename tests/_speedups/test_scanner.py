@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from _speedups import scanner
-from _speedups.scanner import ResponseScanner, RowStream, renumber, without_session_track
+from _speedups.scanner import ResponseScanner, RowStream, renumber, with_changes, without_session_track
 from tests._speedups import mysql_packets as my
 from tests.oracle import scanner_oracle as oracle
 
@@ -354,3 +354,46 @@ NO_OK_PACKETS = [
 def test_what_is_no_ok_packet_is_not_reworded(packet: bytes) -> None:
     with pytest.raises(ValueError, match="OK packet"):
         without_session_track(packet)
+
+
+def entry(kind: int, body: bytes) -> bytes:
+    return bytes((kind,)) + my.lenenc(len(body)) + body
+
+
+def variable(name: bytes) -> bytes:
+    return entry(0, my.lenenc(len(name)) + name + my.lenenc(100) + b"x" * 100)
+
+
+VARIABLES = [variable(name) for name in (b"sql_mode", b"time_zone", b"statement_id")]
+OTHERS = [entry(kind, b"\x04some") for kind in (1, 2, 3, 5)]
+CHOICES = [
+    (0, b"", []),
+    (1, b"", []),
+    (1, b"\x08sql_mode\x09time_zone", VARIABLES[:2]),
+    (1, b"\x08sql_mode\x04time", VARIABLES[:1]),
+    (1 | 64, b"", VARIABLES[:2]),
+    (2, b"\x08sql_mode", OTHERS[:1]),
+    (4 | 8, b"", OTHERS[1:3]),
+    (32, b"", OTHERS[3:]),
+]
+
+
+@pytest.mark.parametrize("kinds, names, kept", CHOICES)
+@pytest.mark.parametrize("info", [b"", b"Rows matched: 1"])
+def test_clients_are_told_of_chosen_changes(kinds: int, names: bytes, kept: list[bytes], info: bytes) -> None:
+    def made(entries: list[bytes]) -> bytes:
+        state = b"".join(entries) if entries else None
+        return my.frame(my.ok(affected=1, insert_id=0, status=2, warnings=0, info=info, state=state, mark=0), 1)
+
+    assert with_changes(made(VARIABLES + OTHERS), kinds, names) == made(kept)
+
+
+@pytest.mark.parametrize("packet", [*NO_OK_PACKETS[:4], my.frame(b"\0\0\0\x02\x40\0\0\0\x05\0")])
+def test_changes_are_not_chosen_in_what_is_no_ok_packet(packet: bytes) -> None:
+    with pytest.raises(ValueError, match="OK packet"):
+        with_changes(packet, 127)
+
+
+def test_an_ok_packet_without_changes_stays() -> None:
+    plain = my.frame(b"\0\0\0\x02\0\0\0")
+    assert with_changes(plain, 127) == plain

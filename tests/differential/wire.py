@@ -19,7 +19,7 @@ CLIENT_DEPRECATE_EOF = 1 << 24
 
 COM_QUIT, COM_INIT_DB, COM_QUERY, COM_FIELD_LIST, COM_STATISTICS, COM_PING = 0x01, 0x02, 0x03, 0x04, 0x09, 0x0E
 COM_STMT_PREPARE, COM_STMT_EXECUTE, COM_STMT_SEND_LONG_DATA, COM_STMT_CLOSE, COM_STMT_RESET = range(0x16, 0x1B)
-COM_STMT_FETCH, COM_RESET_CONNECTION = 0x1C, 0x1F
+COM_SET_OPTION, COM_STMT_FETCH, COM_RESET_CONNECTION = 0x1B, 0x1C, 0x1F
 CURSOR_READ_ONLY = 1
 
 STATUS_IN_TRANSACTION, STATUS_AUTOCOMMIT, STATUS_NO_BACKSLASHES = 1, 2, 512
@@ -296,6 +296,21 @@ def lenenc(data: bytes, at: int) -> tuple[int | None, int]:
 def _text(data: bytes, at: int) -> tuple[Cell, int]:
     size, start = lenenc(data, at)
     return (None, start) if size is None else (data[start : start + size], start + size)
+
+
+def changes(answer: Answer) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """What an OK packet says besides its numbers, to a client with CLIENT_SESSION_TRACK: its text, and what has changed
+    in the session, as pairs of kind and body."""
+    text, at = _text(answer.info, 0) if answer.info else (b"", 0)
+    if not answer.status & STATUS_STATE_CHANGED or answer.info == b"":
+        return text or b"", []
+    block, _ = _text(answer.info, at)
+    found, at = [], 0
+    while block and at < len(block):
+        body, end = _text(block, at + 1)
+        found.append((block[at], body or b""))
+        at = end
+    return text or b"", found
 
 
 def encoded_length(size: int) -> bytes:

@@ -142,7 +142,7 @@ def test_dangerous_variables_are_refused(fairlead: Fairlead) -> None:
         refused(connection, "SET @@global.read_only = 1", "FL3004")
         refused(connection, "SET sql_log_bin = 0", "FL3005")
         refused(connection, "SET completion_type = 1 + 1", "FL3007")
-        refused(connection, "SET session_track_gtids = 'OWN_GTID'", "FL3005")
+        refused(connection, "SET session_track_transaction_info = 'STATE'", "FL3005")
         refused(connection, "SET NAMES gbk", "FL1007")
         refused(connection, "SET character_set_client = 'sjis'", "FL1007")
         fails(connection, "SET no_such_variable = 1", 1193)

@@ -16,7 +16,7 @@ from router.variables import VARIABLES, Handling, check, variable
         ("names", Handling.TRACKED),
         ("wait_timeout", Handling.NOOP),
         ("sql_log_bin", Handling.REFUSED),
-        ("session_track_gtids", Handling.REFUSED),
+        ("session_track_gtids", Handling.TOLD),
         ("sql_select_limit", Handling.PIN),
         ("timestamp", Handling.PIN),
         ("a_variable_of_tomorrow", Handling.PIN),

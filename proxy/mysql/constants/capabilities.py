@@ -46,9 +46,9 @@ class Capability(IntFlag):
 
 COMPRESSION = Capability.COMPRESS | Capability.ZSTD_COMPRESSION
 
-# What a listener announces. SESSION_TRACK: clients are told the database, and peers all; without it some drivers
-# (mysql2) misread an OK packet's text. SSL is added when the listener has a certificate, COMPRESSION where it is not
-# switched off, QUERY_ATTRIBUTES when all servers know them.
+# What a listener announces. SESSION_TRACK: clients are told what one server would tell them, and peers all; without it
+# some drivers (mysql2) misread an OK packet's text. SSL is added when the listener has a certificate, COMPRESSION where
+# it is not switched off, QUERY_ATTRIBUTES when all servers know them.
 SERVER_CAPABILITIES = (
     Capability.LONG_PASSWORD
     | Capability.FOUND_ROWS

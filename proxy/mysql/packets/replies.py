@@ -35,7 +35,7 @@ class StateChange:
         body = b"".join(lenenc_bytes(value) for value in self.values)
         if self.kind == SessionTrack.GTIDS:
             body = b"\0" + body  # encoding specification: 0 is the only one
-        elif self.kind not in _KNOWN_KINDS:
+        elif self.kind in _PLAIN_KINDS or self.kind not in _KNOWN_KINDS:
             body = self.values[0]
         return self.kind.to_bytes(1, "little") + lenenc_bytes(body)
 
@@ -44,7 +44,7 @@ class StateChange:
         """The next entry of `reader`."""
         kind = reader.uint(1)
         raw = reader.lenenc_bytes()
-        if kind not in _KNOWN_KINDS:
+        if kind in _PLAIN_KINDS or kind not in _KNOWN_KINDS:
             return cls(kind, (raw,))
         body = Reader(raw)
         if kind == SessionTrack.GTIDS:
@@ -56,6 +56,8 @@ class StateChange:
 
 
 _KNOWN_KINDS: Final = frozenset(int(kind) for kind in SessionTrack)
+_PLAIN_KINDS: Final = frozenset({int(SessionTrack.STATE_CHANGE)})
+"""Whose body is the value itself, whatever the manual says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,8 @@ class Session:
 
     def told(self) -> tuple[int, bytes]:
         """Of which changes, as the relay has it."""
+        if not self.is_told:
+            return 0, b""
         return (EVERYTHING if self.hop else self.tracking.kinds(self.mariadb)), self.tracking.packed()
 
     @property

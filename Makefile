@@ -1,6 +1,6 @@
 # The daily commands. The first one that needs it sets the checkout up (tools/bootstrap.sh) and says so.
 # Several at once share one .venv: run them one after the other.
-.PHONY: help build demo test test-both test-mysql differential noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm money restarts fuzz clean
+.PHONY: help build demo test test-both test-mysql differential driver-suites noninterference lint tpcc bench bench-full bench-instructions bench-redis-instructions soak reloads storm money restarts fuzz clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -51,6 +51,10 @@ differential: build  ## reads over several shards against one server, 500 of eac
 	@for server in mariadb mysql; do FAIRLEAD_SERVER=$$server FAIRLEAD_REQUIRE_SERVERS=$$server \
 		FAIRLEAD_DIFFERENTIAL_READS=500 $(PY) -m pytest -q --timeout 1800 tests/differential/test_features.py || exit 1; done
 
+driver-suites: build  ## the own tests of drivers and frameworks, directly and through Fairlead, on both flavours (25 minutes)
+	@$(PY) -m loadtest.world.mysql97
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -s --timeout 3600 tests/clients/suites $(TESTS)
+
 lint: build  ## ruff, mypy, cython-lint, direction of imports
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
@@ -99,7 +103,7 @@ money: build  ## a minute of transfers between shards while Fairleads and a shar
 fuzz: build  ## the longer property tests
 	@$(PY) -m pytest -q --timeout 3600 -m slow --ignore tests/proxy/test_reloads_world.py \
 		--ignore tests/proxy/test_restarts.py \
-		--ignore tests/fault --ignore tests/noninterference $(TESTS)
+		--ignore tests/fault --ignore tests/noninterference --ignore tests/clients/suites $(TESTS)
 
 clean:  ## remove .venv and everything built
 	rm -rf .venv build *.egg-info _speedups/*.c _speedups/*.so

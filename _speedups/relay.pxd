@@ -95,6 +95,8 @@ cdef enum PlanFlag:
     PLAN_FRESH_ID = 65536       # the OK packet's insert id, if any, is LAST_INSERT_ID()
     PLAN_PRESET = 131072        # LAST_INSERT_ID() was set on the backend first
     PLAN_ASK_ID = 262144        # it may change without the answer's saying so
+    PLAN_COUNTED = 524288       # FOUND_ROWS() is the number of the answer's rows
+    PLAN_UNCOUNTED = 1048576    # it stays what it was; without either flag nobody but the server knows
 
 cdef enum Unusual:              # what an EXECUTE looks at before anything else
     UNUSUAL_OVERFLOW = 1        # its long data exceed the packet limit: it answers with the error
@@ -117,6 +119,9 @@ cdef enum VerdictKind:          # what the policy lets one shard have of a state
     VERDICT_REFUSED = 1         # nothing: `bytes` is the payload of the ERR packet that answers
     VERDICT_SPLICED = 2         # the client's bytes with `cuts`
     VERDICT_PREPARED = 3        # another prepared statement
+
+cdef enum:
+    FOUND_UNKNOWN = 0xffffffffffffffff
 
 cdef enum Diagnostics:          # of the session's last statement: its errors and warnings
     DIAG_HERE = 0               # on the attached backend
@@ -365,6 +370,7 @@ cdef struct Session:
     uint64_t digest_shards      # a mask, of a command that the event loop answers
     uint64_t fingerprint
     uint64_t affected
+    uint64_t found_rows         # FOUND_ROWS(), FOUND_UNKNOWN when it has to be asked for
     uint64_t insert_id          # LAST_INSERT_ID() as last known
     uint64_t own_id             # of the current command: the id that the uvloop side wrote into it, 0 for none
     uint8_t id_state            # enum IdState

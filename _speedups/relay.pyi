@@ -120,6 +120,7 @@ class Relay:
         error: bool = ...,
         affected: int | None = ...,
         insert_id: int = ...,
+        found_rows: int | None = ...,
         warnings: int = ...,
         keep_diagnostics: bool = ...,
         note: bytes | None = ...,

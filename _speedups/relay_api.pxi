@@ -814,16 +814,17 @@ cdef class Relay:
         return s != NULL
 
     def reply(self, uint64_t handle, bytes packets, *, bint close=False, bint error=False, affected=None,
-              uint64_t insert_id=0, uint16_t warnings=0, bint keep_diagnostics=False, bytes note=None):
+              uint64_t insert_id=0, uint16_t warnings=0, bint keep_diagnostics=False, bytes note=None, found_rows=None):
         """Answer the parked command with framed packets. -> False when the session is gone.
 
         `affected`: rows, None after an answer that holds rows or an error; `insert_id`: 0 leaves the last one;
         `keep_diagnostics`: SHOW WARNINGS still speaks of the statement before. `note`: an ERR packet's payload, one of
-        the `warnings` and of Fairlead's own.
+        the `warnings` and of Fairlead's own. `found_rows`: what FOUND_ROWS() is from now on; None: as the plan has it.
         """
         cdef Core* c = &self.core
         cdef Session* s
         cdef uint64_t changed = <uint64_t>-1 if affected is None else affected
+        cdef uint64_t found = FOUND_UNKNOWN if found_rows is None else found_rows
         cdef const uint8_t* told = <const uint8_t*>PyBytes_AS_STRING(note) if note is not None else NULL
         cdef size_t told_size = PyBytes_GET_SIZE(note) if note is not None else 0
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packets)
@@ -834,6 +835,8 @@ cdef class Relay:
             if s != NULL:
                 unpark(c, s)
                 s.hangup |= close
+                if found != FOUND_UNKNOWN or not s.flags & PLAN_UNCOUNTED:
+                    s.found_rows = found
                 if error:
                     keep_own_error(s, p + 4, n - 4)
                 elif s.command != COM_STMT_PREPARE:
@@ -1106,6 +1109,7 @@ cdef class Relay:
             if s != NULL:
                 s.insert_id = 0
                 s.id_state = ID_KNOWN
+                s.found_rows = FOUND_UNKNOWN
                 s.warnings = 0
                 s.last_error = NO_ERROR
                 s.diagnostics = DIAG_GONE
@@ -2038,6 +2042,7 @@ cdef dict info_of(Session* copy, int32_t shard):
         "diagnostics": copy.diagnostics, "warnings": copy.warnings,
         "last_error": copy.last_error not in (NO_ERROR, OWN_NOTE),
         "last_insert_id": copy.insert_id, "id_state": copy.id_state,
+        "found_rows": None if copy.found_rows == FOUND_UNKNOWN else copy.found_rows,
         "affected": copy.affected, "status": session_status(copy),
         "autocommit": not copy.autocommit_off, "consistency": copy.consistency, "hop": bool(copy.hop),
         "command_shard": copy.shard, "park_reason": copy.park_reason, "plan_id": copy.plan_id,

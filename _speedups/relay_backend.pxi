@@ -862,15 +862,24 @@ cdef size_t put_guarded(Core* c, Session* s, Backend* b, uint8_t* packet, uint8_
     return n
 
 
+cdef inline void learn_found_rows(Session* s, Backend* b) noexcept nogil:
+    if s.flags & PLAN_COUNTED:
+        s.found_rows = b.scan.rows
+    elif not s.flags & PLAN_UNCOUNTED:
+        s.found_rows = FOUND_UNKNOWN
+
+
 cdef inline void learn_outcome(Session* s, Backend* b) noexcept nogil:
     """What the session remembers of its last statement."""
     if b.scan.outcome == OUTCOME_ERR:
         note_error(s, SERVER_ERROR, DIAG_HERE)
+        s.found_rows = FOUND_UNKNOWN
         if s.flags & (PLAN_INSERTS | PLAN_PRESET | PLAN_ASK_ID):
             ids_changed(s, b)
         return
     if b.scan.outcome != OUTCOME_PREPARED:
         b.status = s.status = b.scan.status
+        learn_found_rows(s, b)
     s.affected = b.scan.affected if b.scan.outcome == OUTCOME_OK else <uint64_t>-1
     if not s.flags & PLAN_WARNINGS:     # which shows them, and leaves them as they are
         if b.scan.warnings == 0 and s.lexmode & MODE_MARIADB and has_diagnostics(s) and may_keep_diagnostics(s, b):

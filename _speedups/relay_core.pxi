@@ -43,6 +43,7 @@ cdef Session* session_new(Core* c, int fd, uint8_t kind) noexcept nogil:
     s.kind = kind
     s.shard = -1
     s.status = SERVER_STATUS_AUTOCOMMIT
+    s.found_rows = FOUND_UNKNOWN
     s.t_last = c.now
     c.sessions[index] = s
     return s

@@ -24,7 +24,7 @@ from router.vindexes.vindex import Vindex, VindexKind, VindexTables
 OP_PARK, OP_SHARD, OP_ANY, OP_KEY, OP_BEGIN, OP_COMMIT, OP_ROLLBACK, OP_REPLY = range(8)
 REPLICA_OK, WRITES, OPAQUE, WARNINGS, OUTSIDE, NOTIFY, REFUSAL = 1, 2, 4, 8, 16, 32, 64
 EVERYWHERE, GUARDED, AUDIT, SAMPLED, LOAD = 256, 512, 1024, 2048, 4096
-INSERTS, ONE_ROW, FRESH_ID, PRESET, ASK_ID = (1 << bit for bit in range(14, 19))
+INSERTS, ONE_ROW, FRESH_ID, PRESET, ASK_ID, COUNTED, UNCOUNTED = (1 << bit for bit in range(14, 21))
 """Plan flags, as in relay.pxd."""
 
 MAX_KEYS = 4
@@ -277,9 +277,11 @@ def _flags(planned: Planned) -> int:
     flags |= GUARDED if planned.policy is not None and planned.policy.guarded else 0
     flags |= INSERTS if facts.verb in ("insert", "replace") else 0
     flags |= (ONE_ROW if facts.one_row else 0) | (FRESH_ID if facts.fresh_id else 0) | (ASK_ID if facts.asks_id else 0)
+    flags |= _FOUND_ROWS[facts.found_rows]
     return flags | (OUTSIDE if not facts.tables and facts.verb in ("select", "show", "set") else 0)
 
 
+_FOUND_ROWS = {"counted": COUNTED, "kept": UNCOUNTED, "unknown": 0}
 _OPAQUE_VERBS = frozenset({"call", "execute", "prepare", "do", "other", "unknown"})
 
 

@@ -960,7 +960,7 @@ _SESSIONS = (
         "CONNECTION_FUNCTION", 3010, NOT_SUPPORTED_YET,
         "{0}() is about a connection that has gone back to the pool",
         "Row counts of the previous statement live on the connection that ran it.",
-        "Ask inside of the same transaction, or count with a query.",
+        "Ask inside of the same transaction, say SELECT SQL_CALC_FOUND_ROWS, or count with a query.",
     ),
     _entry(
         "LAST_INSERT_ID_LOST", 3030, NOT_SUPPORTED_YET,

@@ -657,6 +657,8 @@ class TableUse:
     access: Access
 
 
+FoundRows: TypeAlias = Literal["counted", "kept", "unknown"]
+
 # Why a session keeps its backend until it ends (or is reset).
 Pin: TypeAlias = Literal[
     "user_variable",
@@ -682,6 +684,7 @@ class Facts:
     `needs_last_insert_id`: LAST_INSERT_ID() inside of a statement for a backend: set it there first.
     `asks_id`: it may change LAST_INSERT_ID() without the answer's saying so. `fresh_id`: the answer's insert id, if
     any, is LAST_INSERT_ID() from now on. `one_row`: an INSERT of one row, so an error leaves it as it was.
+    `found_rows`: what FOUND_ROWS() is behind it: the number of its rows, what it was, or only the server knows.
     `needs_connection`: functions whose value lives on the connection that ran the session's last statement
     (found_rows, row_count): answer only on a pinned or transaction's backend.
     `ddl`: bumps the schema epoch when it succeeds. `implicit_commit`: ends an open transaction first.
@@ -701,6 +704,7 @@ class Facts:
     asks_id: bool = False
     fresh_id: bool = False
     one_row: bool = False
+    found_rows: FoundRows = "unknown"
     needs_connection: tuple[str, ...] = ()
     ddl: bool = False
     implicit_commit: bool = False

@@ -19,6 +19,7 @@ from proxy.sessions.local_columns import (
     warning_columns,
 )
 from proxy.sessions.session import Session
+from proxy.versions import version_number
 from router import plan as plans
 from router.errors import refusal
 from router.explain import explain
@@ -36,6 +37,12 @@ HERE, UNSURE = 0, 2
 ID_HERE, ID_LOST = 1, 2
 """The relay's Diagnostics: SHOW WARNINGS can be asked of the attached backend; nobody can say without asking. And its
 IdState: LAST_INSERT_ID() can be asked of it; it went with a connection that was not asked in time."""
+
+FOUND_ROWS_DEPRECATED = ErrPacket(
+    1287, "HY000",
+    "FOUND_ROWS() is deprecated and will be removed in a future release. Consider using COUNT(*) instead.",
+).build()  # fmt: skip
+DEPRECATED_SINCE = 80017
 
 UNRESOLVED = plans.ShowFairlead("unresolved")
 
@@ -64,12 +71,31 @@ class LocalAnswers:
             return
         if plan == UNRESOLVED:
             self._worker.dispatcher.spawn(handle, self._unresolved(handle, session, info))
-        elif _asks_found_rows(plan) and info["pins"] & self._worker.pin_bits("found_rows"):
+        elif self._asks_found_rows(plan, info):
             # SQL_CALC_FOUND_ROWS has pinned the session; its backend knows.
             self._worker.relay.run_on(handle, info["shard"])
         else:
             columns, rows = self.rows(session, plan, info)
-            self.send(handle, session, columns, rows, info, binary, keep_diagnostics=_keeps_diagnostics(session, plan))
+            self._told(handle, session, plan, columns, rows, info, binary)
+
+    def _told(
+        self, handle: int, session: Session, plan: Local, columns: Sequence[ColumnDefinition41], rows: list[list[Any]],
+        info: dict[str, Any], binary: bool,
+    ) -> None:  # fmt: skip
+        deprecated = self._deprecated(session, plan)
+        self.send(
+            handle, session, columns, rows, info, binary,
+            keep_diagnostics=_keeps_diagnostics(session, plan), warnings=deprecated,
+            note=FOUND_ROWS_DEPRECATED if deprecated else None,
+            found_rows=1 if isinstance(plan, plans.SessionValue) else None,
+        )  # fmt: skip
+
+    def _deprecated(self, session: Session, plan: Local) -> int:
+        """The warnings of a server of that version."""
+        if session.mariadb or not isinstance(plan, plans.SessionValue):
+            return 0
+        asked = sum(column.fact == "found_rows" for column in plan.columns)
+        return asked if version_number(self._version(session)) >= DEPRECATED_SINCE else 0
 
     async def _unresolved(self, handle: int, session: Session, info: dict[str, Any]) -> None:
         """The servers of the region are asked for their prepared transactions."""
@@ -78,13 +104,22 @@ class LocalAnswers:
         rows = [[str(cell) for cell in one.row()] for one in await self._worker.recovery.survey()]
         self.send(handle, session, columns, rows, info)
 
+    def _asks_found_rows(self, plan: plans.Plan, info: dict[str, Any]) -> bool:
+        return (
+            isinstance(plan, plans.SessionValue) and all(column.fact == "found_rows" for column in plan.columns)
+            and info["found_rows"] is None and bool(info["pins"] & self._worker.pin_bits("found_rows"))
+        )  # fmt: skip
+
     def send(
         self, handle: int, session: Session, columns: Sequence[ColumnDefinition41], rows: list[list[Any]],
         info: dict[str, Any], binary: bool = False, keep_diagnostics: bool = False,
+        warnings: int = 0, note: bytes | None = None, found_rows: int | None = None,
     ) -> None:  # fmt: skip
         build = binary_resultset if binary else text_resultset
-        packets = build(columns, rows, session.capabilities, Status(info["status"]))
-        self._worker.relay.reply(handle, packets, keep_diagnostics=keep_diagnostics)
+        packets = build(columns, rows, session.capabilities, Status(info["status"]), warnings=warnings)
+        self._worker.relay.reply(
+            handle, packets, keep_diagnostics=keep_diagnostics, warnings=warnings, note=note, found_rows=found_rows
+        )
 
     def rows(
         self, session: Session, plan: Local, info: dict[str, Any]
@@ -172,6 +207,8 @@ class LocalAnswers:
                 return info["last_insert_id"]
             case "row_count":
                 return -1 if info["affected"] == NO_ROWS else info["affected"]
+            case "found_rows" if info["found_rows"] is not None:
+                return info["found_rows"]
             case "version":
                 return self._version(session)
             case "version_comment":
@@ -215,7 +252,3 @@ def _own_row(level: str, payload: bytes) -> list[Any]:
 def _keeps_diagnostics(session: Session, plan: Local) -> bool:
     """MariaDB still lists an older statement's warnings behind one that reads no table; MySQL does not."""
     return session.mariadb and isinstance(plan, plans.SessionValue)
-
-
-def _asks_found_rows(plan: plans.Plan) -> bool:
-    return isinstance(plan, plans.SessionValue) and all(column.fact == "found_rows" for column in plan.columns)

@@ -191,8 +191,8 @@ def plan_maintenance(request: Request) -> Planned:
 
 
 def plan_lock_tables(request: Request) -> Planned:
-    if request.gate.verb == "UNLOCK":
-        return _one_server(request, Kind((), "LOCK_TABLES"))
+    if request.gate.verb == "UNLOCK":  # it commits where there are locks, as the server knows
+        return _one_server(request, Kind((), "LOCK_TABLES", commits=False))
     return _one_server(request, Kind((Verb.LOCK_TABLES, Verb.SELECT), "LOCK_TABLES", "lock_tables"))
 
 

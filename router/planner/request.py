@@ -13,11 +13,19 @@ from router.errors import Refusal, refusal
 from router.functions import Call
 from router.gate import Gate
 from router.hints import NO_HINTS, Hints
-from router.plan import Access, Facts, Pin, Plan, Planned, Refuse, TableUse
+from router.plan import Access, Facts, FoundRows, Pin, Plan, Planned, Refuse, TableUse
 from router.privileges import Need
 from router.text import Text
 from router.tokens import Token
 from router.topology import Keyspace
+
+
+CHANGES = frozenset({"insert", "replace", "update", "delete", "begin", "commit", "rollback", "savepoint", "release"})
+READS = frozenset({"SELECT", "TABLE", "RETURNING"})
+COUNTED_OTHERWISE = frozenset(
+    {"UNION", "INTERSECT", "EXCEPT", "MINUS", "OFFSET", "INTO", "PROCEDURE", "SQL_CALC_FOUND_ROWS", "VALUES", "TABLE"}
+)
+"""Words behind which FOUND_ROWS() need not be the number of rows that were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,7 @@ class Draft:
             asks_id=self._asks_id(),
             fresh_id=self.fresh_id,
             one_row=self.one_row,
+            found_rows=self._found_rows(),
             needs_connection=tuple(dict.fromkeys(self.connection)),
             ddl=self.ddl,
             implicit_commit=self.implicit_commit,
@@ -148,12 +157,26 @@ class Draft:
             return any(token.upper == "SELECT" for token in self.request.tokens)
         return self._runs_others or self.verb == "load"
 
+    def _found_rows(self) -> FoundRows:
+        """With OFFSET, INTO and the like servers count in ways of their own."""
+        words = {token.upper for token in self.request.tokens}
+        if self.verb == "select" and not words & COUNTED_OTHERWISE and not _skips(self.request.tokens):
+            return "counted"
+        if self.verb in CHANGES and not words & READS:
+            return "kept"
+        return "unknown"
+
     def done(self, plan: Plan) -> Planned:
         """The plan, unless the user's grants do not allow the statement. Raises Refusal."""
         denied = self.request.context.grants.check(self.needs)
         if denied is not None:
             raise denied
         return Planned(plan, self.facts(), tuple(self.reasons), self.request.context.topology)
+
+
+def _skips(tokens: Sequence[Token]) -> bool:
+    """LIMIT 1, 2, anywhere."""
+    return any(one.upper == "LIMIT" and other.text == "," for one, other in zip(tokens, tokens[2:], strict=False))
 
 
 def sets_last_insert_id(tokens: Sequence[Token]) -> bool:

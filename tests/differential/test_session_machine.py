@@ -28,6 +28,9 @@ SESSIONS = 4
 CONNECTIONS = 3
 """To the one server: sessions that are bound to nothing share them."""
 COM_RESET_CONNECTION, COM_INIT_DB, COM_PING = 0x1F, 0x02, 0x0E
+MORE_RESULTS = 0x8
+COUNTED_BEFORE = "SELECT FOUND_ROWS()"
+"""It may be refused: only the connection that is gone knows."""
 TABLES = [f"kept{number}" for number in range(SESSIONS)]
 """One each, so that nobody waits for another's row."""
 
@@ -56,6 +59,13 @@ STATEMENTS = [
     "START TRANSACTION READ ONLY",
     "COMMIT",
     "ROLLBACK",
+    "COMMIT AND CHAIN",
+    "ROLLBACK AND CHAIN",
+    "COMMIT AND NO CHAIN NO RELEASE",
+    "SET completion_type = 1",
+    "SET completion_type = 'NO_CHAIN'",
+    "SET completion_type = DEFAULT",
+    "SELECT @@completion_type, @@in_transaction",
     "SAVEPOINT here",
     "ROLLBACK TO SAVEPOINT here",
     "RELEASE SAVEPOINT here",
@@ -71,6 +81,12 @@ STATEMENTS = [
     "SET time_zone = '+05:30', lock_wait_timeout = 7",
     "SET NAMES latin1",
     "SET NAMES utf8mb4",
+    "SET SESSION TRANSACTION READ ONLY",
+    "SET SESSION TRANSACTION READ WRITE, ISOLATION LEVEL REPEATABLE READ",
+    "SET SESSION sql_select_limit = 2",
+    "SET sql_select_limit = DEFAULT",
+    "SET @@local.time_zone := 'SYSTEM', @other := 5",
+    "SET time_zone = 'nowhere', @other = 6",
     "SET @mine = {number} + 1",
     "SELECT @mine",
     "CREATE TEMPORARY TABLE IF NOT EXISTS passing (id INT)",
@@ -80,6 +96,19 @@ STATEMENTS = [
     "SELECT GET_LOCK('lock{number}', 0)",
     "SELECT IS_USED_LOCK('lock{number}') IS NOT NULL",
     "SELECT RELEASE_LOCK('lock{number}')",
+    "LOCK TABLES {table} WRITE",
+    "LOCK TABLES {table} READ, {table} AS again READ",
+    "UNLOCK TABLES",
+    "PREPARE said FROM 'SELECT body, ? FROM {table} WHERE id < 4 ORDER BY id'",
+    "PREPARE said FROM 'INSERT INTO {table} (code) VALUES (?)'",
+    "EXECUTE said USING @mine",
+    "DEALLOCATE PREPARE said",
+    "SELECT body INTO @other FROM {table} WHERE id = 1",
+    "SELECT @other, @mine",
+    "SELECT SQL_CALC_FOUND_ROWS id FROM {table} ORDER BY id LIMIT 1",
+    COUNTED_BEFORE,
+    "DO 1 / 0",
+    "CALL told(3)",
     "USE plain",
     "CREATE TABLE IF NOT EXISTS made{number} (id INT)",
     "DROP TABLE IF EXISTS made{number}",
@@ -95,7 +124,7 @@ PREPARED = [
 DISTURBING = [
     "SET sql_mode = 'PIPES_AS_CONCAT', time_zone = '-03:00'",
     "SET NAMES latin1, autocommit = 0",
-    "SELECT COUNT(*) FROM kept0",
+    "SELECT COUNT(*) FROM disturbed",
     "ROLLBACK",
     "INSERT INTO disturbed (body) VALUES ('d')",
 ]
@@ -116,6 +145,9 @@ class Both:
         return sql.format(table=TABLES[self.number], number=self.number)
 
     def same(self, what: str, mine: Answer, theirs: Answer, allowed: Collection[str] = ()) -> None:
+        if what == COUNTED_BEFORE and mine.refused:
+            assert mine.message.startswith("FL3010")
+            return
         if mine.refused:  # only what the server refuses, too, by its own words
             assert (mine.errno, mine.sqlstate) == (theirs.errno, theirs.sqlstate), f"{what}: {mine.message}"
             return
@@ -164,6 +196,8 @@ def _tables(server: SqlServer) -> None:
             f"CREATE TABLE {name} (id INT AUTO_INCREMENT PRIMARY KEY, body VARCHAR(40), code INT UNIQUE)"
             for name in (*TABLES, "disturbed")
         ),
+        "DROP PROCEDURE IF EXISTS told",
+        "CREATE PROCEDURE told(n INT) SELECT n, @mine",
         database="plain",
     )
 
@@ -195,7 +229,11 @@ class Machine(RuleBasedStateMachine):
     def query(self, at: int, sql: str) -> None:
         one = self.sessions[at]
         text = one.fill(sql)
-        one.same(text, one.mine.query(text), one.theirs.query(text))
+        mine, theirs = one.mine.query(text), one.theirs.query(text)
+        one.same(text, mine, theirs)
+        while theirs.status & MORE_RESULTS:
+            mine, theirs = one.mine.read_answer(), one.theirs.read_answer()
+            one.same(f"next answer of {text}", mine, theirs)
 
     @rule(at=ANY, sql=st.sampled_from(PREPARED))
     def prepare(self, at: int, sql: str) -> None:

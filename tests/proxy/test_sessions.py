@@ -235,6 +235,28 @@ def test_found_rows_of_the_same_backend(plain: Connection) -> None:
     ask(plain, "INSERT INTO many VALUES (1), (2), (3)")
     assert ask(plain, "SELECT SQL_CALC_FOUND_ROWS id FROM many ORDER BY id LIMIT 1") == [(1,)]
     assert value(plain, "SELECT FOUND_ROWS()") == 3
+    assert value(plain, "SELECT CONNECTION_ID()")
+    assert value(plain, "SELECT FOUND_ROWS()") == 1
+
+
+def test_found_rows_are_counted_as_they_pass(few: Fairlead) -> None:
+    """Without SQL_CALC_FOUND_ROWS the session is not bound to a connection, and others use it in between."""
+    with client(few, database="plain") as one, client(few, database="plain") as two:
+        ask(one, "CREATE TABLE many (id INT PRIMARY KEY, n INT)")
+        ask(one, "INSERT INTO many VALUES (1, 0), (2, 0), (3, 0)")
+        for text, found in (
+            ("SELECT id FROM many", 3), ("SELECT id FROM many LIMIT 2", 2), ("SELECT id FROM many WHERE id > 9", 0),
+            ("SELECT COUNT(*) FROM many", 1), ("SELECT a.id FROM many a JOIN many b", 9), ("SELECT DATABASE()", 1),
+        ):  # fmt: skip
+            ask(one, text)
+            ask(two, "SELECT 1")
+            ask(one, "SET @@sql_mode = ''")
+            ask(one, "UPDATE many SET n = n + 1")
+            ask(two, "SELECT 1 UNION SELECT 2")
+            assert value(one, "SELECT FOUND_ROWS()") == found, text
+            assert value(one, "SELECT FOUND_ROWS()") == 1
+        ask(one, "SELECT id FROM many LIMIT 1, 1")
+        refused(one, "SELECT FOUND_ROWS()", "FL3010")
 
 
 # --- counts, ids and warnings -------------------------------------------------------------------------------

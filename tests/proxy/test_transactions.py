@@ -320,6 +320,18 @@ def test_ddl_ends_a_transaction_of_an_unsharded_keyspace(fairlead: Fairlead) -> 
 # --- autocommit = 0 -----------------------------------------------------------------------------------------
 
 
+def test_unlock_tables_ends_a_transaction_only_with_locks(fairlead: Fairlead) -> None:
+    with client(fairlead, database="plain") as one:
+        ask(one, "CREATE TABLE kept (id INT)")
+        for text in ("BEGIN", "UNLOCK TABLES", "INSERT INTO kept VALUES (1)", "ROLLBACK"):
+            ask(one, text)
+        assert value(one, "SELECT COUNT(*) FROM kept") == 0
+        ask(one, "SET autocommit = 0")
+        for text in ("LOCK TABLES kept WRITE", "INSERT INTO kept VALUES (2)", "UNLOCK TABLES", "ROLLBACK"):
+            ask(one, text)
+        assert value(one, "SELECT COUNT(*) FROM kept") == 1
+
+
 def test_without_autocommit_every_statement_begins_one(world: World, fairlead: Fairlead, one: int, other: int) -> None:
     with client(fairlead, autocommit=False) as connection:
         mark(connection, one)

@@ -61,6 +61,7 @@ cdef enum BeginVariant:         # those variants of START TRANSACTION that show 
     BEGIN_READ_ONLY = 1
     BEGIN_ACCESS = 3            # so many variants tell of the access mode alone, and as many of a snapshot, too
     BEGIN_SNAPSHOT_READ_ONLY = 4
+    BEGIN_SAVEPOINT = 6         # a savepoint without autocommit: begins as variant 0, and no flag tells before that
     BEGIN_NOTHING = 7           # none: `once` is for the next statement, or for a BEGIN that comes before it
 
 cdef enum Opcode:

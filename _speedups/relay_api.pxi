@@ -1348,7 +1348,7 @@ cdef class Relay:
         self.lock()
         s = session_at(&self.core, handle)
         if s != NULL:
-            begin = s.begin
+            begin = s.begin if s.begin != BEGIN_SAVEPOINT else 0
             if s.once_used.len + s.once.len <= 1024:
                 memcpy(text, buf_head(&s.once_used), s.once_used.len)
                 memcpy(text + s.once_used.len, buf_head(&s.once), s.once.len)
@@ -1938,9 +1938,10 @@ cdef class Relay:
         cdef bint kept = False
         self.lock()
         s = self.parked(handle)
-        if s != NULL and (s.trx == TRX_NONE or (s.trx == TRX_PENDING and s.begin == BEGIN_NOTHING)) \
+        if s != NULL and (s.trx == TRX_NONE or (s.trx == TRX_PENDING and s.begin >= BEGIN_SAVEPOINT)) \
                 and s.once.len + len(packet) <= 1024 and buf_append(&s.once, p, len(packet)):
-            s.begin = BEGIN_NOTHING
+            if s.trx == TRX_NONE:
+                s.begin = BEGIN_NOTHING
             set_trx(&self.core, s, TRX_PENDING)
             kept = True
         self.unlock()
@@ -1949,15 +1950,15 @@ cdef class Relay:
     def defer(self, uint64_t handle, bytes packet):
         """Keep a framed SAVEPOINT (or its kin) of a transaction that has no shard yet. False beyond 64 KiB.
 
-        Without autocommit a savepoint begins one, as on a server.
+        Without autocommit a savepoint begins one, as on a server, whose flags tell of the first statement only.
         """
         cdef Session* s
         cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(packet)
         cdef bint kept = False
         self.lock()
         s = self.parked(handle)
-        if s != NULL and s.trx == TRX_NONE and s.autocommit_off:
-            s.begin = 0
+        if s != NULL and s.autocommit_off and (s.trx == TRX_NONE or s.begin == BEGIN_NOTHING):
+            s.begin = BEGIN_SAVEPOINT
             set_trx(&self.core, s, TRX_PENDING)
         if s != NULL and s.trx == TRX_PENDING and s.deferred.len + len(packet) <= 65536:
             kept = buf_append(&s.deferred, p, len(packet))

@@ -457,7 +457,7 @@ cdef inline uint16_t session_status(Session* s) noexcept nogil:
     cdef uint16_t status = 0 if s.autocommit_off else SERVER_STATUS_AUTOCOMMIT
     if s.lexmode & MODE_NO_BACKSLASH_ESCAPES:
         status |= SERVER_STATUS_NO_BACKSLASH_ESCAPES     # clients escape their strings by it
-    if s.trx == TRX_NONE or (s.trx == TRX_PENDING and s.begin == BEGIN_NOTHING):
+    if s.trx == TRX_NONE or (s.trx == TRX_PENDING and s.begin >= BEGIN_SAVEPOINT):
         return status
     if s.trx == TRX_ACTIVE:
         status |= s.status & SERVER_STATUS_IN_TRANS_READONLY

@@ -40,6 +40,8 @@ BEGINS: tuple[frozenset[str], ...] = (
     frozenset({"with consistent snapshot", "read write"}),
 )
 """START TRANSACTION variants by their number in the relay."""
+BY_SAVEPOINT = len(BEGINS)
+"""One more there: without autocommit a savepoint came first."""
 
 _PINS = {
     "user_variable": "user_variable",

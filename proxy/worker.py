@@ -33,7 +33,7 @@ from proxy import logs
 from proxy.answers import Dispatcher
 from proxy.audit.exposure import Exposures
 from proxy.audit.recorder import Auditor
-from proxy.compile import BEGINS, OP_PARK, Compiled, Compiler, begin_text
+from proxy.compile import BEGINS, BY_SAVEPOINT, OP_PARK, Compiled, Compiler, begin_text
 from proxy.doors import Doors
 from proxy.failover import Failover
 from proxy.generation import Generation
@@ -188,6 +188,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for variant in range(len(BEGINS)):
             self.relay.begin_put(variant, frame(b"\x03" + begin_text(variant), 0))
+        self.relay.begin_put(BY_SAVEPOINT, frame(b"\x03" + begin_text(0), 0))
         await self.put_in_force(Generation.build(self.start.number, self.start.settings), self.start.beside)
         loop.add_reader(self.relay.fileno(), self.dispatcher.on_events)
         loop.add_reader(self.start.control.fileno(), self._on_control)

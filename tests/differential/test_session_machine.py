@@ -19,7 +19,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from loadtest.world.sqlserver import SERVICE_USER, Passwords, SqlServer
 from loadtest.world.world import World
 from tests.differential.duel import differences
-from tests.differential.wire import CLIENT_DEPRECATE_EOF, CURSOR_READ_ONLY, Answer, Prepared, Raw
+from tests.differential.wire import (
+    CLIENT_DEPRECATE_EOF,
+    CURSOR_READ_ONLY,
+    STATUS_AUTOCOMMIT,
+    STATUS_IN_TRANSACTION,
+    Answer,
+    Prepared,
+    Raw,
+)
 from tests.servers import BOTH_SERVERS
 
 pytestmark = BOTH_SERVERS
@@ -140,6 +148,7 @@ class Both:
         self.for_cursors: set[int] = set()
         """Of `mine`, by id: executed for a cursor once, and then always, since MySQL (9.7) breaks off without one."""
         self.mine, self.theirs = arena.mine(flags), arena.theirs(flags)
+        self._savepoint = False
 
     def fill(self, sql: str) -> str:
         return sql.format(table=TABLES[self.number], number=self.number)
@@ -151,8 +160,18 @@ class Both:
         if mine.refused:  # only what the server refuses, too, by its own words
             assert (mine.errno, mine.sqlstate) == (theirs.errno, theirs.sqlstate), f"{what}: {mine.message}"
             return
+        if self._marked(what, theirs) and mine.status ^ theirs.status == STATUS_IN_TRANSACTION:
+            allowed = {*allowed, "status"}  # docs/protocol.md, 2
         found = differences(mine, theirs, ordered=True, allowed=allowed)
         assert not found, f"{what}: {found}"
+
+    def _marked(self, what: str, theirs: Answer) -> bool:
+        """Without autocommit, has a savepoint been set that no transaction has come to?"""
+        if theirs.status & (STATUS_AUTOCOMMIT | STATUS_IN_TRANSACTION) or what in ("COMMIT", "ROLLBACK"):
+            self._savepoint = False
+        elif theirs.kind == "ok" and what == "SAVEPOINT here":
+            self._savepoint = True
+        return self._savepoint
 
     def close(self) -> None:
         self.mine.close()

@@ -124,7 +124,11 @@ cdef void close_cursor(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
 cdef void give_up_cursor(Core* c, Session* s, ClientStatement* cs) noexcept nogil:
     """The client's command ends it, before anything else is done: the session may need its backend no longer."""
     close_cursor(c, s, cs)
-    if s.backend != NULL and s.pins == 0 and s.trx != TRX_ACTIVE:
+    if s.backend == NULL or s.pins or s.trx == TRX_ACTIVE:
+        return
+    if s.backend.suspect & SUSPECT_ID:
+        keep_lingering(c, s)    # it is asked when the session lets go of it, which is not now, within a command
+    else:
         settle_idle(c, s, s.backend)
 
 

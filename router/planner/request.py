@@ -19,7 +19,6 @@ from router.text import Text
 from router.tokens import Token
 from router.topology import Keyspace
 
-
 CHANGES = frozenset({"insert", "replace", "update", "delete", "begin", "commit", "rollback", "savepoint", "release"})
 READS = frozenset({"SELECT", "TABLE", "RETURNING"})
 COUNTED_OTHERWISE = frozenset(

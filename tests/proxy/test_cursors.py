@@ -61,6 +61,12 @@ SCRIPTS: dict[str, Sequence[Step]] = {
         ("query", "SELECT * FROM absent"), ("fetch", "a", 2), ("query", "SELECT ROW_COUNT()"), ("open", "b", 7),
         ("fetch", "b", 1), ("fetch", "a", 9999), ("fetch", "b", 1),
     ],
+    "opened again behind an id that only the server knows": [
+        ("prepare", "a", "SELECT ? + 1"), ("prepare", "b", "INSERT INTO little (id, body) VALUES (?, 'x')"),
+        ("open", "a", 0), ("execute", "b", 77), ("open", "a", 3), ("fetch", "a", 3),
+        ("query", "SELECT LAST_INSERT_ID()"), ("open", "a", 3), ("execute", "b", 78), ("close", "a"),
+        ("query", "SELECT LAST_INSERT_ID()"),
+    ],
     "closed on the way": [
         ("prepare", "a", ALL), ("open", "a"), ("fetch", "a", 2), ("close", "a"), ("query", "SELECT 1"),
         ("fetch", "a", 2), ("prepare", "b", ALL), ("open", "b"), ("reset", "b"), ("fetch", "b", 1), ("open", "b"),

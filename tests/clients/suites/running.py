@@ -20,7 +20,7 @@ REQUIREMENTS = HERE / "requirements.txt"
 INSTALL_TIMEOUT = 600
 RUN_TIMEOUT = 1800
 USER = PASSWORD = "demo"
-DATABASES = ("test", "test_schema", "test_schema_2", "foo_bar", "gotest", "test_default", "test_other")
+DATABASES = ("test", "test_schema", "test_schema_2", "gotest", "test_default", "test_other")
 """What the suites expect to find or to create, by the names that they have in them."""
 SOURCES = ("Django", "SQLAlchemy")
 """Their tests are in the source distribution only."""

@@ -27,7 +27,6 @@ def _prepare(server: SqlServer) -> None:
         server.run(f"GRANT ALL ON *.* TO {user}@'{ACCOUNT_HOST}' WITH GRANT OPTION")
     for name in DATABASES:
         server.run(f"CREATE DATABASE {name}")
-    server.run("DROP DATABASE foo_bar")  # which a test wants to create
 
 
 def _through(world: World) -> Fairlead:

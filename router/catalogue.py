@@ -1006,6 +1006,12 @@ _SESSIONS = (
         "Name the database before each table, prepare it again, or go back by USE before it is executed.",
     ),
     _entry(
+        "PREPARED_OTHERWISE", 3032, NOT_SUPPORTED_YET,
+        "this statement was prepared under another sql_mode, character set or collation",
+        "A prepared statement means what it meant when it was prepared; under what is set now it would be read anew.",
+        "Prepare it again, or set back what was set since.",
+    ),
+    _entry(
         "NO_OPEN_CURSOR", 3029, STMT_HAS_NO_OPEN_CURSOR,
         "the statement has no open cursor",
         "COM_STMT_FETCH reads from the cursor that an execution has opened; its last row was sent, or it was closed.",

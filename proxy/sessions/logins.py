@@ -309,7 +309,7 @@ class Logins:
             tracking=Tracking.told(told["tracking"]),
         )  # fmt: skip
         session.identity, session.login = self._identity_of(identity, told["listener"]), identity
-        session.carried_in = frozenset({session.database} if statements else ())
+        session.carried_in = frozenset({session.origin} if statements else ())
         worker.identify(session)
         outcome = (*told["outcome"][:-1], bytes.fromhex(told["outcome"][-1]))
         found = worker.shard_numbers()

@@ -82,9 +82,10 @@ class Moves:
             self._worker.background(self._send(heir, leaving))
 
     def _prepared_elsewhere(self, session: Session) -> bool:
-        """Has it prepared anything in another database than its current one? Statements go with that one only."""
-        known = {one.database for one in session.prepared.values() if isinstance(one, Entry)}
-        return bool((known | session.carried_in) - {session.database})
+        """Has it prepared anything in another database, character set or sql_mode than it has now? Statements go with
+        these only."""
+        known = {one.origin for one in session.prepared.values() if isinstance(one, Entry)}
+        return bool((known | session.carried_in) - {session.origin})
 
     def _sent(self, heir: socket.socket, leaving: Leaving) -> bool:
         if not control.send(heir, leaving.told, leaving.sockets, leaving.statements):

@@ -49,6 +49,23 @@ class Identity(NamedTuple):
 NOBODY = Identity()
 
 
+class Reading(NamedTuple):
+    """By what, besides the mode, a server reads a text: literals by `charset` and `collation`, operators by the `words`
+    of sql_mode."""
+
+    charset: str = "utf8mb4"
+    collation: str = ""
+    words: frozenset[str] = frozenset()
+
+
+class Origin(NamedTuple):
+    """What a statement keeps of the session in which it was prepared."""
+
+    database: str | None
+    mode: int
+    reading: Reading
+
+
 class ContextKey(NamedTuple):
     """Everything but the text and the configuration that a plan depends on."""
 
@@ -60,11 +77,12 @@ class ContextKey(NamedTuple):
     canary: bool = False
     spread: bool = False
     completion: Completion = "NO_CHAIN"
+    reading: Reading = Reading()
 
 
 class ContextTable:
-    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes x subjects x
-    completion types only."""
+    """ContextKey <-> the number by which the relay's plans are keyed. Grows with users x databases x modes x collations
+    x subjects x completion types only."""
 
     def __init__(self) -> None:
         self._numbers: dict[ContextKey, int] = {}
@@ -90,7 +108,7 @@ class Session:
     transaction, when it is on several shards. `identity`: by what the policy knows it, and
     `subject`: as whom, when there is a policy. `attested`: as whom it reaches peers. `canary`:
     a version on trial decides about it. `login`: what it said of itself. `note`: an ERR packet's payload, what the
-    running statement is to be warned of. `carried_in`: the database in which it had prepared what came with it from
+    running statement is to be warned of. `carried_in`: the origin of the statements that came with it from
     the process before, if anything did. `tracking`: of which changes it is told.
     """
 
@@ -115,7 +133,7 @@ class Session:
     canary: bool = False
     login: ClientIdentity | None = None
     note: bytes | None = None
-    carried_in: frozenset[str | None] = frozenset()
+    carried_in: frozenset[Origin] = frozenset()
     tracking: Tracking = UNTOLD
 
     @property
@@ -153,11 +171,21 @@ class Session:
         wanted = (self.state.literal("completion_type") or "").strip("'")
         return next((one for one in COMPLETIONS if one == wanted), "NO_CHAIN")
 
+    @property
+    def reading(self) -> Reading:
+        words = {word.strip().upper() for word in (self.state.literal("sql_mode") or "").strip("'").split(",")}
+        return Reading(self.charset, self.state.literal("collation_connection") or "", frozenset(words & _READING))
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.database, self.mode, self.reading)
+
     def context(self) -> ContextKey:
         subject = self.subject.id if self.subject is not None else 0
         return ContextKey(
-            self.user, self.database, self.mode, self.hop, subject, self.canary, completion=self.completion
-        )
+            self.user, self.database, self.mode, self.hop, subject, self.canary,
+            completion=self.completion, reading=self.reading,
+        )  # fmt: skip
 
     def relay_context(self) -> ContextKey:
         """The same for the relay, which knows no plan for a transaction that is on several shards."""
@@ -171,6 +199,7 @@ def mode_bits(sql_mode: str) -> int:
     return bits | NO_BACKSLASH_ESCAPES if "NO_BACKSLASH_ESCAPES" in words else bits
 
 
+_READING = {"PIPES_AS_CONCAT", "HIGH_NOT_PRECEDENCE", "IGNORE_SPACE", "REAL_AS_FLOAT"}
 _QUOTING = {"ANSI_QUOTES", "ANSI", "DB2", "MAXDB", "MSSQL", "ORACLE", "POSTGRESQL"}
 
 

@@ -7,6 +7,7 @@ session holds a backend of its own (transaction, temporary table), that one is a
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from proxy.mysql.packets.resultset import ColumnDefinition41
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.scatter.executor import Execution
 from proxy.sessions.params import decode_params, with_types
-from proxy.sessions.session import Session
+from proxy.sessions.session import Origin, Session
 from proxy.text import SessionGone
 from router import plan as plans
 from router.errors import refusal
@@ -52,8 +53,8 @@ text when it prepares it, and how it describes the columns."""
 
 @dataclass(slots=True)
 class Entry:
-    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id. `database`:
-    the current one at PREPARE, in which its names are looked up for good."""
+    """A statement as prepared: its relay struct, plan, and the answer to PREPARE with a hole for the id. `origin`: how
+    it was read at PREPARE, which holds for good."""
 
     ref: StatementRef
     epoch: int
@@ -64,7 +65,7 @@ class Entry:
     answer: bytes
     nparams: int
     forms: Forms
-    database: str | None
+    origin: Origin
 
     @property
     def size(self) -> int:
@@ -109,6 +110,22 @@ def _check_read_only(info: dict[str, Any], planned: Planned) -> None:
     Raises Refusal."""
     if info["trx"] == PENDING and info["status"] & Status.IN_TRANS_READONLY and planned.facts.writes:
         raise refusal("READ_ONLY_TRANSACTION", planned.facts.verb.upper())
+
+
+def reads_alike(text: bytes, before: Origin, now: Origin) -> bool:
+    """Is the text, which a server reads once at PREPARE, read the same by what the session has set since?"""
+    if before.reading == now.reading and before.mode == now.mode:
+        return True
+    one, other = lexer.lex(text, before.mode), lexer.lex(text, now.mode)
+    if (one.norm, one.slots) != (other.norm, other.slots):
+        return False
+    if before.reading.words != now.reading.words and _BY_WORDS.search(text):
+        return False
+    return before.reading[:2] == now.reading[:2] or (text.isascii() and b"'" not in text and b'"' not in text)
+
+
+_BY_WORDS = re.compile(rb"(?i)\|\||\bNOT\b|\bREAL\b|\w\s+\(")
+"""What one of the words of sql_mode may make something else of."""
 
 
 class Statements:
@@ -156,7 +173,7 @@ class Statements:
             self._worker.relay.reply(handle, answer, error=True)
             return
         # Of the epoch that it was planned in: if that is over by now, the first execution plans it anew.
-        entry = self._make(session, text, found, planned, compiled, answer, epoch, session.database)
+        entry = self._make(session, text, found, planned, compiled, answer, epoch, session.origin)
         if not info["pins"] and info["trx"] != 2 and self._worker.variables.names(session.state, key[1]):
             self._keep(key, entry)
         self._give(handle, entry)
@@ -170,7 +187,7 @@ class Statements:
         compiled: Compiled,
         answer: bytes,
         epoch: int,
-        database: str | None,
+        origin: Origin,
     ) -> Entry:
         head = StmtPrepareOk.parse(answer[HEADER_SIZE : HEADER_SIZE + 12])
         sources: list[tuple[int, int, int]] = []
@@ -209,7 +226,7 @@ class Statements:
             digest_generation=generation,
             **arguments,
         )
-        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params, forms, database)
+        return Entry(ref, epoch, text, found, planned, compiled, answer, head.params, forms, origin)
 
     async def _describe(
         self, handle: int, session: Session, text: bytes, found: Any, planned: Planned, info: dict[str, Any]
@@ -339,7 +356,7 @@ class Statements:
             return
         context = self._worker.contexts.number(session.context())
         if entry.epoch != self._worker.epoch or self._worker.relay.statement_context(entry.ref) != context:
-            self._renew(handle, session, number, entry.text, entry.answer, entry.database)
+            self._renew(handle, session, number, entry.text, entry.answer, entry.origin)
             return
         self._carry_out(handle, session, command, number, entry)
 
@@ -353,19 +370,22 @@ class Statements:
         return command[HEADER_SIZE + 1 :], frame(StmtPrepareOk(number, columns, params).build(), 1)
 
     def _renew(
-        self, handle: int, session: Session, number: int, text: bytes, answer: bytes, database: str | None
+        self, handle: int, session: Session, number: int, text: bytes, answer: bytes, origin: Origin
     ) -> None:
         """Plan it anew for the configuration and schema of now, and look at the command again; its metadata stays the
-        client's. `database`: in which it was prepared. Raises Refusal."""
+        client's. Raises Refusal."""
+        if not reads_alike(text, origin, session.origin):
+            raise refusal("PREPARED_OTHERWISE")
         found = lexer.lex(text, session.mode)
         planned = self._worker.planning.plan(session, text, found)
         if (refused := planned.refusal) is not None:
             self._worker.dispatcher.count(handle, session, found)
             raise refused
+        database = origin.database
         if database != session.database and not self._means_the_same(session, text, found, planned, database):
             raise refusal("PREPARED_ELSEWHERE", database or "", session.database or "")
         compiled = self._worker.compile(session, planned)
-        fresh = self._make(session, text, found, planned, compiled, answer, self._worker.epoch, database)
+        fresh = self._make(session, text, found, planned, compiled, answer, self._worker.epoch, origin)
         self._worker.relay.client_replace(handle, number, fresh.ref)
         session.prepared[number] = fresh
         self._worker.relay.resume(handle)

@@ -487,3 +487,34 @@ def test_a_prepared_statement_names_what_it_named_when_it_was_prepared(world: Wo
         assert side.execute(asking).value == b"shop"
         side.query("USE plain")
         assert side.execute(bare, (1 << 62,)).value == bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "answers"),
+    [
+        ('SELECT "body" FROM t', "sql_mode = 'ANSI_QUOTES'", False),
+        (r"SELECT 'a\'b', ?", "sql_mode = 'NO_BACKSLASH_ESCAPES'", False),
+        ("SELECT 1 || ?", "sql_mode = 'PIPES_AS_CONCAT'", False),
+        ("SELECT HEX('ä'), ?", "NAMES latin1", False),
+        ("SELECT 'a' = 'A', ?", "NAMES utf8mb4 COLLATE utf8mb4_bin", False),
+        ("SELECT body FROM t WHERE id = ?", "sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT'", True),
+        ("SELECT body FROM t WHERE id = ?", "NAMES latin1", True),
+        ("SELECT 'a', ?", "time_zone = '+02:00'", True),
+    ],
+)
+def test_a_prepared_statement_reads_as_it_did_when_it_was_prepared(
+    fairlead: Fairlead, text: str, setting: str, answers: bool
+) -> None:
+    with raw(fairlead, database="plain") as side:
+        side.query("CREATE TABLE t (id INT, body VARCHAR(9))")
+        side.query("INSERT INTO t VALUES (1, 'x')")
+        statement = side.prepare(text)
+        before = side.execute(statement, [1] * text.count("?"))
+        assert before.kind == "rows"
+        side.query(f"SET {setting}")
+        behind = side.execute(statement, [1] * text.count("?"))
+        assert behind.rows == before.rows if answers else behind.message.startswith("FL3032")
+        side.query("SET sql_mode = DEFAULT")
+        side.query("SET NAMES utf8mb4")
+        again = side.prepare(text)
+        assert side.execute(again, [1] * text.count("?")).rows == before.rows

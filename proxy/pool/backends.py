@@ -347,7 +347,9 @@ def _source_of(target: Target, generation: Generation, numbers: Numbers) -> Sour
         server, target.shard.flavour, settings.account, tls_of(settings.tls), generation.settings.limits.connect,
         settings.proxy_protocol,
     )  # fmt: skip
-    return Source(target.name, numbers.servers[server.index], settings.limits.connections, connector)
+    keyspaces = generation.topology.keyspaces
+    absent = frozenset(one.name for one in keyspaces if all(it.name != target.shard.name for it in one.shards))
+    return Source(target.name, numbers.servers[server.index], settings.limits.connections, connector, absent)
 
 
 def _peer_context(settings: Settings) -> ssl.SSLContext | None:

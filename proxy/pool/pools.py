@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from _speedups.relay import Relay, RelayFull
@@ -69,10 +69,10 @@ class Bases:
 
     def __init__(self) -> None:
         self._bases: list[Base | None] = [None]
-        self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._numbers: dict[tuple[str, tuple[tuple[str, str], ...], frozenset[str]], int] = {}
 
     def number(self, base: Base) -> int:
-        key = (base.flavour.value, tuple(sorted(base.literals.items())))
+        key = (base.flavour.value, tuple(sorted(base.literals.items())), base.absent)
         if key not in self._numbers:
             self._numbers[key] = len(self._bases)
             self._bases.append(base)
@@ -84,12 +84,14 @@ class Bases:
 
 @dataclass(slots=True)
 class Source:
-    """Where connections come from: a server of the own region or a peer. `limit_row`: its row in the page."""
+    """Where connections come from: a server of the own region or a peer. `limit_row`: its row in the page. `absent`:
+    keyspaces that are not there."""
 
     name: str
     limit_row: int
     limit: int
     connect: Connect
+    absent: frozenset[str] = frozenset()
     base: int = 0
     pause: float = 0.0
     failure: str = ""
@@ -135,7 +137,20 @@ class Pools:
     def renew(self, number: int, source: Source, limits: ShardLimits, connections: int | None = None) -> None:
         """After a reload: new connections are made with the new password, TLS and limits."""
         self._pools[number].source.connect = source.connect
+        if self._pools[number].source.absent != source.absent:
+            self._rebase(self._pools[number], source.absent)
         self.set_limits(number, limits, connections)
+
+    def _rebase(self, pool: Pool, absent: frozenset[str]) -> None:
+        """Other keyspaces are there now. What idle connections have for their database may be another thing."""
+        known = self.bases.base(pool.source.base)
+        pool.source.absent = absent
+        if known is not None:
+            pool.source.base = self.bases.number(replace(known, absent=absent))
+        for sibling in self._of_source.get(pool.source.name, ()):
+            self._relay.pool_base(sibling.id, pool.source.base)
+            while self._relay.close_one_idle(sibling.id):
+                pass
 
     def set_limits(self, number: int, limits: ShardLimits, connections: int | None = None) -> None:
         """What a shard's settings say of idle connections and of waiting. `connections`: a peer's own limit."""
@@ -254,7 +269,7 @@ class Pools:
     def _hand_over(self, pool: Pool, opened: Opened) -> None:
         try:
             if opened.base is not None:
-                pool.source.base = self.bases.number(opened.base)
+                pool.source.base = self.bases.number(replace(opened.base, absent=pool.source.absent))
             self._relay.pool_base(pool.id, pool.source.base)
             self._relay.backend_add(
                 pool.id, opened.fd, state=0, thread_id=opened.thread_id, attributes=opened.attributes

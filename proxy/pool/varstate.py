@@ -35,6 +35,8 @@ from config.words import Flavour
 from router.context import Completion
 
 COM_INIT_DB, COM_QUERY = b"\x02", b"\x03"
+NEUTRAL = "information_schema"
+"""A database that every server has and everybody may use."""
 
 MAX_VALUE = 1024
 """Longest text of a value in characters; optimizer_switch with every flag is some 900."""
@@ -339,11 +341,13 @@ class Base:
     """A server's values on a fresh connection: canonical name -> SQL literal (flags for optimizer_switch).
 
     Take one per pool, from a connection made as the pool makes them: `Base.of(flavour, rows of
-    base_query(flavour))`.
+    base_query(flavour))`. `absent`: keyspaces that are not there, so that nothing is asked for in them without naming
+    another; connections for sessions in one of them have `NEUTRAL` as their database.
     """
 
     flavour: Flavour
     literals: Mapping[str, str]
+    absent: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, flavour: Flavour, rows: Iterable[tuple[str, str]]) -> Base:
@@ -474,12 +478,13 @@ def difference(
 ) -> list[bytes]:
     """See StateTable.packets."""
     query = _set_query(start, end, base)
-    if start.database == end.database or (end.database is None and not database_matters):
+    before, database = (NEUTRAL if name in base.absent else name for name in (start.database, end.database))
+    if before == database or (database is None and not database_matters):
         return query
-    if end.database is None:
+    if database is None:
         raise StateUnreachable("a connection with a database cannot be made to have none")
-    init_db = COM_INIT_DB + end.database.encode()
-    if end.database.isascii() or _is_utf8(end, base):
+    init_db = COM_INIT_DB + database.encode()
+    if database.isascii() or _is_utf8(end, base):
         return [*query, init_db]
     if _is_utf8(start, base):
         return [init_db, *query]

@@ -13,7 +13,7 @@ from router.errors import Refusal, refusal
 from router.functions import Call
 from router.gate import Gate
 from router.hints import NO_HINTS, Hints
-from router.plan import Access, Facts, FoundRows, Pin, Plan, Planned, Refuse, TableUse
+from router.plan import Access, AnyShard, Facts, FoundRows, Pin, Plan, Planned, Refuse, TableUse
 from router.privileges import Need
 from router.text import Text
 from router.tokens import Token
@@ -75,6 +75,7 @@ class Draft:
     locks: bool = False
     local: bool = False
     last_insert_id: bool = False
+    database: bool = False
     fresh_id: bool = False
     one_row: bool = False
     ddl: bool = False
@@ -112,6 +113,8 @@ class Draft:
             elif name in functions.CONNECTION:
                 self.connection.append(name.lower())
                 self.local = True
+            elif name in ("DATABASE", "SCHEMA"):
+                self.database = True
             elif name in functions.LOCKS:
                 self.local = True
                 if name == "GET_LOCK":
@@ -165,11 +168,22 @@ class Draft:
             return "kept"
         return "unknown"
 
+    def _is_database_there(self, plan: Plan) -> bool:
+        """Do the servers that DATABASE() is sent to have the session's database as their current one?"""
+        home = self.request.context.keyspace
+        if home is None:
+            return not self.tables and not isinstance(plan, AnyShard)
+        shards = {shard.name for shard in home.shards}
+        used = (shard.name for one in self.tables for shard in self.request.keyspace(one.keyspace).shards)
+        return all(name in shards for name in used)
+
     def done(self, plan: Plan) -> Planned:
         """The plan, unless the user's grants do not allow the statement. Raises Refusal."""
         denied = self.request.context.grants.check(self.needs)
         if denied is not None:
             raise denied
+        if self.database and not self._is_database_there(plan):
+            raise refusal("LOCAL_FUNCTION", "DATABASE")
         return Planned(plan, self.facts(), tuple(self.reasons), self.request.context.topology)
 
 

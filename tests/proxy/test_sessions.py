@@ -518,3 +518,28 @@ def test_a_prepared_statement_reads_as_it_did_when_it_was_prepared(
         side.query("SET NAMES utf8mb4")
         again = side.prepare(text)
         assert side.execute(again, [1] * text.count("?")).rows == before.rows
+
+
+def test_tables_of_other_keyspaces_from_a_database_that_is_on_one_shard(world: World, fairlead: Fairlead) -> None:
+    (near,), (far,) = ids_on(world, "eu-0"), ids_on(world, "eu-1")
+    with client(fairlead, database="plain") as one:
+        for key in (near, far, near):
+            assert value(one, f"SELECT id FROM shop.customers WHERE id = {key}") == key
+            assert value(one, "SELECT COUNT(*) FROM shop.customers") == 100
+            ask(one, "CREATE TABLE IF NOT EXISTS t (a INT)")
+            assert value(one, "SELECT COUNT(*) FROM t") == 0
+            assert value(one, "SELECT CONCAT(DATABASE(), '!')") == "plain!"
+        refused(one, f"SELECT DATABASE(), id FROM shop.customers WHERE id = {far}", "FL1209")
+        ask(one, "USE shop")
+        assert ask(one, f"SELECT DATABASE(), id FROM customers WHERE id = {far}") == [("shop", far)]
+
+
+def test_without_a_database_it_is_not_some_others(world: World) -> None:
+    (near,) = ids_on(world, "eu-0")
+    few = world.kept({"users": {"demo": {"default_database": None}}})
+    with client(few, database="shop") as other, client(few, database=None) as one:
+        assert value(other, f"SELECT id FROM customers WHERE id = {near}") == near
+        assert value(one, "SELECT DATABASE()") is None
+        assert value(one, f"SELECT id FROM shop.customers WHERE id = {near}") == near
+        refused(one, f"SELECT DATABASE(), id FROM shop.customers WHERE id = {near}", "FL1209")
+        refused(one, "SELECT CONCAT(DATABASE(), '!')", "FL1209")

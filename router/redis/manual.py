@@ -195,6 +195,11 @@ the connection stays.
 - No page holds a value. A key may name a person, so its pattern and an alias are shown, `<customer 91ab…>`, the same
   on all pages until Fairlead is started anew; `redis.observe.keys: true` shows keys themselves.
 
+## Restart
+
+At SIGUSR2 (docs/operations.md) new clients come to the new process. Those who are connected stay with the old one for
+`limits.take_over`, then for up to `limits.drain` as long as something is under way for them, and are closed.
+
 ## Not there yet
 
 Client tracking, and reads from a Redis Cluster's replicas.

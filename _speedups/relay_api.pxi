@@ -1348,7 +1348,9 @@ cdef class Relay:
         self.lock()
         s = session_at(&self.core, handle)
         if s != NULL:
-            begin = s.begin if s.begin != BEGIN_SAVEPOINT else 0
+            if s.begin == BEGIN_SAVEPOINT:
+                s.begin = 0         # it begins now, as the flags say from now on
+            begin = s.begin
             if s.once_used.len + s.once.len <= 1024:
                 memcpy(text, buf_head(&s.once_used), s.once_used.len)
                 memcpy(text + s.once_used.len, buf_head(&s.once), s.once.len)

@@ -36,7 +36,7 @@ STATEMENTS = {
     "warnings": "SHOW WARNINGS", "space": "SELECT COUNT (*) FROM mixed", "schema": "SELECT nodb.mixed.id FROM mixed",
     "several": "SELECT 1; SELECT 2", "procedure": "CALL two()", "begin": "BEGIN",
     "inside": "SELECT id FROM mixed WHERE id = 1", "commit": "COMMIT", "mode": "SELECT @@sql_mode",
-    "timeout": "SELECT @@wait_timeout = @@interactive_timeout", "variable": "SET @x = 1",
+    "timeout": "SELECT @@wait_timeout = 1000", "variable": "SET @x = 1",
     "database": "SELECT DATABASE()", "null": "SELECT * FROM mixed WHERE id IS NULL",
     "file": "LOAD DATA LOCAL INFILE 'x' INTO TABLE mixed", "empty": "SELECT 1 FROM mixed WHERE id = 99",
     "use": "USE plain",
@@ -104,7 +104,8 @@ def test_each_alone(sides: Sides, flavour: str) -> None:
             assert found == plain, name
             continue
         wanted = sides.direct(bit)
-        assert {one for one in STATEMENTS if found[one] != wanted[one]} == differing(flag, flavour), name
+        either = set(flag.get("either", []))
+        assert {one for one in STATEMENTS if found[one] != wanted[one]} - either == differing(flag, flavour), name
 
 
 def test_all_are_in_the_table() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pymysql
 import pytest
@@ -177,7 +178,7 @@ def test_what_cannot_be_shared_pins_the_session(
 ) -> None:
     with client(few, database="plain") as pinned, client(few, database="plain") as other:
         ask(pinned, statement)
-        assert metric(few, "fairlead_pinned_sessions", reason=reason) == 1
+        until(lambda: metric(few, "fairlead_pinned_sessions", reason=reason) == 1, "the pin", few)
         for _ in range(4):
             assert value(other, "SELECT 1 FROM DUAL") == 1
             assert value(pinned, query) == expected
@@ -212,12 +213,13 @@ def test_a_pinned_backend_is_not_shared(few: Fairlead) -> None:
 
 def test_pins_end_with_what_made_them(fairlead: Fairlead, plain: Connection) -> None:
     ask(plain, "SELECT GET_LOCK('once', 1)")
-    assert metric(fairlead, "fairlead_pinned_sessions", reason="get_lock") == 1
+    until(lambda: metric(fairlead, "fairlead_pinned_sessions", reason="get_lock") == 1, "the pin", fairlead)
     with raw(fairlead, database="plain") as side:
         assert side.query("SET @x = 1").kind == "ok"
-        assert metric(fairlead, "fairlead_pinned_sessions", reason="user_variable") == 1
+        pins = partial(metric, fairlead, "fairlead_pinned_sessions", reason="user_variable")
+        until(lambda: pins() == 1, "the pin", fairlead)
         assert side.plain(COM_RESET_CONNECTION).kind == "ok"
-        assert metric(fairlead, "fairlead_pinned_sessions", reason="user_variable") == 0
+        until(lambda: not pins(), "its end", fairlead)
         assert side.query("SELECT @x").value is None
 
 

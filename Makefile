@@ -94,8 +94,9 @@ storm: build  ## a minute of Redis clients, cut connections and killed servers
 	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 tests/fault/test_redis.py \
 		tests/fault/test_redis_failover.py
 
-restarts: build  ## SIGUSR2 in quick succession, twenty times, and with kills in between (2 minutes)
-	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 -m slow tests/proxy/test_restarts.py
+restarts: build  ## SIGUSR2 in quick succession, twenty times, and with kills in between (6 minutes)
+	@FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q --timeout 300 -m slow \
+		tests/proxy/test_restarts.py tests/proxy/test_moves.py tests/proxy/redis/test_restarts.py
 
 money: build  ## a minute of transfers between shards while Fairleads and a shard are killed (SEED=7)
 	@FAIRLEAD_FAULT_SECONDS=60 FAIRLEAD_REQUIRE_SERVERS=mariadb $(PY) -m pytest -q -s --timeout 300 tests/fault/test_money.py

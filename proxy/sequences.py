@@ -113,9 +113,10 @@ class Sequences:
         if ok.affected_rows:
             return ok.last_insert_id
         answer = await lease.command(number, _text(f"SELECT next_id FROM {_place(table)} WHERE name = {_name(table)}"))
-        if _value(answer, table, sequence.shard) is not None:
+        found = _value(answer, table, sequence.shard)
+        if found is not None and int(found) > max(sequence.room - size, 0):
             raise refusal("SEQUENCE_EXHAUSTED", table.name, sequence.shard)
-        return None
+        return None  # or another worker has made it since
 
     async def _create(
         self, session: Session, lease: Lease, number: int, table: Table, sequence: Sequence

@@ -21,6 +21,8 @@ from tests.proxy.clients import client, raw, together, until, value
 from tests.proxy.dynasty import Dynasty, dynasty_of
 from tests.servers import BOTH_SERVERS, absent
 
+pytestmark = pytest.mark.slow  # `make restarts`
+
 CLIENTS, RESTARTS = 20, 1
 COMPRESSED = {"listeners": {"mysql": {"compression": True}}}
 PACKED_CLIENTS = 6

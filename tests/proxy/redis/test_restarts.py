@@ -11,7 +11,7 @@ from loadtest.world.world import World
 from tests.proxy.dynasty import dynasty_of
 from tests.proxy.redis.raw import Raw, raw
 
-pytestmark = pytest.mark.world(regions=2, redis=True)
+pytestmark = [pytest.mark.slow, pytest.mark.world(regions=2, redis=True)]
 
 KEY = f"customer:{region_id('eu', 7)}:visits"
 BRIEF = {"limits": {"take_over": "4s", "drain": "1s"}}

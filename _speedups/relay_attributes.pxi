@@ -9,6 +9,7 @@
 cdef enum:
     MOST_ATTRIBUTES = 0xffff    # servers take no more
     PARAMETER_COUNT_AVAILABLE = 0x08
+    BARE_HEAD = 2               # before the text of a COM_QUERY without attributes: their count, and that of their sets
     EXECUTE_HEAD = 10           # command, statement, flags, iterations
     TYPE_BOOL = 244             # which servers refuse
 
@@ -46,6 +47,20 @@ cdef inline void begin_later(Core* c, Session* s, size_t n) noexcept nogil:
         buf_consume(&s.inb, n)
         s.cmd_total -= n
         c.stats.bytes_buffered -= n
+
+
+cdef bint begin_earlier(Core* c, Session* s, size_t n) noexcept nogil:
+    """The reverse, of a command in `inb`: nobody needs what is before it. False where there is too little, or it would
+    need another packet."""
+    if s.cmd_total == 0 or s.inb.start < n or (s.cmd_len + n) // PACKET_MAX != s.cmd_len // PACKET_MAX:
+        return False
+    s.cmd -= n
+    s.cmd_len += n
+    s.inb.start -= n
+    s.inb.len += n
+    s.cmd_total += n
+    c.stats.bytes_buffered += n
+    return True
 
 
 # ---------------------------------------------------------------- reading
@@ -358,7 +373,7 @@ cdef bint send_named(Core* c, Session* s, Backend* b, const uint8_t* types, size
     """COM_STMT_EXECUTE for a backend that has negotiated names: the parameters have empty ones. `head`: where the
     command says whether types follow."""
     cdef Attributes* a = s.attributes
-    cdef uint32_t nparams = s.exec.nparams, more = a.count if a != NULL else 0, i
+    cdef uint32_t nparams = s.exec.nparams, more = a.count if a != NULL else 0
     cdef size_t values = s.cmd_len, length
     cdef Buf wide
     cdef uint8_t* out
@@ -367,12 +382,31 @@ cdef bint send_named(Core* c, Session* s, Backend* b, const uint8_t* types, size
         values = head + 1 + (2 * <size_t>nparams if s.cmd[head] == 1 else 0)
     length = EXECUTE_HEAD + (1 if nparams + more < 0xfb else 3) + (nparams + more + 7) // 8 + 1 \
         + 3 * <size_t>nparams + s.cmd_len - values + (a.block.len - a.names if a != NULL else 0)
+    if s.big and a == NULL and length >= s.cmd_len and length - (s.cmd_len - values) <= SCRATCH:
+        p = put_named_head(s, types, c.out)
+        if begin_earlier(c, s, length - s.cmd_len):
+            memcpy(s.cmd, c.out, p - c.out)
+            return send_expanded(c, s, b, EXPECT_QUERY)
     out = room_for(c, &wide, length) if nparams + more <= MOST_ATTRIBUTES else NULL
     if out == NULL:
         return False
-    memcpy(out + 4, s.cmd, EXECUTE_HEAD)
-    out[9] |= PARAMETER_COUNT_AVAILABLE
-    p = put_count(out + 4 + EXECUTE_HEAD, nparams + more)
+    p = put_named_head(s, types, out + 4)
+    if a != NULL:
+        p = put_bytes(p, buf_head(&a.block) + a.names, a.values - a.names)
+    p = put_bytes(p, s.cmd + values, s.cmd_len - values)
+    if a != NULL:
+        put_bytes(p, buf_head(&a.block) + a.values, a.block.len - a.values)
+    return send_made(c, b, EXPECT_QUERY, out, length, &wide)
+
+
+cdef uint8_t* put_named_head(Session* s, const uint8_t* types, uint8_t* out) noexcept nogil:
+    """A COM_STMT_EXECUTE up to the types and names of its attributes. -> behind it"""
+    cdef Attributes* a = s.attributes
+    cdef uint32_t nparams = s.exec.nparams, more = a.count if a != NULL else 0, i
+    cdef uint8_t* p
+    memcpy(out, s.cmd, EXECUTE_HEAD)
+    out[5] |= PARAMETER_COUNT_AVAILABLE
+    p = put_count(out + EXECUTE_HEAD, nparams + more)
     put_nulls(p, s.cmd + EXECUTE_HEAD, 0, nparams, 0)
     if a != NULL:
         put_nulls(p, attribute_nulls(a), 0, more, nparams)
@@ -384,12 +418,7 @@ cdef bint send_named(Core* c, Session* s, Backend* b, const uint8_t* types, size
         p[1] = types[2 * i + 1]
         p[2] = 0
         p += 3
-    if a != NULL:
-        p = put_bytes(p, buf_head(&a.block) + a.names, a.values - a.names)
-    p = put_bytes(p, s.cmd + values, s.cmd_len - values)
-    if a != NULL:
-        put_bytes(p, buf_head(&a.block) + a.values, a.block.len - a.values)
-    return send_made(c, b, EXPECT_QUERY, out, length, &wide)
+    return p
 
 
 cdef inline const uint8_t* attribute_nulls(Attributes* a) noexcept nogil:

@@ -477,10 +477,17 @@ cdef inline bint send_command(Core* c, Session* s, Backend* b) noexcept nogil:
 
 
 cdef bint send_big(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
-    """16 MiB and more: put the heads back and hand the very buffer over, so that no copy is made."""
-    cdef size_t total = s.cmd_len + 4 * (s.cmd_len // PACKET_MAX + 1)
+    """16 MiB and more, for which a copy is made only where attributes do not fit in before it."""
     if b.attributes and s.command == COM_QUERY:
-        return send_headed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
+        if head_size(s, b) != BARE_HEAD or not begin_earlier(c, s, BARE_HEAD):
+            return send_headed(c, b, expect, s.cmd - 4, s.cmd_len + 4)
+        put_query_head(s, b, s.cmd)
+    return send_expanded(c, s, b, expect)
+
+
+cdef bint send_expanded(Core* c, Session* s, Backend* b, uint8_t expect) noexcept nogil:
+    """Put the heads of packets back and hand the very buffer over."""
+    cdef size_t total = s.cmd_len + 4 * (s.cmd_len // PACKET_MAX + 1)
     expand(s.cmd - 4, s.cmd_len)
     s.big = 0
     if s.inb.len != total:

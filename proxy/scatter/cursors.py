@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from _speedups.scanner import RowStream
 from proxy.mysql.packets.replies import ERR_HEAD
-from proxy.result_set import Head
+from proxy.result_set import Head, ResultSet
 from proxy.scatter.leases import Lease
 from router.errors import refusal
 
@@ -95,3 +95,13 @@ class LeaseCursor:
         end = self._stream.end
         if end is not None and end[0] == ERR_HEAD:
             raise ShardError(end)
+
+
+async def pass_on(cursor: LeaseCursor, answer: ResultSet) -> None:
+    """The rows behind the head, and the end, to the client, as long as it is there. Raises Refusal."""
+    while (rows := await cursor.rows()) is not None:
+        if not await answer.send(rows):
+            return
+    assert cursor.end is not None
+    answer.ended(cursor.end)
+    answer.finish()

@@ -27,7 +27,7 @@ from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.replies import ErrPacket
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.result_set import Head, ResultSet, renamed
-from proxy.scatter.cursors import LeaseCursor, ShardError
+from proxy.scatter.cursors import LeaseCursor, ShardError, pass_on
 from proxy.scatter.executor import Execution
 from proxy.scatter.leases import Lease, is_error
 from proxy.sessions.params import rearranged
@@ -279,14 +279,8 @@ class Scratch:
         bench.lease.submit(bench.number, task.rest.payload, task.flags, task.rest.statement)
         cursor = LeaseCursor(task.plan.scratch, bench.lease, deprecate=answer.deprecate)
         outcome.of(answer, [cursor])
-        if not await answer.send(bench.head(await cursor.head())):
-            return
-        while (rows := await cursor.rows()) is not None:
-            if not await answer.send(rows):
-                return
-        assert cursor.end is not None
-        answer.ended(cursor.end)
-        answer.finish()
+        if await answer.send(bench.head(await cursor.head())):
+            await pass_on(cursor, answer)
 
 
 def _wanted(task: Task, asked: Asked, bench: Bench) -> Iterator[tuple[str, Sent]]:

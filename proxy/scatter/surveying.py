@@ -19,7 +19,7 @@ from proxy.mysql.constants.status import Status
 from proxy.mysql.packets.prepared import StmtPrepareOk
 from proxy.mysql.wire import HEADER_SIZE, frame
 from proxy.result_set import Head, ResultSet
-from proxy.scatter.cursors import LeaseCursor, ShardError
+from proxy.scatter.cursors import LeaseCursor, ShardError, pass_on
 from proxy.scatter.derived import Collected, Statement, derived
 from proxy.scatter.leases import Lease, is_error
 from proxy.sessions.params import rearranged
@@ -214,11 +214,5 @@ async def _answer(answer: ResultSet, cursor: LeaseCursor, described: Sequence[by
     head = await cursor.head()
     if len(head) != len(described):
         raise refusal("INTERNAL", "an answer of another width than was described")
-    if not await answer.send(head.named_as(described)):
-        return
-    while (rows := await cursor.rows()) is not None:
-        if not await answer.send(rows):
-            return
-    assert cursor.end is not None
-    answer.ended(cursor.end)
-    answer.finish()
+    if await answer.send(head.named_as(described)):
+        await pass_on(cursor, answer)
